@@ -1,0 +1,75 @@
+#!/usr/bin/env node
+import yargs from 'yargs';
+import { hideBin } from 'yargs/helpers';
+import { CacheError, exitCode, isSystemError } from '../errors.js';
+import { copyCommand } from './copy.js';
+import { exportCommand } from './export.js';
+import { importArgsCommand } from './import-args.js';
+import { importCommand } from './import.js';
+import { inspectCommand } from './inspect.js';
+import { listCommand } from './list.js';
+import { removeCommand } from './remove.js';
+import { resolveCommand } from './resolve.js';
+
+const argv = hideBin(process.argv);
+
+function fail(error: unknown): never {
+  const { message, hint, side } = describe(error);
+  process.stderr.write(`bkcache: ${side === undefined ? '' : `${side}: `}${message}\n`);
+  if (hint !== undefined) process.stderr.write(`  hint: ${hint}\n`);
+  if (argv.includes('--debug') && error instanceof Error) process.stderr.write(`${error.stack}\n`);
+  process.exit(exitCode(error));
+}
+
+interface Described {
+  readonly message: string;
+  readonly hint?: string | undefined;
+  readonly side?: string | undefined;
+}
+
+function describe(error: unknown): Described {
+  if (error instanceof CacheError) return error;
+  if (isSystemError(error, 'ENOSPC', 'EDQUOT')) {
+    return { message: `the disk is full: ${error.message}`, hint: 'nothing was changed; make room and run it again' };
+  }
+  if (isSystemError(error, 'EACCES', 'EPERM', 'EROFS')) {
+    return { message: `not allowed: ${error.message}`, hint: 'check the owner and the mode of that folder' };
+  }
+  return { message: error instanceof Error ? error.message : String(error) };
+}
+
+const cli = yargs(argv)
+  .scriptName('bkcache')
+  .usage('$0 <command>\n\nCopies, converts, merges, slims and shows BuildKit build caches.')
+  .command(copyCommand)
+  .command(importCommand)
+  .command(exportCommand)
+  .command(resolveCommand)
+  .command(importArgsCommand)
+  .command(listCommand)
+  .command(inspectCommand)
+  .command(removeCommand)
+  .option('debug', { type: 'boolean', describe: 'Show where an error came from', global: true })
+  .example(
+    '$0 copy --import-cache type=local,src=./cache --export-cache type=local,dest=./small,mode=min',
+    'Keep what the image needs',
+  )
+  .example('$0 import main --import-cache ./cache', 'Keep a cache in the store under a name')
+  .example('$0 list', 'What is in the store')
+  .demandCommand(1, 'Name a command.')
+  .recommendCommands()
+  .strict()
+  .parserConfiguration({ 'duplicate-arguments-array': true, 'parse-numbers': false, 'parse-positional-numbers': false })
+  .wrap(Math.min(110, process.stdout.columns ?? 100))
+  .version((await import('./version.js')).VERSION)
+  .help()
+  .fail((message, error) => {
+    if (error) throw error;
+    throw new CacheError('USAGE', message, { hint: 'see bkcache --help' });
+  });
+
+try {
+  await cli.parseAsync();
+} catch (error) {
+  fail(error);
+}

@@ -1,0 +1,58 @@
+import type { Content } from '../oci/content.js';
+import type { Compression } from './compression.js';
+
+/** In bytes; stargz-snapshotter, estargz/types.go (FooterSize). */
+export const FOOTER_SIZE = 51;
+
+const GZIP_MAGIC = [0x1f, 0x8b, 0x08];
+const ZSTD_MAGIC = [0x28, 0xb5, 0x2f, 0xfd];
+// A zstd file may begin with a skippable frame: 184D2A50 to 184D2A5F, little-endian (RFC 8878, 3.1.2).
+const isSkippable = (head: Buffer) => head.length >= 4 && (head.readUInt32LE(0) & 0xfffffff0) >>> 0 === 0x184d2a50;
+
+/** What a blob really is, and for eStargz where its table of contents starts in the blob. */
+export interface Sniffed {
+  readonly compression: Compression;
+  readonly tocOffset?: number;
+}
+
+/**
+ * Looks at a blob's first bytes, since a media type can lie, and for a gzip blob at its last ones. An empty blob is an
+ * empty layer.
+ *
+ * @param size - of the blob, in bytes
+ */
+export async function sniff(content: Content, size: number, signal?: AbortSignal): Promise<Sniffed> {
+  const head = await read(content, 0, Math.min(size, 4), signal);
+  if (startsWith(head, ZSTD_MAGIC) || isSkippable(head)) return { compression: 'zstd' };
+  if (!startsWith(head, GZIP_MAGIC)) return { compression: 'uncompressed' };
+  if (size < FOOTER_SIZE) return { compression: 'gzip' };
+  const tocOffset = parseFooter(await read(content, size - FOOTER_SIZE, size, signal));
+  return tocOffset === undefined || tocOffset > size - FOOTER_SIZE
+    ? { compression: 'gzip' }
+    : { compression: 'estargz', tocOffset };
+}
+
+/**
+ * The offset of the table of contents that an eStargz footer names: an empty gzip member whose extra field has a
+ * subfield SG of 16 hex digits and `STARGZ` (stargz-snapshotter, docs/estargz.md, "Footer").
+ */
+function parseFooter(footer: Buffer): number | undefined {
+  const extraLength = 2 + 2 + 16 + 'STARGZ'.length;
+  const hasExtra = startsWith(footer, GZIP_MAGIC) && footer[3] === 4;
+  if (!hasExtra || footer.readUInt16LE(10) !== extraLength || footer.toString('latin1', 12, 14) !== 'SG') {
+    return undefined;
+  }
+  const match = /^([0-9a-f]{16})STARGZ$/.exec(footer.toString('latin1', 16, 16 + 22));
+  const offset = match?.[1] === undefined ? Number.NaN : Number.parseInt(match[1], 16);
+  return Number.isSafeInteger(offset) ? offset : undefined;
+}
+
+function startsWith(bytes: Buffer, magic: readonly number[]): boolean {
+  return magic.every((byte, index) => bytes[index] === byte);
+}
+
+async function read(content: Content, start: number, end: number, signal?: AbortSignal): Promise<Buffer> {
+  const chunks: Uint8Array[] = [];
+  if (start < end) for await (const chunk of content.open({ start, end }, signal)) chunks.push(chunk);
+  return Buffer.concat(chunks);
+}

@@ -1,0 +1,170 @@
+import type { Cache, CacheTarget } from './backend/backend.js';
+import { refuseOverlap } from './backend/local.js';
+import { openSource, openTarget } from './backend/open.js';
+import { type CacheOptions, compressionOf, flag, parseExport, parseImport } from './buildkit/options.js';
+import { CacheError } from './errors.js';
+import { blobsOf } from './graph/graph.js';
+import { merge } from './graph/merge.js';
+import { min } from './graph/min.js';
+import { replaceBlobs } from './graph/replace.js';
+import { type Shape, saveGraph } from './graph/save.js';
+import type { Descriptor } from './oci/descriptor.js';
+import { type Conversion, type ProgressEvent, transfer, type Transferred } from './transfer.js';
+
+export interface CopyOptions {
+  /** Import strings, as `--import-cache` takes them. Several become one cache. */
+  readonly imports: readonly string[];
+  /** Export strings, as `--export-cache` takes them. */
+  readonly exports: readonly string[];
+  /** Layers at once; as many as there are cores by default. */
+  readonly concurrency?: number | undefined;
+  /** Share the files of layers that are copied unchanged between folders, instead of copying their bytes. */
+  readonly hardlink?: boolean | undefined;
+  /** Write a config or manifest over 1 MiB, which BuildKit will not import. */
+  readonly allowOversize?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((event: ProgressEvent) => void) | undefined;
+}
+
+/** What one export came to. */
+export interface ExportResult extends Omit<Transferred, 'replacements'> {
+  readonly target: string;
+  /** The manifest that was written. */
+  readonly descriptor: Descriptor;
+  readonly mode: 'min' | 'max';
+  readonly shape: Shape;
+  readonly layers: number;
+  readonly records: number;
+  /** In milliseconds. */
+  readonly duration: number;
+}
+
+export interface CopyResult {
+  readonly imports: readonly { readonly source: string; readonly records: number; readonly layers: number }[];
+  readonly exports: readonly ExportResult[];
+  /** Exports that failed and had ignore-error=true. */
+  readonly ignored: readonly { readonly target: string; readonly error: Error }[];
+}
+
+/**
+ * Copies build caches: all imports, as one, to each of the exports. What an export string names is done; what it does
+ * not name stays as the source has it. A copy that changes nothing has the same manifest digest.
+ *
+ * Layers are written first, then config, manifest and tag: a reader of the target sees the old cache or the new one.
+ *
+ * @throws CacheError USAGE for a bad option, NOT_FOUND for an import that is not there, CORRUPT for a damaged one,
+ *   BUSY when somebody else holds the lock of a folder; FAILED otherwise
+ */
+export async function copyCache(options: CopyOptions): Promise<CopyResult> {
+  const imports = options.imports.map((text) => parseImport(text));
+  const exports = options.exports.map((text) => parseExport(text));
+  if (imports.length === 0) throw new CacheError('USAGE', 'there is nothing to import', { hint: 'use --import-cache' });
+  if (exports.length === 0)
+    throw new CacheError('USAGE', 'there is nowhere to export to', { hint: 'use --export-cache' });
+  const sources = imports.map(openSource);
+  for (const exported of exports) {
+    if (exported.type === 'local') await refuseOverlap(imports, exported);
+  }
+  const caches: Cache[] = [];
+  for (const source of sources) caches.push(await source.load(options.signal));
+  const cache = mergeCaches(caches);
+
+  const results: ExportResult[] = [];
+  const ignored: { target: string; error: Error }[] = [];
+  for (const exported of exports) {
+    try {
+      results.push(await exportCache(cache, exported, options));
+    } catch (error) {
+      if (flag(exported, 'ignore-error') !== true || options.signal?.aborted === true) throw error;
+      ignored.push({ target: exported.attributes['dest'] ?? exported.type, error: error as Error });
+    }
+  }
+  return {
+    imports: caches.map(({ name, graph }) => ({
+      source: name,
+      records: graph.records.length,
+      layers: graph.layers.length,
+    })),
+    exports: results,
+    ignored,
+  };
+}
+
+/** Several caches as one. The same cache given twice counts once. */
+function mergeCaches(caches: readonly Cache[]): Cache {
+  const unique = [
+    ...new Map(caches.map((cache) => [cache.saved?.manifest.descriptor.digest ?? cache, cache])).values(),
+  ];
+  const [only, ...others] = unique;
+  if (only !== undefined && others.length === 0) return only;
+  return {
+    name: unique.map(({ name }) => name).join(' + '),
+    graph: merge(unique.map(({ graph }) => graph)),
+    blob(blob) {
+      const owner = unique.find(({ graph }) => graph.descriptors.has(blob.digest));
+      if (owner === undefined) throw new RangeError(`no import has ${blob.digest}`);
+      return owner.blob(blob);
+    },
+  };
+}
+
+async function exportCache(cache: Cache, exported: CacheOptions, options: CopyOptions): Promise<ExportResult> {
+  const start = performance.now();
+  const conversion = conversionOf(exported);
+  const target = await openTarget(exported, {
+    sharing: options.hardlink === true ? 'hardlink' : 'copy',
+    allowOversize: options.allowOversize ?? false,
+  });
+  try {
+    const result = await write(cache, exported, conversion, target, options);
+    return { ...result, duration: performance.now() - start };
+  } finally {
+    await target.close();
+  }
+}
+
+async function write(
+  cache: Cache,
+  exported: CacheOptions,
+  conversion: Conversion | undefined,
+  target: CacheTarget,
+  options: CopyOptions,
+): Promise<Omit<ExportResult, 'duration'>> {
+  const shape = target.shape ?? cache.saved?.shape ?? 'image-manifest';
+  if (shape === 'docker-list' && conversion?.encoding.compression === 'zstd') {
+    throw new CacheError('USAGE', 'the import has Docker media types, and those know no zstd', {
+      hint: 'add oci-mediatypes=true to the export',
+      side: 'export',
+    });
+  }
+  const wanted = exported.attributes['mode'] === 'min' ? min(cache.graph) : cache.graph;
+  const blobs = wanted === cache.graph ? [...wanted.descriptors.values()] : blobsOf(wanted);
+  const { replacements, ...transferred } = await transfer(cache, blobs, target, { ...options, conversion });
+  const graph = replaceBlobs(wanted, replacements);
+  const unchanged = graph === cache.graph && cache.saved?.shape === shape;
+  const saved = unchanged && cache.saved !== undefined ? cache.saved : saveGraph(graph, shape);
+  const descriptor = await target.publish(saved, options.signal);
+  return {
+    target: target.name,
+    descriptor,
+    mode: min(graph) === graph ? 'min' : 'max',
+    shape,
+    layers: graph.layers.length,
+    records: graph.records.length,
+    ...transferred,
+  };
+}
+
+/** What an export string wants done to the layers; BuildKit's compression is gzip when only a level or force is named. */
+function conversionOf(exported: CacheOptions): Conversion | undefined {
+  const { compression = 'gzip', level, force } = compressionOf(exported);
+  const named = exported.attributes['compression'] !== undefined || level !== undefined || force;
+  if (!named) return undefined;
+  if (compression === 'estargz') {
+    throw new CacheError('USAGE', 'compression=estargz can be read, but this version cannot write it yet', {
+      hint: 'use gzip, zstd or uncompressed',
+      side: 'export',
+    });
+  }
+  return { encoding: { compression, ...(level === undefined ? {} : { level }) }, force };
+}

@@ -1,0 +1,192 @@
+import { createHash } from 'node:crypto';
+import type { CacheRecord, Chain, Link, Result } from '../buildkit/cache-config.js';
+import { compareTimestamps } from '../buildkit/time.js';
+import { compareText } from '../oci/json.js';
+import { links } from './check.js';
+import type { Graph, Layer } from './graph.js';
+import { dependenciesFirst } from './order.js';
+
+/**
+ * The graph with every layer and record once, in BuildKit's order (cache/remotecache/v1/utils.go, sortConfig). Where
+ * BuildKit's order leaves a choice, to the order in which a Go map was walked, the content of the nodes decides: equal
+ * graphs come out equal, whatever the order they were written in.
+ *
+ * Layers are one when blob and parents are; records when digest and inputs are, and then have the results of both.
+ */
+export function canonical({ layers, records, descriptors }: Graph): Graph {
+  const layerOrder = orderLayers(layers);
+  const recordOrder = orderRecords(uniteRecords(records, layerOrder.place));
+  return { layers: layerOrder.layers, records: recordOrder, descriptors };
+}
+
+/** A layer list without doubles, and where each of the old ones went. */
+interface LayerOrder {
+  readonly layers: readonly Layer[];
+  readonly place: (old: number) => number;
+}
+
+function orderLayers(layers: readonly Layer[]): LayerOrder {
+  const unique: Layer[] = [];
+  const uniqueOf = new Map<number, number>();
+  const known = new Map<string, number>();
+  const { order } = dependenciesFirst(layers.length, (index) => parentOf(layers[index]));
+  for (const old of order) {
+    const layer = layers[old];
+    if (layer === undefined) continue;
+    const parent = uniqueOf.get(layer.parent) ?? -1;
+    const key = `${layer.blob} ${parent}`;
+    const index = known.get(key) ?? unique.push({ blob: layer.blob, parent }) - 1;
+    known.set(key, index);
+    uniqueOf.set(old, index);
+  }
+  const sorted = [...unique.keys()].toSorted((a, b) => compareStacks(unique, a, b));
+  const placeOf = inverse(sorted);
+  const place = (old: number) => placeOf[uniqueOf.get(old) ?? -1] ?? -1;
+  return {
+    layers: sorted.map((index) => {
+      const { blob, parent } = at(unique, index);
+      return { blob, parent: placeOf[parent] ?? -1 };
+    }),
+    place,
+  };
+}
+
+function parentOf(layer: Layer | undefined): number[] {
+  return layer === undefined || layer.parent === -1 ? [] : [layer.parent];
+}
+
+/** By blob, then by the blobs below; a layer without a parent comes before one that has some. */
+function compareStacks(layers: readonly Layer[], a: number, b: number): number {
+  let [left, right] = [a, b];
+  while (left !== right) {
+    if (left === -1) return -1;
+    if (right === -1) return 1;
+    const [leftLayer, rightLayer] = [at(layers, left), at(layers, right)];
+    const order = compareText(leftLayer.blob, rightLayer.blob);
+    if (order !== 0) return order;
+    [left, right] = [leftLayer.parent, rightLayer.parent];
+  }
+  return 0;
+}
+
+/** A record whose links lead to united records, with a name made of everything that it stands for. */
+interface UnitedRecord extends CacheRecord {
+  readonly identity: string;
+}
+
+function uniteRecords(records: readonly CacheRecord[], place: (layer: number) => number): UnitedRecord[] {
+  const united: UnitedRecord[] = [];
+  const unitedOf = new Map<number, number>();
+  const known = new Map<string, number>();
+  const { order } = dependenciesFirst(records.length, (index) => links(records[index]));
+  for (const old of order) {
+    const record = at(records, old);
+    const inputs = record.inputs.map((alternatives) => uniteLinks(alternatives, unitedOf, united));
+    const identity = identify(record, inputs, united);
+    const results = record.results.map(({ layer, createdAt }) => ({ layer: place(layer), createdAt }));
+    const chains = record.chains.map(({ layers, createdAt }) => ({ layers: layers.map(place), createdAt }));
+    const index = known.get(identity);
+    const twin = index === undefined ? undefined : at(united, index);
+    const result: UnitedRecord = {
+      digest: record.digest,
+      inputs,
+      results: uniteResults([...(twin?.results ?? []), ...results]),
+      chains: uniteChains([...(twin?.chains ?? []), ...chains]),
+      identity,
+    };
+    if (index === undefined) known.set(identity, united.push(result) - 1);
+    else united[index] = result;
+    unitedOf.set(old, index ?? united.length - 1);
+  }
+  return united;
+}
+
+/** Alternatives without doubles, in an order that depends on what they lead to alone. */
+function uniteLinks(
+  alternatives: readonly Link[],
+  unitedOf: ReadonlyMap<number, number>,
+  united: readonly UnitedRecord[],
+): Link[] {
+  const unique = new Map<string, Link>();
+  for (const { selector, link } of alternatives) {
+    const target = unitedOf.get(link) ?? -1;
+    unique.set(`${target} ${selector}`, { selector, link: target });
+  }
+  return [...unique.values()].toSorted(
+    (a, b) =>
+      compareText(a.selector, b.selector) ||
+      compareText(at(united, a.link).digest, at(united, b.link).digest) ||
+      compareText(at(united, a.link).identity, at(united, b.link).identity),
+  );
+}
+
+function identify({ digest }: CacheRecord, inputs: readonly Link[][], united: readonly UnitedRecord[]): string {
+  const hash = createHash('sha256').update(digest);
+  for (const alternatives of inputs) {
+    hash.update('\n');
+    // The lengths keep a selector from being read as something else.
+    for (const { selector, link } of alternatives) {
+      hash.update(`${selector.length} ${selector} ${at(united, link).identity} `);
+    }
+  }
+  return hash.digest('hex');
+}
+
+/** Newest first: the one that BuildKit would keep if it kept one (cache/remotecache/v1/chains.go, bestResult). */
+function uniteResults(results: readonly Result[]): Result[] {
+  const unique = new Map(results.map((result) => [`${result.layer} ${result.createdAt}`, result]));
+  return [...unique.values()].toSorted(
+    (a, b) => compareTimestamps(b.createdAt, a.createdAt) || a.layer - b.layer || compareText(a.createdAt, b.createdAt),
+  );
+}
+
+function uniteChains(chains: readonly Chain[]): Chain[] {
+  const unique = new Map(chains.map((chain) => [`${chain.layers.join(',')} ${chain.createdAt}`, chain]));
+  return [...unique.entries()]
+    .toSorted(([keyA, a], [keyB, b]) => compareTimestamps(b.createdAt, a.createdAt) || compareText(keyA, keyB))
+    .map(([, chain]) => chain);
+}
+
+/** BuildKit's order: digest, number of inputs, then the alternatives by count, selector and digest. */
+function orderRecords(records: readonly UnitedRecord[]): CacheRecord[] {
+  const sorted = [...records.keys()].toSorted((a, b) => compareRecords(records, at(records, a), at(records, b)));
+  const placeOf = inverse(sorted);
+  return sorted.map((index) => {
+    const { digest, inputs, results, chains } = at(records, index);
+    const ordered = inputs.map((alternatives) =>
+      alternatives
+        .map(({ selector, link }) => ({ selector, link: placeOf[link] ?? -1 }))
+        .toSorted((a, b) => a.link - b.link || compareText(a.selector, b.selector)),
+    );
+    return { digest, inputs: ordered, results, chains };
+  });
+}
+
+function compareRecords(records: readonly UnitedRecord[], a: UnitedRecord, b: UnitedRecord): number {
+  const order = compareText(a.digest, b.digest) || a.inputs.length - b.inputs.length;
+  if (order !== 0) return order;
+  for (const [index, left] of a.inputs.entries()) {
+    const right = at(b.inputs, index);
+    if (left.length !== right.length) return left.length - right.length;
+    for (const [position, { selector, link }] of left.entries()) {
+      const other = at(right, position);
+      const difference =
+        compareText(selector, other.selector) || compareText(at(records, link).digest, at(records, other.link).digest);
+      if (difference !== 0) return difference;
+    }
+  }
+  return compareText(a.identity, b.identity);
+}
+
+function inverse(permutation: readonly number[]): number[] {
+  const places: number[] = Array.from({ length: permutation.length }, () => -1);
+  for (const [place, old] of permutation.entries()) places[old] = place;
+  return places;
+}
+
+/** The element at an index that was checked before (`checkConfig`). */
+function at<T>(list: readonly T[], index: number): T {
+  const item = list[index];
+  if (item === undefined) throw new RangeError(`no element ${index} in a list of ${list.length}`);
+  return item;
+}

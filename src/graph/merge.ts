@@ -1,0 +1,53 @@
+import type { Descriptor } from '../oci/descriptor.js';
+import type { Digest } from '../oci/digest.js';
+import { compareText } from '../oci/json.js';
+import { canonical } from './canonical.js';
+import type { Graph, Layer } from './graph.js';
+import type { CacheRecord } from '../buildkit/cache-config.js';
+
+/** The union of caches: the same graph for any order of them, and for any of them given twice. */
+export function merge(graphs: readonly Graph[]): Graph {
+  const [first, ...others] = graphs;
+  if (first !== undefined && others.length === 0) return first;
+  const layers: Layer[] = [];
+  const records: CacheRecord[] = [];
+  const descriptors = new Map<Digest, Descriptor>();
+  for (const graph of graphs) {
+    const [firstLayer, firstRecord] = [layers.length, records.length];
+    for (const { blob, parent } of graph.layers)
+      layers.push({ blob, parent: parent === -1 ? -1 : parent + firstLayer });
+    for (const record of graph.records) records.push(shift(record, firstLayer, firstRecord));
+    for (const [digest, descriptor] of graph.descriptors) {
+      const known = descriptors.get(digest);
+      descriptors.set(digest, known === undefined ? descriptor : mergeDescriptors(known, descriptor));
+    }
+  }
+  return canonical({ layers, records, descriptors });
+}
+
+function shift(record: CacheRecord, firstLayer: number, firstRecord: number): CacheRecord {
+  return {
+    digest: record.digest,
+    inputs: record.inputs.map((alternatives) =>
+      alternatives.map(({ selector, link }) => ({ selector, link: link + firstRecord })),
+    ),
+    results: record.results.map(({ layer, createdAt }) => ({ layer: layer + firstLayer, createdAt })),
+    chains: record.chains.map(({ layers, createdAt }) => ({ layers: layers.map((l) => l + firstLayer), createdAt })),
+  };
+}
+
+/** Two descriptions of one blob: every field that either has; of two values the lesser, so that no order matters. */
+function mergeDescriptors(a: Descriptor, b: Descriptor): Descriptor {
+  const annotations = lesserFields(a.annotations ?? {}, b.annotations ?? {});
+  const merged = lesserFields<unknown>(a, b) as Descriptor;
+  return Object.keys(annotations).length === 0 ? merged : { ...merged, annotations };
+}
+
+function lesserFields<T>(a: Readonly<Record<string, T>>, b: Readonly<Record<string, T>>): Record<string, T> {
+  const merged: Record<string, T> = { ...a };
+  for (const [key, value] of Object.entries(b)) {
+    const other = merged[key];
+    if (other === undefined || compareText(JSON.stringify(value), JSON.stringify(other)) < 0) merged[key] = value;
+  }
+  return merged;
+}

@@ -1,0 +1,65 @@
+import { encodeCacheConfig } from '../buildkit/cache-config.js';
+import type { Descriptor } from '../oci/descriptor.js';
+import { sha256 } from '../oci/digest.js';
+import { encodeManifest } from '../oci/manifest.js';
+import {
+  CACHE_CONFIG,
+  DOCKER_MANIFEST_LIST,
+  isDocker,
+  isNonDistributable,
+  layerMediaType,
+  OCI_INDEX,
+  OCI_MANIFEST,
+} from '../oci/media-types.js';
+import type { Graph } from './graph.js';
+
+/** The form of a cache that has a manifest: which kind of manifest, and whose media types. */
+export type Shape = 'image-manifest' | 'index' | 'docker-list';
+
+const MEDIA_TYPES: Readonly<Record<Shape, string>> = {
+  'image-manifest': OCI_MANIFEST,
+  index: OCI_INDEX,
+  'docker-list': DOCKER_MANIFEST_LIST,
+};
+
+/** The shape that a manifest's media type stands for. */
+export function shapeOf(mediaType: string): Shape {
+  if (isDocker(mediaType)) return 'docker-list';
+  return mediaType === OCI_INDEX ? 'index' : 'image-manifest';
+}
+
+/** A document in memory, and what names it. */
+export interface Document {
+  readonly descriptor: Descriptor;
+  readonly bytes: Uint8Array;
+}
+
+/** A cache as it stands in a folder or registry, its layers aside. */
+export interface SavedCache {
+  readonly shape: Shape;
+  readonly config: Document;
+  readonly manifest: Document;
+}
+
+/** Writes a graph down as BuildKit does (cache/remotecache/export.go): one manifest entry for each layer, in order. */
+export function saveGraph(graph: Graph, shape: Shape): SavedCache {
+  const docker = shape === 'docker-list';
+  const layers = graph.layers.flatMap(({ blob }) => {
+    const descriptor = graph.descriptors.get(blob);
+    if (descriptor === undefined) return [];
+    const { mediaType } = descriptor;
+    const saved = isNonDistributable(mediaType) ? mediaType : layerMediaType(mediaType, { docker });
+    return [{ ...descriptor, mediaType: saved }];
+  });
+  const config = document(CACHE_CONFIG, encodeCacheConfig({ layers: graph.layers, records: graph.records }));
+  const mediaType = MEDIA_TYPES[shape];
+  const manifest =
+    shape === 'image-manifest'
+      ? encodeManifest({ kind: 'manifest', mediaType, config: config.descriptor, layers })
+      : encodeManifest({ kind: 'index', mediaType, manifests: [...layers, config.descriptor] });
+  return { shape, config, manifest: document(mediaType, manifest) };
+}
+
+function document(mediaType: string, bytes: Uint8Array): Document {
+  return { descriptor: { mediaType, digest: sha256(bytes), size: bytes.length }, bytes };
+}

@@ -1,0 +1,20 @@
+export type { Cache } from './backend/backend.js';
+export type { CacheConfig, CacheRecord, Chain, ConfigLayer, Link, Result } from './buildkit/cache-config.js';
+export { type CacheOptions, type CacheType, formatOptions, parseExport, parseImport } from './buildkit/options.js';
+export type { Compression } from './codec/compression.js';
+export { type CopyOptions, type CopyResult, copyCache, type ExportResult } from './copy.js';
+export { CacheError, type ErrorCode } from './errors.js';
+export type { Graph, Layer } from './graph/graph.js';
+export type { Shape } from './graph/save.js';
+export type { Descriptor } from './oci/descriptor.js';
+export type { Digest } from './oci/digest.js';
+export {
+  type CacheDescription,
+  inspectCache,
+  type LayerDescription,
+  listCaches,
+  type ListEntry,
+} from './report/describe.js';
+export { importArguments, resolveCache, type Tool } from './resolve.js';
+export { exportCache, importCache, removeCache, storePath } from './store.js';
+export type { LayerAction, ProgressEvent } from './transfer.js';

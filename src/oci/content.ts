@@ -1,0 +1,92 @@
+import { CacheError } from '../errors.js';
+import type { BlobId } from './descriptor.js';
+import { hashDigest, hasherFor } from './digest.js';
+
+/** A part of a blob: bytes `start` up to, and not including, `end`. */
+export interface Range {
+  readonly start?: number;
+  readonly end?: number;
+}
+
+/**
+ * Bytes somewhere, not yet read: each `open` reads them anew, so that a failed attempt can be repeated. What comes
+ * out of `open` is unverified.
+ */
+export interface Content {
+  /** In bytes; unset where the bytes are made while they are read. */
+  readonly size?: number;
+  /** The file that holds exactly these bytes, if one does: the kernel may then copy it, and ranges cost nothing. */
+  readonly path?: string;
+  open(range?: Range, signal?: AbortSignal): AsyncIterable<Uint8Array>;
+}
+
+/** Content that is in memory. */
+export function contentOf(bytes: Uint8Array): Content {
+  return {
+    size: bytes.length,
+    async *open({ start, end } = {}) {
+      yield bytes.subarray(start, end);
+    },
+  };
+}
+
+/**
+ * Passes bytes on while checking that they are the blob they should be. The size is checked before the digest, and a
+ * blob that is too long is given up at the first byte too many.
+ *
+ * @param where - where the bytes come from, for the message
+ * @throws CacheError CORRUPT, at the end or at the byte too many
+ */
+export async function* verified(
+  bytes: AsyncIterable<Uint8Array>,
+  expected: BlobId,
+  where: string,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const { algorithm, hash } = hasherFor(expected.digest);
+  let size = 0;
+  for await (const chunk of bytes) {
+    size += chunk.length;
+    if (size > expected.size) throw wrongSize(expected, `more than ${expected.size}`, where);
+    hash.update(chunk);
+    yield chunk;
+  }
+  if (size < expected.size) throw wrongSize(expected, `${size}`, where);
+  const digest = hashDigest(algorithm, hash);
+  if (digest !== expected.digest) {
+    throw new CacheError('CORRUPT', `${where}: blob ${expected.digest} is damaged: its bytes hash to ${digest}`, {
+      hint: 'fetch the blob again from where the cache came from, or export the cache anew',
+    });
+  }
+}
+
+/** The error for a blob whose size is not what its descriptor says. */
+export function wrongSize(expected: BlobId, found: string, where: string): CacheError {
+  return new CacheError(
+    'CORRUPT',
+    `${where}: blob ${expected.digest} has the wrong size: ${found} bytes instead of ${expected.size}`,
+    { hint: 'the blob was probably cut short while it was written; export or copy the cache anew' },
+  );
+}
+
+/**
+ * Reads a small blob whole, verified.
+ *
+ * @param limit - the most that may be held in memory, in bytes
+ * @throws CacheError CORRUPT for wrong bytes, FAILED for a blob over the limit
+ */
+export async function readWhole(
+  content: Content,
+  expected: BlobId,
+  where: string,
+  { limit, signal }: { readonly limit: number; readonly signal?: AbortSignal | undefined },
+): Promise<Buffer> {
+  if (expected.size > limit) {
+    throw new CacheError(
+      'FAILED',
+      `${where}: ${expected.digest} has ${expected.size} bytes, over the limit of ${limit}`,
+    );
+  }
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of verified(content.open({}, signal), expected, where)) chunks.push(chunk);
+  return Buffer.concat(chunks);
+}

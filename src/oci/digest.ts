@@ -1,0 +1,67 @@
+import { createHash, type Hash } from 'node:crypto';
+import { CacheError } from '../errors.js';
+
+declare const validated: unique symbol;
+
+/** A content digest, `algorithm:encoded`, whose form has been checked. Safe to split into a path. */
+export type Digest = string & { readonly [validated]: true };
+
+/** The algorithms that can be computed here; image-spec descriptor.md, "Registered algorithms". */
+export type DigestAlgorithm = 'sha256' | 'sha512';
+
+// image-spec descriptor.md, "Digests". Neither `/` nor `..` can occur in it.
+const GRAMMAR = /^[a-z0-9]+(?:[+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]+$/;
+const HEX_LENGTH: Readonly<Record<DigestAlgorithm, number>> = { sha256: 64, sha512: 128 };
+
+function isKnown(algorithm: string): algorithm is DigestAlgorithm {
+  return Object.hasOwn(HEX_LENGTH, algorithm);
+}
+
+/** Whether the text has the form of a digest; algorithms not known here pass. */
+export function isDigest(text: unknown): text is Digest {
+  if (typeof text !== 'string' || text.length > 512 || !GRAMMAR.test(text)) return false;
+  const [algorithm, encoded] = splitDigest(text as Digest);
+  return !isKnown(algorithm) || (encoded.length === HEX_LENGTH[algorithm] && /^[0-9a-f]+$/.test(encoded));
+}
+
+/**
+ * Checks the form of a digest.
+ *
+ * @param where - where the text stood, for the message
+ * @throws CacheError CORRUPT
+ */
+export function parseDigest(text: string, where: string): Digest {
+  if (isDigest(text)) return text;
+  throw new CacheError('CORRUPT', `${where}: ${JSON.stringify(text.slice(0, 200))} is not a digest`, {
+    hint: 'a digest looks like sha256: and 64 lower-case hex digits',
+  });
+}
+
+/** The algorithm and the encoded part. */
+export function splitDigest(digest: Digest): readonly [algorithm: string, encoded: string] {
+  const colon = digest.indexOf(':');
+  return [digest.slice(0, colon), digest.slice(colon + 1)];
+}
+
+/** The sha256 of bytes at hand. */
+export function sha256(bytes: Uint8Array | string): Digest {
+  return hashDigest('sha256', createHash('sha256').update(bytes));
+}
+
+/**
+ * A hash that can check a digest of this algorithm.
+ *
+ * @throws CacheError FAILED when the algorithm is not one that can be computed
+ */
+export function hasherFor(digest: Digest): { readonly algorithm: DigestAlgorithm; readonly hash: Hash } {
+  const [algorithm] = splitDigest(digest);
+  if (!isKnown(algorithm)) {
+    throw new CacheError('FAILED', `${digest} cannot be checked: only sha256 and sha512 can be computed`);
+  }
+  return { algorithm, hash: createHash(algorithm) };
+}
+
+/** Finishes a hash as a digest. */
+export function hashDigest(algorithm: DigestAlgorithm, hash: Hash): Digest {
+  return `${algorithm}:${hash.digest('hex')}` as Digest;
+}

@@ -1,0 +1,78 @@
+/** Media types of image-spec media-types.md, of Docker's schema 2, and of BuildKit. */
+export const OCI_INDEX = 'application/vnd.oci.image.index.v1+json';
+export const OCI_MANIFEST = 'application/vnd.oci.image.manifest.v1+json';
+export const DOCKER_MANIFEST_LIST = 'application/vnd.docker.distribution.manifest.list.v2+json';
+export const DOCKER_MANIFEST = 'application/vnd.docker.distribution.manifest.v2+json';
+export const OCI_IMAGE_CONFIG = 'application/vnd.oci.image.config.v1+json';
+export const DOCKER_IMAGE_CONFIG = 'application/vnd.docker.container.image.v1+json';
+/** cache/remotecache/v1/types/spec.go */
+export const CACHE_CONFIG = 'application/vnd.buildkit.cacheconfig.v0';
+
+/** What a layer's media type says of its compression; estargz is gzip to it. */
+export type LayerEncoding = 'uncompressed' | 'gzip' | 'zstd';
+
+/** A family of layer media types: the compression is a suffix, with a separator of its own. */
+interface Family {
+  readonly base: string;
+  readonly separator: '+' | '.';
+  readonly docker: boolean;
+  /** Its bytes may have to stay where they are; layers of this family are passed through as they are. */
+  readonly nonDistributable: boolean;
+}
+
+const FAMILIES: readonly Family[] = [
+  { base: 'application/vnd.oci.image.layer.v1.tar', separator: '+', docker: false, nonDistributable: false },
+  {
+    base: 'application/vnd.oci.image.layer.nondistributable.v1.tar',
+    separator: '+',
+    docker: false,
+    nonDistributable: true,
+  },
+  { base: 'application/vnd.docker.image.rootfs.diff.tar', separator: '.', docker: true, nonDistributable: false },
+  {
+    base: 'application/vnd.docker.image.rootfs.foreign.diff.tar',
+    separator: '.',
+    docker: true,
+    nonDistributable: true,
+  },
+];
+const SUFFIXES: Readonly<Record<LayerEncoding, string>> = { uncompressed: '', gzip: 'gzip', zstd: 'zstd' };
+
+function build(family: Family, encoding: LayerEncoding): string {
+  const suffix = SUFFIXES[encoding];
+  return suffix === '' ? family.base : `${family.base}${family.separator}${suffix}`;
+}
+
+const LAYERS: ReadonlyMap<string, { readonly family: Family; readonly encoding: LayerEncoding }> = new Map(
+  FAMILIES.flatMap((family) =>
+    (['uncompressed', 'gzip', 'zstd'] as const).map(
+      (encoding) => [build(family, encoding), { family, encoding }] as const,
+    ),
+  ),
+);
+
+/** The compression that a layer's media type names; undefined for a media type that is not a layer's. */
+export function layerEncoding(mediaType: string): LayerEncoding | undefined {
+  return LAYERS.get(mediaType)?.encoding;
+}
+
+/** Whether the layer is non-distributable (OCI) or foreign (Docker). */
+export function isNonDistributable(mediaType: string): boolean {
+  return LAYERS.get(mediaType)?.family.nonDistributable ?? false;
+}
+
+/** The same layer media type in OCI's or Docker's words; a type that is not a layer's comes back as it is. */
+export function layerMediaType(
+  mediaType: string,
+  { docker, encoding }: { readonly docker: boolean; readonly encoding?: LayerEncoding },
+): string {
+  const found = LAYERS.get(mediaType);
+  if (found === undefined) return mediaType;
+  const family = FAMILIES.find((f) => f.docker === docker && f.nonDistributable === found.family.nonDistributable);
+  return family === undefined ? mediaType : build(family, encoding ?? found.encoding);
+}
+
+/** Whether a manifest's media type is Docker's. */
+export function isDocker(mediaType: string): boolean {
+  return mediaType.startsWith('application/vnd.docker.');
+}

@@ -1,0 +1,96 @@
+import Table from 'cli-table3';
+import prettyBytes from 'pretty-bytes';
+import type { CacheRecord } from '../buildkit/cache-config.js';
+import type { Digest } from '../oci/digest.js';
+import { splitDigest } from '../oci/digest.js';
+import type { CacheDescription, ListEntry } from './describe.js';
+
+/** A listing for people: a row per tag. */
+export function listTable(entries: readonly ListEntry[]): string {
+  const rows = entries.map(({ tag = '-', digest, cache, problem }) =>
+    cache === undefined
+      ? [tag, short(digest), problem ?? '', '', '', '', '']
+      : [
+          tag,
+          short(digest),
+          cache.shape ?? '',
+          cache.mode,
+          `${cache.layers}`,
+          `${cache.results} of ${cache.records}`,
+          prettyBytes(cache.size),
+        ],
+  );
+  return table(['TAG', 'DIGEST', 'SHAPE', 'MODE', 'LAYERS', 'RESULTS', 'SIZE'], rows);
+}
+
+/** A cache for people: its layers as a table, its records as a tree. */
+export function inspectText(cache: CacheDescription): string {
+  const head = [
+    `${cache.source}: ${cache.descriptor.digest}`,
+    `${cache.shape ?? 'no manifest'}, mode=${cache.mode}, ${cache.layers.length} blobs of ${prettyBytes(cache.size)}, ` +
+      `${cache.records.length} records, ${cache.results} with results`,
+  ];
+  const layers = table(
+    ['LAYER', 'COMPRESSION', 'SIZE', 'DIFFID', 'CREATED', 'STEP'],
+    cache.layers.map(({ digest, compression, size, diffID, createdAt, description }) => [
+      short(digest),
+      compression ?? 'missing',
+      prettyBytes(size),
+      diffID === undefined ? '-' : shortText(diffID),
+      createdAt?.replace(/\.\d+Z$/, 'Z') ?? '-',
+      description ?? '',
+    ]),
+  );
+  return `${head.join('\n')}\n\n${layers}\n${[...recordTree(cache)].join('\n')}\n`;
+}
+
+/** The records that nothing links to, and under each its inputs. One that was shown before is only named again. */
+function* recordTree({ records, layerOf }: CacheDescription): Generator<string> {
+  const linked = new Set(records.flatMap(({ inputs }) => inputs.flat().map(({ link }) => link)));
+  const shown = new Set<number>();
+  const label = (index: number, record: CacheRecord) => {
+    const layers = (layerOf[index] ?? []).map(short);
+    return `${short(record.digest)}${layers.length === 0 ? '' : ` = layer ${layers.join(', ')}`}`;
+  };
+  const stack = [...records.keys()]
+    .filter((index) => !linked.has(index))
+    .map((index) => ({ index, depth: 0, note: '' }))
+    .toReversed();
+  for (let next = stack.pop(); next !== undefined; next = stack.pop()) {
+    const { index, depth, note } = next;
+    const record = records[index];
+    if (record === undefined) continue;
+    const again = shown.has(index) && record.inputs.length > 0;
+    yield `${'  '.repeat(depth)}${note}${label(index, record)}${again ? ' (see above)' : ''}`;
+    if (again) continue;
+    shown.add(index);
+    const below = record.inputs.flatMap((alternatives, input) =>
+      alternatives.map(({ link, selector }) => ({
+        index: link,
+        depth: depth + 1,
+        note: `input ${input}${selector === '' ? '' : ` [${shortText(selector)}]`}: `,
+      })),
+    );
+    stack.push(...below.toReversed());
+  }
+}
+
+function table(head: string[], rows: string[][]): string {
+  const none = { top: '', 'top-mid': '', 'top-left': '', 'top-right': '', bottom: '', 'bottom-mid': '' };
+  const more = { 'bottom-left': '', 'bottom-right': '', left: '', 'left-mid': '', mid: '', 'mid-mid': '', right: '' };
+  const made = new Table({
+    head,
+    chars: { ...none, ...more, 'right-mid': '', middle: '  ' },
+    style: { head: [], border: [], 'padding-left': 0, 'padding-right': 0 },
+  });
+  made.push(...rows);
+  return `${made.toString().replace(/ +$/gm, '')}\n`;
+}
+
+function short(digest: Digest): string {
+  return splitDigest(digest)[1].slice(0, 12);
+}
+
+function shortText(text: string): string {
+  return text.replace(/^sha256:([0-9a-f]{12})[0-9a-f]{52}$/, '$1');
+}

@@ -1,0 +1,48 @@
+import { openSource } from './backend/open.js';
+import { type CacheOptions, formatOptions, parseImport } from './buildkit/options.js';
+import { CacheError } from './errors.js';
+import type { Descriptor } from './oci/descriptor.js';
+
+/**
+ * The manifest that BuildKit would take for an import string.
+ *
+ * @throws CacheError USAGE, NOT_FOUND, CORRUPT
+ */
+export async function resolveCache(text: string, signal?: AbortSignal): Promise<Descriptor> {
+  return openSource(parseImport(text)).resolve(signal);
+}
+
+/** The tools whose flags can be written. */
+export const TOOLS = ['buildctl', 'buildx', 'envd'] as const;
+export type Tool = (typeof TOOLS)[number];
+
+const FLAGS: Readonly<Record<Tool, string>> = {
+  buildctl: '--import-cache',
+  buildx: '--cache-from',
+  envd: '--import-cache',
+};
+
+/**
+ * The flags for those imports that are there now, and none for the others, so that a first build needs no special
+ * case.
+ *
+ * @throws CacheError USAGE for a string that no tool would take
+ */
+export async function importArguments(
+  texts: readonly string[],
+  tool: Tool,
+  onMissing: (options: CacheOptions, reason: CacheError) => void,
+): Promise<string[]> {
+  const words: string[] = [];
+  for (const options of texts.map((text) => parseImport(text))) {
+    try {
+      const source = openSource(options);
+      await source.resolve();
+      words.push(FLAGS[tool], formatOptions(options));
+    } catch (error) {
+      if (!(error instanceof CacheError) || error.code === 'USAGE') throw error;
+      onMissing(options, error);
+    }
+  }
+  return words;
+}

@@ -1,0 +1,90 @@
+import { homedir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { formatOptions, parseExport } from './buildkit/options.js';
+import { type CopyOptions, type CopyResult, copyCache } from './copy.js';
+import { CacheError, isSystemError } from './errors.js';
+import { findTag, replaceFile, tagOf, updateIndex, withoutTag } from './layout/index-file.js';
+import { createLayout } from './layout/layout.js';
+
+// https://bford.info/cachedir/: backup programs leave out folders with this file in them.
+const CACHEDIR_TAG = 'Signature: 8a477f597d28d172789f06886806bc55\n# The blobs of build caches, kept by bkcache.\n';
+
+/** The folder of the store: the one that is named, or `$BKCACHE_STORE`, or `bkcache` in the user's cache folder. */
+export function storePath(named?: string, env: NodeJS.ProcessEnv = process.env): string {
+  const cacheHome = env['XDG_CACHE_HOME'] || join(homedir(), '.cache');
+  return resolve(named || env['BKCACHE_STORE'] || join(cacheHome, 'bkcache'));
+}
+
+type Other = Omit<CopyOptions, 'imports' | 'exports'>;
+
+/**
+ * Keeps caches in the store, as one, under a name. The store is a plain OCI layout, and the name a tag in it: BuildKit
+ * imports from it with `type=local,src=STORE,tag=NAME`.
+ *
+ * @throws CacheError as `copyCache` does
+ */
+export async function importCache(
+  store: string,
+  name: string,
+  imports: readonly string[],
+  options: Other = {},
+): Promise<CopyResult> {
+  checkName(name);
+  await createLayout(store);
+  await replaceFile(join(store, 'CACHEDIR.TAG'), Buffer.from(CACHEDIR_TAG));
+  const exports = [formatOptions({ type: 'local', attributes: { dest: store, tag: name } })];
+  return copyCache({ ...options, imports, exports });
+}
+
+/**
+ * Copies a cache out of the store.
+ *
+ * @throws CacheError as `copyCache` does; NOT_FOUND when the store has no such name
+ */
+export async function exportCache(
+  store: string,
+  name: string,
+  exports: readonly string[],
+  options: Other = {},
+): Promise<CopyResult> {
+  checkName(name);
+  for (const text of exports) parseExport(text);
+  const imports = [formatOptions({ type: 'local', attributes: { src: store, tag: name } })];
+  return copyCache({ ...options, imports, exports });
+}
+
+/**
+ * Takes a name out of the store. Its blobs stay where they are.
+ *
+ * @throws CacheError NOT_FOUND when there is no such name
+ */
+export async function removeCache(
+  store: string,
+  name: string,
+  { dryRun = false, signal }: { readonly dryRun?: boolean; readonly signal?: AbortSignal } = {},
+): Promise<void> {
+  checkName(name);
+  try {
+    await updateIndex(
+      store,
+      (index) => {
+        const left = withoutTag(index, name);
+        if (left.manifests.length < index.manifests.length) return dryRun ? index : left;
+        const names = index.manifests.map(tagOf).filter((tag) => tag !== undefined);
+        const other = findTag(index, name) === undefined ? '' : ' (an image of that name is there, and stays)';
+        throw new CacheError('NOT_FOUND', `the store ${store} has no cache named ${JSON.stringify(name)}${other}`, {
+          hint: names.length === 0 ? 'it is empty' : `it has: ${names.join(', ')}`,
+        });
+      },
+      signal,
+    );
+  } catch (error) {
+    if (!isSystemError(error, 'ENOENT')) throw error;
+    throw new CacheError('NOT_FOUND', `there is no store in ${store}`, { hint: '"bkcache import" makes one' });
+  }
+}
+
+function checkName(name: string): void {
+  if (name !== '' && !/\p{Cc}/u.test(name)) return;
+  throw new CacheError('USAGE', `${JSON.stringify(name)} cannot be the name of a cache`);
+}

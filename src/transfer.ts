@@ -1,0 +1,153 @@
+import { availableParallelism } from 'node:os';
+import type { Cache, CacheTarget } from './backend/backend.js';
+import { type Compression, type Encoding } from './codec/compression.js';
+import { recompress } from './codec/recompress.js';
+import { sniff } from './codec/sniff.js';
+import type { Content } from './oci/content.js';
+import {
+  type Annotations,
+  type Descriptor,
+  ESTARGZ_TOC_DIGEST,
+  ESTARGZ_UNCOMPRESSED_SIZE,
+  UNCOMPRESSED,
+} from './oci/descriptor.js';
+import { type Digest, parseDigest } from './oci/digest.js';
+import { isNonDistributable, layerMediaType } from './oci/media-types.js';
+import { parallel } from './parallel.js';
+
+/** What became of a layer: its bytes were copied, packed anew, there already, or are not meant to travel. */
+export type LayerAction = 'copied' | 'converted' | 'present' | 'foreign';
+
+/** What happens while layers travel. Sizes are in bytes. */
+export type ProgressEvent =
+  | { readonly type: 'start'; readonly target: string; readonly layers: number; readonly bytes: number }
+  | { readonly type: 'bytes'; readonly digest: Digest; readonly bytes: number }
+  | { readonly type: 'layer'; readonly action: LayerAction; readonly from: Descriptor; readonly to: Descriptor };
+
+/** The compression that was asked for, and whether layers that are compressed otherwise take it too. */
+export interface Conversion {
+  readonly encoding: Encoding;
+  readonly force: boolean;
+}
+
+export interface TransferOptions {
+  readonly conversion: Conversion | undefined;
+  readonly concurrency?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((event: ProgressEvent) => void) | undefined;
+}
+
+/** What a transfer did. */
+export interface Transferred {
+  /** The layers that are another blob now. */
+  readonly replacements: ReadonlyMap<Digest, Descriptor>;
+  readonly compressions: Readonly<Partial<Record<Compression, number>>>;
+  readonly actions: Readonly<Record<LayerAction, number>>;
+  /** Layers that stay in another compression than the one asked for, since it was not forced. */
+  readonly kept: number;
+  readonly bytesRead: number;
+  readonly bytesWritten: number;
+}
+
+/** Brings the blobs of a cache to a target, several at once and the largest first, packing anew what has to be. */
+export async function transfer(
+  cache: Cache,
+  blobs: readonly Descriptor[],
+  target: CacheTarget,
+  { conversion, concurrency = availableParallelism(), signal, onProgress }: TransferOptions,
+): Promise<Transferred> {
+  const replacements = new Map<Digest, Descriptor>();
+  const actions = { copied: 0, converted: 0, present: 0, foreign: 0 };
+  const compressions: Partial<Record<Compression, number>> = {};
+  const totals = { kept: 0, bytesRead: 0, bytesWritten: 0 };
+
+  const report = (action: LayerAction, from: Descriptor, to: Descriptor, compression: Compression) => {
+    actions[action]++;
+    compressions[compression] = (compressions[compression] ?? 0) + 1;
+    onProgress?.({ type: 'layer', action, from, to });
+  };
+
+  const convert = async (layer: Descriptor, content: Content, encoding: Encoding, inner: AbortSignal) => {
+    const to = await convertLayer(cache, layer, content, encoding, target, inner);
+    totals.bytesRead += layer.size;
+    totals.bytesWritten += to.size;
+    if (to.digest !== layer.digest) replacements.set(layer.digest, to);
+    report('converted', layer, to, encoding.compression);
+  };
+
+  const copy = async (layer: Descriptor, content: Content, compression: Compression, inner: AbortSignal) => {
+    if (await target.has(layer)) return report('present', layer, layer, compression);
+    await target.write(content, layer, inner);
+    totals.bytesRead += layer.size;
+    totals.bytesWritten += layer.size;
+    return report('copied', layer, layer, compression);
+  };
+
+  const bytes = blobs.reduce((sum, { size }) => sum + size, 0);
+  onProgress?.({ type: 'start', target: target.name, layers: blobs.length, bytes });
+  const largestFirst = [...blobs].toSorted((a, b) => b.size - a.size);
+  await parallel(largestFirst, concurrency, signal, async (layer, inner) => {
+    // Foreign layers need not be anywhere near, and must stay what they are.
+    if (isNonDistributable(layer.mediaType)) return report('foreign', layer, layer, 'gzip');
+    const content = counted(cache.blob(layer), layer.digest, onProgress);
+    const { compression } = await sniff(cache.blob(layer), layer.size, inner);
+    if (conversion !== undefined && needsConversion(compression, conversion)) {
+      return convert(layer, content, conversion.encoding, inner);
+    }
+    if (conversion !== undefined && compression !== conversion.encoding.compression) totals.kept++;
+    return copy(layer, content, compression, inner);
+  });
+  return { replacements, actions, compressions, ...totals };
+}
+
+/**
+ * As BuildKit decides (util/compression, NeedsConversion), but for a level that is asked for: since nothing in a blob
+ * tells its level, such layers are packed anew as well when that is forced.
+ */
+function needsConversion(compression: Compression, { encoding, force }: Conversion): boolean {
+  if (compression === encoding.compression) {
+    return force && encoding.level !== undefined && compression !== 'uncompressed';
+  }
+  return force || compression === 'uncompressed';
+}
+
+async function convertLayer(
+  cache: Cache,
+  layer: Descriptor,
+  content: Content,
+  encoding: Encoding,
+  target: CacheTarget,
+  signal: AbortSignal,
+): Promise<Descriptor> {
+  const claimed = layer.annotations?.[UNCOMPRESSED];
+  const diffID = claimed === undefined ? undefined : parseDigest(claimed, `${cache.name}: ${UNCOMPRESSED}`);
+  const recompressed = recompress(content, { blob: layer, diffID, encoding, where: cache.name });
+  const blob = await target.write(recompressed.content, undefined, signal);
+  // Neither the places to fetch the old bytes from nor a copy of them belong to the new blob.
+  const { urls: _urls, data: _data, ...kept } = layer;
+  return {
+    ...kept,
+    mediaType: layerMediaType(layer.mediaType, { docker: false, encoding: encoding.compression }),
+    ...blob,
+    annotations: { ...withoutEstargz(layer.annotations ?? {}), [UNCOMPRESSED]: recompressed.diffID() },
+  };
+}
+
+function withoutEstargz(annotations: Annotations): Annotations {
+  const { [ESTARGZ_TOC_DIGEST]: _digest, [ESTARGZ_UNCOMPRESSED_SIZE]: _size, ...others } = annotations;
+  return others;
+}
+
+/** The same content, telling how many bytes were read of it. */
+function counted(content: Content, digest: Digest, onProgress: TransferOptions['onProgress']): Content {
+  if (onProgress === undefined) return content;
+  return {
+    ...content,
+    async *open(range, signal) {
+      for await (const chunk of content.open(range, signal)) {
+        yield chunk;
+        onProgress({ type: 'bytes', digest, bytes: chunk.length });
+      }
+    },
+  };
+}

@@ -1,0 +1,207 @@
+import { spawn } from 'node:child_process';
+import {
+  chmodSync,
+  cpSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import test, { type ExecutionContext } from 'ava';
+import { fixture, importOf, loadFixture, temporary } from '../support/fixtures.js';
+
+const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
+
+interface Outcome {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+function bkcache(args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<Outcome> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, [MAIN, ...args], { env: { ...process.env, ...env } });
+    const output = { stdout: '', stderr: '' };
+    child.stdout.on('data', (chunk: Buffer) => (output.stdout += chunk.toString()));
+    child.stderr.on('data', (chunk: Buffer) => (output.stderr += chunk.toString()));
+    child.on('error', reject).on('close', (code) => resolve({ code, ...output }));
+  });
+}
+
+/** A copy of a fixture that may be damaged. */
+function damaged(t: ExecutionContext, change: (folder: string) => void, name = 'max-gzip'): string {
+  const folder = join(temporary(t), 'cache');
+  cpSync(fixture(name), folder, { recursive: true });
+  change(folder);
+  return folder;
+}
+
+async function largestBlob(name = 'max-gzip'): Promise<string> {
+  const { graph } = await loadFixture(name);
+  const [largest] = [...graph.descriptors.values()].toSorted((a, b) => b.size - a.size);
+  return join('blobs', 'sha256', largest?.digest.slice('sha256:'.length) ?? '');
+}
+
+function copyTo(folder: string, out: string, options = ''): Promise<Outcome> {
+  return bkcache([
+    'copy',
+    '--import-cache',
+    `type=local,src=${folder}`,
+    '--export-cache',
+    `type=local,dest=${out}${options}`,
+  ]);
+}
+
+test('copy prints what came out, and --json prints one document', async (t) => {
+  const out = temporary(t);
+  const text = await copyTo(fixture('max-gzip'), out, ',compression=zstd');
+  t.is(text.code, 0);
+  t.regex(text.stdout, /mode=max, image-manifest, gzip × 6/);
+  t.regex(text.stdout, /6 layers kept in another compression; add force-compression=true/);
+  const json = await bkcache(['copy', '--json', '--import-cache', importOf('max-gzip'), '--export-cache', out]);
+  const { exports } = JSON.parse(json.stdout) as { exports: { actions: object }[] };
+  t.deepEqual(exports[0]?.actions, { copied: 0, converted: 0, present: 6, foreign: 0 });
+});
+
+test('a cache goes into the store and out again with the same digest, and can be removed', async (t) => {
+  const folder = temporary(t);
+  const store = { BKCACHE_STORE: join(folder, 'store') };
+  t.is((await bkcache(['import', 'one', '--import-cache', importOf('grown', 'main')], store)).code, 0);
+  t.is((await bkcache(['import', 'two', '--import-cache', importOf('grown', 'feature')], store)).code, 0);
+  t.is((await bkcache(['import', 'two', '--import-cache', importOf('grown', 'feature')], store)).code, 0);
+  const listed = JSON.parse((await bkcache(['list', '--json'], store)).stdout) as { tag: string }[];
+  t.deepEqual(
+    listed.map(({ tag }) => tag),
+    ['one', 'two'],
+  );
+  t.true(
+    readFileSync(join(folder, 'store', 'CACHEDIR.TAG'), 'utf8').startsWith(
+      'Signature: 8a477f597d28d172789f06886806bc55',
+    ),
+  );
+  t.is((await bkcache(['export', 'one', '--export-cache', join(folder, 'out')], store)).code, 0);
+  const resolved = JSON.parse((await bkcache(['resolve', join(folder, 'out')])).stdout) as { digest: string };
+  t.is((await loadFixture('grown', 'main')).saved?.manifest.descriptor.digest as string, resolved.digest);
+  t.is((await bkcache(['remove', 'one'], store)).code, 0);
+  const gone = await bkcache(['export', 'one', '--export-cache', join(folder, 'again')], store);
+  t.is(gone.code, 3);
+  t.regex(gone.stderr, /its tags are: two/);
+});
+
+test('import-args prints flags for what is there, and nothing but a note for what is not', async (t) => {
+  const here = importOf('max-gzip');
+  const { code, stdout, stderr } = await bkcache(['import-args', '--for', 'buildx', here, 'type=local,src=./no-such']);
+  t.is(code, 0);
+  t.is(stdout, `--cache-from\n${here}\n`);
+  t.regex(stderr, /no-such/);
+});
+
+test('inspect shows layers and records', async (t) => {
+  const { code, stdout } = await bkcache(['inspect', importOf('max-estargz')]);
+  t.is(code, 0);
+  t.regex(stdout, /estargz/);
+  t.regex(stdout, /12 records, 7 with results/);
+});
+
+test('resolving: digest before tag, also one that index.json does not list', async (t) => {
+  const { saved } = await loadFixture('grown', 'main');
+  const digest = saved?.manifest.descriptor.digest ?? '';
+  const folder = damaged(
+    t,
+    (at) => writeFileSync(join(at, 'index.json'), '{"schemaVersion":2,"manifests":[]}'),
+    'grown',
+  );
+  const { code, stdout } = await bkcache(['resolve', `type=local,src=${folder},tag=none,digest=${digest}`]);
+  t.is(code, 0);
+  t.is((JSON.parse(stdout) as { digest: string }).digest, digest);
+  const missing = await bkcache(['resolve', importOf('grown', 'nope')]);
+  t.is(missing.code, 3);
+  t.regex(missing.stderr, /its tags are: main, feature/);
+});
+
+const DAMAGE: Record<string, (folder: string, blob: string) => void> = {
+  'a truncated blob': (folder, blob) => truncateSync(join(folder, blob), 100),
+  'a wrong byte': (folder, blob) => {
+    const bytes = readFileSync(join(folder, blob));
+    bytes[50] = (bytes[50] ?? 0) ^ 1;
+    writeFileSync(join(folder, blob), bytes);
+  },
+  'a missing blob': (folder, blob) => rmSync(join(folder, blob)),
+  'a link in place of a blob': (folder, blob) => {
+    rmSync(join(folder, blob));
+    symlinkSync('/etc/passwd', join(folder, blob));
+  },
+  'a folder in place of a blob': (folder, blob) => {
+    rmSync(join(folder, blob));
+    mkdirSync(join(folder, blob));
+  },
+  'half an index.json': (folder) => truncateSync(join(folder, 'index.json'), 40),
+  'an index.json of another shape': (folder) => writeFileSync(join(folder, 'index.json'), '{"manifests":{}}'),
+  'a digest that is a path': (folder) =>
+    writeFileSync(
+      join(folder, 'index.json'),
+      '{"manifests":[{"digest":"../../etc/passwd","size":1,"annotations":{"org.opencontainers.image.ref.name":"latest"}}]}',
+    ),
+};
+
+for (const [name, damage] of Object.entries(DAMAGE)) {
+  for (const options of ['', ',compression=zstd,force-compression=true']) {
+    test(`exit 4, and no tag written: ${name}${options}`, async (t) => {
+      const blob = await largestBlob();
+      const out = join(temporary(t), 'out');
+      const { code, stderr } = await copyTo(
+        damaged(t, (folder) => damage(folder, blob)),
+        out,
+        options,
+      );
+      t.is(code, 4, stderr);
+      t.regex(stderr, /^bkcache: |\nbkcache: /);
+      t.notRegex(stderr, /\n\s+at /);
+      if (readdirSync(join(out, '..')).includes('out')) t.false(readdirSync(out).includes('index.json'));
+    });
+  }
+}
+
+test('bad usage is exit 2, and says what to do', async (t) => {
+  const out = join(temporary(t), 'out');
+  const source = damaged(t, () => undefined);
+  const cases: [string[], RegExp][] = [
+    [['copy', '--import-cache', source], /export-cache/],
+    [['copy', '--import-cache', source, '--export-cache', 'type=registry,ref=example.com/a'], /cannot export it yet/],
+    [['copy', '--import-cache', 'example.com/a', '--export-cache', out], /cannot import it yet/],
+    [['copy', '--import-cache', source, '--export-cache', source], /replace its own import/],
+    [['copy', '--import-cache', source, '--export-cache', join(source, 'sub')], /is inside the import/],
+    [['copy', '--import-cache', source, '--export-cache', `type=local,dest=${out},compression=estargz`], /estargz/],
+    [['copy', '--import-cache', source, '--export-cache', `type=local,dest=${out},reset=true`], /reset/],
+    [['copy', '--import-cache', source, '--export-cache', out, '--concurrency', '0'], /concurrency/],
+    [['frobnicate'], /./],
+    [[], /command/],
+  ];
+  for (const [args, message] of cases) {
+    const { code, stderr } = await bkcache(args);
+    t.is(code, 2, args.join(' '));
+    t.regex(stderr, message);
+  }
+  t.false(readdirSync(join(out, '..')).includes('out'));
+});
+
+test('a folder that is not there is exit 3', async (t) => {
+  t.is((await copyTo('./no-such-folder', temporary(t))).code, 3);
+  t.is((await bkcache(['list', './no-such-folder'])).code, 3);
+});
+
+test('ignore-error=true makes a failed export a message', async (t) => {
+  const folder = temporary(t);
+  writeFileSync(join(folder, 'file'), '');
+  chmodSync(folder, 0o755);
+  const strict = await copyTo(fixture('max-gzip'), join(folder, 'file', 'out'));
+  t.is(strict.code, 1);
+  const lenient = await copyTo(fixture('max-gzip'), join(folder, 'file', 'out'), ',ignore-error=true');
+  t.is(lenient.code, 0);
+  t.regex(lenient.stderr, /is ignored/);
+});

@@ -1,0 +1,133 @@
+import test from 'ava';
+import fc from 'fast-check';
+import { type CacheConfig, decodeCacheConfig, encodeCacheConfig } from '../../src/buildkit/cache-config.js';
+import { CacheError } from '../../src/errors.js';
+import { canonical } from '../../src/graph/canonical.js';
+import { checkConfig } from '../../src/graph/check.js';
+import { type Graph, hasResults } from '../../src/graph/graph.js';
+import { merge } from '../../src/graph/merge.js';
+import { min } from '../../src/graph/min.js';
+import { saveGraph } from '../../src/graph/save.js';
+import { sha256 } from '../../src/oci/digest.js';
+import { FIXTURES, loadFixture } from '../support/fixtures.js';
+
+for (const [folder, tag] of FIXTURES) {
+  test(`${folder}:${tag}: its config decodes and encodes to the same bytes, and is in canonical order`, async (t) => {
+    const { saved, graph } = await loadFixture(folder, tag);
+    const bytes = Buffer.from(saved?.config.bytes ?? []);
+    t.is(encodeCacheConfig(decodeCacheConfig(bytes, folder)).toString(), bytes.toString());
+    t.is(encodeCacheConfig(canonical(graph)).toString(), bytes.toString());
+    t.is(saved?.manifest.descriptor.digest, saveGraph(graph, saved?.shape ?? 'index').manifest.descriptor.digest);
+  });
+}
+
+const digestOf = (name: string) => sha256(name);
+const time = fc.integer({ min: 0, max: 3 }).map((second) => `2026-01-01T00:00:0${second}Z`);
+
+/** Sound graphs: every layer's parent and every record's link comes before it. */
+const graphs: fc.Arbitrary<Graph> = fc
+  .record({
+    layers: fc.array(fc.tuple(fc.nat(3), fc.nat(9)), { minLength: 1, maxLength: 6 }),
+    records: fc.array(
+      fc.record({
+        name: fc.nat(3),
+        inputs: fc.array(fc.array(fc.tuple(fc.nat(9), fc.constantFrom('', 'a', 'b')), { minLength: 1, maxLength: 2 }), {
+          maxLength: 2,
+        }),
+        results: fc.array(fc.tuple(fc.nat(9), time), { maxLength: 2 }),
+        chains: fc.array(fc.tuple(fc.array(fc.nat(9), { minLength: 1, maxLength: 3 }), time), { maxLength: 1 }),
+      }),
+      { minLength: 1, maxLength: 8 },
+    ),
+  })
+  .map(({ layers, records }) => ({
+    layers: layers.map(([blob, below], index) => ({
+      blob: digestOf(`blob ${blob}`),
+      parent: index === 0 ? -1 : (below % (index + 1)) - 1,
+    })),
+    records: records.map(({ name, inputs, results, chains }, index) => ({
+      digest: digestOf(`record ${name}`),
+      inputs:
+        index === 0 ? [] : inputs.map((links) => links.map(([link, selector]) => ({ selector, link: link % index }))),
+      results: results.map(([layer, createdAt]) => ({ layer: layer % layers.length, createdAt })),
+      chains: chains.map(([named, createdAt]) => ({ layers: named.map((l) => l % layers.length), createdAt })),
+    })),
+    descriptors: new Map(
+      layers.map(([blob], index) => {
+        const digest = digestOf(`blob ${blob}`);
+        return [digest, { mediaType: 'x', digest, size: blob, annotations: { order: `${index % 2}` } }] as const;
+      }),
+    ),
+  }));
+
+const text = (graph: Graph) => {
+  const { config, manifest } = saveGraph(graph, 'image-manifest');
+  return `${Buffer.from(config.bytes).toString()} ${Buffer.from(manifest.bytes).toString()}`;
+};
+
+test('any cacheconfig survives encoding and decoding', (t) => {
+  fc.assert(
+    fc.property(graphs, ({ layers, records }) => {
+      const config: CacheConfig = { layers, records };
+      t.deepEqual(decodeCacheConfig(encodeCacheConfig(config), 'test'), config);
+    }),
+  );
+});
+
+test('merging is commutative, associative and idempotent', (t) => {
+  fc.assert(
+    fc.property(graphs, graphs, graphs, (a, b, c) => {
+      t.is(text(merge([a, b])), text(merge([b, a])));
+      t.is(text(merge([merge([a, b]), c])), text(merge([a, merge([b, c])])));
+      t.is(text(merge([merge([a, b]), b])), text(merge([a, b])));
+    }),
+  );
+});
+
+test('what is merged is sound', (t) => {
+  fc.assert(fc.property(graphs, graphs, (a, b) => t.notThrows(() => checkConfig(merge([a, b]), 'test'))));
+});
+
+test('min is idempotent, keeps every key and never adds a layer or a result', (t) => {
+  fc.assert(
+    fc.property(graphs, (graph) => {
+      const once = min(canonical(graph));
+      t.is(min(once), once);
+      const count = (g: Graph) => g.records.filter(hasResults).length;
+      t.true(count(once) <= count(graph));
+      t.true(once.layers.length <= graph.layers.length);
+      t.is(once.records.length, canonical(graph).records.length);
+    }),
+  );
+});
+
+for (const [name, config] of Object.entries({
+  'a layer index out of range': '{"layers":[],"records":[{"layers":[{"layer":0}],"digest":"sha256:D"}]}',
+  'a link out of range': '{"records":[{"digest":"sha256:D","inputs":[[{"link":7}]]}]}',
+  'a negative link': '{"records":[{"digest":"sha256:D","inputs":[[{"link":-1}]]}]}',
+  'no alternatives': '{"records":[{"digest":"sha256:D","inputs":[[]]}]}',
+  'a record that loops': '{"records":[{"digest":"sha256:D","inputs":[[{"link":0}]]}]}',
+  'a layer that loops': '{"layers":[{"blob":"sha256:D"}]}',
+  'a digest that is a path': '{"records":[{"digest":"../../etc/passwd"}]}',
+  'a wrong type': '{"records":{}}',
+  'half a document': '{"records":[',
+})) {
+  test(`refused as corrupt: ${name}`, (t) => {
+    const bytes = Buffer.from(config.replaceAll('sha256:D', digestOf('d')));
+    const error = t.throws(() => checkConfig(decodeCacheConfig(bytes, 'here'), 'here'), { instanceOf: CacheError });
+    t.is(error.code, 'CORRUPT');
+    t.regex(error.message, /here/);
+  });
+}
+
+test('a chain of a hundred thousand records is no problem', (t) => {
+  const records = Array.from({ length: 100_000 }, (_, index) => ({
+    digest: digestOf(`${index}`),
+    inputs: index === 0 ? [] : [[{ selector: '', link: index - 1 }]],
+    results: [],
+    chains: [],
+  }));
+  const graph = { layers: [], records, descriptors: new Map() };
+  t.notThrows(() => checkConfig(graph, 'test'));
+  t.is(canonical(graph).records.length, records.length);
+});

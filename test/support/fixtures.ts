@@ -1,0 +1,46 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { ExecutionContext } from 'ava';
+import { localSource } from '../../src/backend/local.js';
+import type { Cache } from '../../src/backend/backend.js';
+
+const CACHES = fileURLToPath(new URL('../../../fixtures/caches/', import.meta.url));
+
+/** The caches in fixtures/ that have a manifest, by folder and tag. */
+export const FIXTURES: readonly (readonly [folder: string, tag: string])[] = [
+  ['buildkit-0.13-max-gzip', 'latest'],
+  ['grown', 'main'],
+  ['grown', 'feature'],
+  ['max-estargz', 'latest'],
+  ['max-gzip', 'latest'],
+  ['max-gzip-docker-list', 'latest'],
+  ['max-gzip-index', 'latest'],
+  ['max-multiplatform', 'latest'],
+  ['max-uncompressed', 'latest'],
+  ['max-zstd', 'latest'],
+  ['max-zstd-level19', 'latest'],
+  ['min-gzip', 'latest'],
+  ['min-zstd-index', 'latest'],
+];
+
+export function fixture(folder: string): string {
+  return join(CACHES, folder);
+}
+
+/** The import string of a fixture. */
+export function importOf(folder: string, tag = 'latest'): string {
+  return `type=local,src=${fixture(folder)},tag=${tag}`;
+}
+
+export function loadFixture(folder: string, tag = 'latest'): Promise<Cache> {
+  return localSource({ type: 'local', attributes: { src: fixture(folder), tag } }).load();
+}
+
+/** A folder that goes when the test has ended. */
+export function temporary(t: ExecutionContext): string {
+  const folder = mkdtempSync(join(tmpdir(), 'bkcache-test-'));
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
