@@ -5,7 +5,7 @@ import { type CacheOptions, flag } from '../buildkit/options.js';
 import { CacheError, isSystemError } from '../errors.js';
 import { configOf, loadGraph } from '../graph/load.js';
 import { type SavedCache, type Shape, shapeOf } from '../graph/save.js';
-import type { Sharing } from '../layout/blobs.js';
+import type { Sharing } from '../layout/share.js';
 import { findTag, readIndex, tagOf, updateIndex, withTag } from '../layout/index-file.js';
 import { createLayout, type Layout, openLayout } from '../layout/layout.js';
 import { contentOf, readWhole } from '../oci/content.js';

@@ -1,0 +1,103 @@
+import { createHash } from 'node:crypto';
+import { constants, type Stats } from 'node:fs';
+import { lstat, open } from 'node:fs/promises';
+import { CacheError, isSystemError } from '../errors.js';
+import { type Content, type Range, verified } from '../oci/content.js';
+import type { BlobId } from '../oci/descriptor.js';
+import { type Digest, hashDigest } from '../oci/digest.js';
+
+const READ_SIZE = 1024 * 1024;
+
+/**
+ * Writes content to a new file, hashed on the way, and syncs it.
+ *
+ * @param expected - what the bytes must be; left out where they are made on the way
+ * @throws CacheError CORRUPT
+ */
+export async function writeBlobFile(
+  content: Content,
+  expected: BlobId | undefined,
+  path: string,
+  { where, signal }: { readonly where: string; readonly signal?: AbortSignal | undefined },
+): Promise<BlobId> {
+  const hash = createHash('sha256');
+  let size = 0;
+  const handle = await open(path, 'wx', 0o600);
+  try {
+    const bytes = content.open({}, signal);
+    for await (const chunk of expected === undefined ? bytes : verified(bytes, expected, where)) {
+      signal?.throwIfAborted();
+      if (expected === undefined) hash.update(chunk);
+      size += chunk.length;
+      for (let at = 0; at < chunk.length;) at += (await handle.write(chunk, at)).bytesWritten;
+    }
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  return expected ?? { digest: hashDigest('sha256', hash), size };
+}
+
+/**
+ * A blob's bytes, unverified.
+ *
+ * @throws CacheError CORRUPT when there is no such file, or something else in its place
+ */
+export async function* readBlobFile(
+  path: string,
+  digest: Digest,
+  { start = 0, end = Number.POSITIVE_INFINITY }: Range = {},
+  signal?: AbortSignal,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK).catch(
+    (error: unknown) => {
+      if (isSystemError(error, 'ENOENT', 'ENOTDIR')) throw missing(digest, path);
+      if (isSystemError(error, 'ELOOP')) throw linked(path);
+      throw error;
+    },
+  );
+  try {
+    refuseOthers(await handle.stat(), path);
+    for (let at = start; at < end;) {
+      signal?.throwIfAborted();
+      const length = Math.min(READ_SIZE, end - at);
+      const { bytesRead, buffer } = await handle.read(Buffer.allocUnsafe(length), 0, length, at);
+      if (bytesRead === 0) return;
+      at += bytesRead;
+      yield buffer.subarray(0, bytesRead);
+    }
+  } finally {
+    await handle.close();
+  }
+}
+
+/** What is at a path, links not followed; undefined when nothing is. */
+export async function statOf(path: string): Promise<Stats | undefined> {
+  return lstat(path).catch((error: unknown) => {
+    if (isSystemError(error, 'ENOENT', 'ENOTDIR')) return undefined;
+    throw error;
+  });
+}
+
+/**
+ * Links and devices in the place of blobs could lead anywhere (CVE-2024-3727 and its like).
+ *
+ * @throws CacheError CORRUPT
+ */
+export function refuseOthers(stats: Stats, path: string): void {
+  if (stats.isSymbolicLink()) throw linked(path);
+  if (!stats.isFile()) throw new CacheError('CORRUPT', `${path} is not a regular file`);
+}
+
+function linked(path: string): CacheError {
+  return new CacheError('CORRUPT', `${path} is a link; links inside a layout are not followed`, {
+    hint: 'replace the link by the file that it leads to',
+  });
+}
+
+/** The error for a blob whose file is not there. */
+export function missing(digest: Digest, path: string): CacheError {
+  return new CacheError('CORRUPT', `blob ${digest} is missing: there is no ${path}`, {
+    hint: 'the cache is incomplete; export it anew, or copy it again from where it came from',
+  });
+}
