@@ -130,7 +130,7 @@ async function write(
   target: CacheTarget,
   options: CopyOptions,
 ): Promise<Omit<ExportResult, 'duration'>> {
-  const shape = target.shape ?? cache.saved?.shape ?? 'image-manifest';
+  const shape = target.shape(cache.saved?.shape);
   if (shape === 'docker-list' && conversion?.encoding.compression === 'zstd') {
     throw new CacheError('USAGE', 'the import has Docker media types, and those know no zstd', {
       hint: 'add oci-mediatypes=true to the export',

@@ -40,8 +40,12 @@ export interface Publication {
 /** Where an export string leads. Blobs are written first, and `publish` makes them a cache that others can see. */
 export interface CacheTarget {
   readonly name: string;
-  /** The shape that the options ask for; undefined leaves it to the source. */
-  readonly shape: Shape | undefined;
+  /**
+   * The shape to write.
+   *
+   * @param source - the shape of what is copied; undefined where it has none, or there are several sources
+   */
+  shape(source: Shape | undefined): Shape;
   has(blob: BlobId, signal?: AbortSignal): Promise<boolean>;
   /**
    * Stores a blob, checked; the whole of it or nothing.

@@ -7,7 +7,7 @@ import { parseDigest } from '../oci/digest.js';
 import type { CacheSource, CacheTarget, TargetSettings } from './backend.js';
 import { layoutReader, layoutRepository } from './layout-repository.js';
 import { repositorySource } from './repository-source.js';
-import { askedShape, repositoryTarget } from './repository-target.js';
+import { repositoryTarget } from './repository-target.js';
 
 /** BuildKit's default tag: client/solve.go. */
 const LATEST = 'latest';
@@ -21,10 +21,7 @@ export function localSource({ attributes }: CacheOptions): CacheSource {
 }
 
 /** A folder to export to: `type=local,dest=…[,tag=…]`. */
-export async function localTarget(
-  options: CacheOptions,
-  { sharing, allowOversize }: TargetSettings,
-): Promise<CacheTarget> {
+export async function localTarget(options: CacheOptions, settings: TargetSettings): Promise<CacheTarget> {
   if (flag(options, 'reset') === true) {
     throw new CacheError(
       'USAGE',
@@ -36,8 +33,8 @@ export async function localTarget(
     );
   }
   const { dest: root = '', tag = LATEST } = options.attributes;
-  const repository = layoutRepository(await createLayout(root), sharing);
-  return repositoryTarget(repository, { tag, shape: askedShape(options), allowOversize });
+  const repository = layoutRepository(await createLayout(root), settings.sharing);
+  return repositoryTarget(repository, tag, options, settings);
 }
 
 /**

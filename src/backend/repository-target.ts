@@ -2,24 +2,19 @@ import { checkImportLimit } from '../buildkit/import-limit.js';
 import { type CacheOptions, flag } from '../buildkit/options.js';
 import { saveGraph, type Shape } from '../graph/save.js';
 import { contentOf } from '../oci/content.js';
-import type { CacheTarget } from './backend.js';
+import type { CacheTarget, TargetSettings } from './backend.js';
 import type { Repository } from './repository.js';
-
-export interface RepositoryTargetOptions {
-  readonly tag: string | undefined;
-  readonly shape: Shape | undefined;
-  /** Write documents that BuildKit is known not to import. */
-  readonly allowOversize: boolean;
-}
 
 /** A cache to be written under a tag of a repository: layers, then the config, then the manifest and its tag. */
 export function repositoryTarget(
   repository: Repository,
-  { tag, shape: asked, allowOversize }: RepositoryTargetOptions,
+  tag: string,
+  options: CacheOptions,
+  { allowOversize }: TargetSettings,
 ): CacheTarget {
   return {
     name: repository.name,
-    shape: asked,
+    shape: (source) => shapeFor(options, source),
     has: (blob, signal) => repository.has(blob, signal),
     write: (content, expected, signal) => repository.write(content, expected, signal),
     async publish({ graph, shape, saved }, signal) {
@@ -38,11 +33,13 @@ export function repositoryTarget(
   };
 }
 
-/** The shape that image-manifest= and oci-mediatypes= name together (cache/remotecache/local/local.go). */
-export function askedShape(options: CacheOptions): Shape | undefined {
-  const imageManifest = flag(options, 'image-manifest');
-  const oci = flag(options, 'oci-mediatypes');
-  if (imageManifest === undefined && oci === undefined) return undefined;
-  if (oci === false) return 'docker-list';
-  return (imageManifest ?? true) ? 'image-manifest' : 'index';
+/**
+ * The shape to write: what image-manifest= and oci-mediatypes= name, the source's where they are silent, and that of
+ * BuildKit where there is no one source (cache/remotecache/local/local.go). Only OCI's media types have image manifests.
+ */
+function shapeFor(options: CacheOptions, source: Shape | undefined): Shape {
+  const asked = flag(options, 'image-manifest');
+  const oci = flag(options, 'oci-mediatypes') ?? (asked === true || source !== 'docker-list');
+  if (!oci) return 'docker-list';
+  return (asked ?? (source === undefined || source === 'image-manifest')) ? 'image-manifest' : 'index';
 }
