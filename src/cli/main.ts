@@ -3,6 +3,7 @@ import yargs from 'yargs';
 import { hideBin } from 'yargs/helpers';
 import { CacheError, exitCode, isSystemError } from '../errors.js';
 import { copyCommand } from './copy.js';
+import { examples } from './examples.js';
 import { exportCommand } from './export.js';
 import { importArgsCommand } from './import-args.js';
 import { importCommand } from './import.js';
@@ -50,12 +51,16 @@ const cli = yargs(argv)
   .command(inspectCommand)
   .command(removeCommand)
   .option('debug', { type: 'boolean', describe: 'Show where an error came from', global: true })
-  .example(
-    '$0 copy --import-cache type=local,src=./cache --export-cache type=local,dest=./small,mode=min',
-    'Keep what the image needs',
+  .epilogue(
+    examples(
+      [
+        'Keep what the image needs',
+        'bkcache copy --import-cache type=local,src=./cache --export-cache type=local,dest=./small,mode=min',
+      ],
+      ['Keep a cache in the store under a name', 'bkcache import main --import-cache ./cache'],
+      ['What is in the store', 'bkcache list'],
+    ),
   )
-  .example('$0 import main --import-cache ./cache', 'Keep a cache in the store under a name')
-  .example('$0 list', 'What is in the store')
   .demandCommand(1, 'Name a command.')
   .recommendCommands()
   .strict()
