@@ -1,3 +1,4 @@
+import { imageImport } from './backend/inline.js';
 import { openSource } from './backend/open.js';
 import { type CacheOptions, formatOptions, parseImport } from './buildkit/options.js';
 import { CacheError } from './errors.js';
@@ -34,7 +35,7 @@ export async function importArguments(
   onMissing: (options: CacheOptions, reason: CacheError) => void,
 ): Promise<string[]> {
   const words: string[] = [];
-  for (const options of texts.map((text) => parseImport(text))) {
+  for (const options of texts.map((text) => imageImport(parseImport(text)))) {
     try {
       const source = openSource(options);
       await source.resolve();

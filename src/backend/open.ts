@@ -2,6 +2,7 @@ import type { CacheOptions } from '../buildkit/options.js';
 import { CacheError, type Side } from '../errors.js';
 import { openLayout } from '../layout/layout.js';
 import type { CacheSource, CacheTarget, TargetSettings } from './backend.js';
+import { imageImport, openInlineTarget } from './inline.js';
 import { layoutReader } from './layout-repository.js';
 import { localSource, localTarget } from './local.js';
 import type { RepositoryReader } from './repository.js';
@@ -9,7 +10,8 @@ import type { RepositoryReader } from './repository.js';
 /**
  * @throws CacheError USAGE for a type that has no backend yet
  */
-export function openSource(options: CacheOptions): CacheSource {
+export function openSource(imported: CacheOptions): CacheSource {
+  const options = imageImport(imported);
   if (options.type !== 'local') throw unsupported(options, 'import');
   return localSource(options);
 }
@@ -18,6 +20,7 @@ export function openSource(options: CacheOptions): CacheSource {
  * @throws CacheError USAGE for a type that has no backend yet
  */
 export async function openTarget(options: CacheOptions, settings: TargetSettings): Promise<CacheTarget> {
+  if (options.type === 'inline') return openInlineTarget(options, settings);
   if (options.type !== 'local') throw unsupported(options, 'export');
   return localTarget(options, settings);
 }
@@ -27,7 +30,8 @@ export async function openTarget(options: CacheOptions, settings: TargetSettings
  *
  * @throws CacheError USAGE for a type that has none, NOT_FOUND
  */
-export async function openRepository(options: CacheOptions): Promise<RepositoryReader> {
+export async function openRepository(imported: CacheOptions): Promise<RepositoryReader> {
+  const options = imageImport(imported);
   if (options.type !== 'local') throw unsupported(options, 'import');
   return layoutReader(await openLayout(options.attributes['src'] ?? ''));
 }
