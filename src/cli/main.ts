@@ -36,6 +36,9 @@ function describe(error: unknown): Described {
   if (isSystemError(error, 'EACCES', 'EPERM', 'EROFS')) {
     return { message: `not allowed: ${error.message}`, hint: 'check the owner and the mode of that folder' };
   }
+  if (isSystemError(error, 'ENOTDIR', 'EEXIST')) {
+    return { message: `there is a file where a folder has to be: ${error.message}`, hint: 'name another path' };
+  }
   return { message: error instanceof Error ? error.message : String(error) };
 }
 

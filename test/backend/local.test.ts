@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { copyCache } from '../../src/copy.js';
@@ -187,4 +187,15 @@ test('a config over 1 MiB is refused with the way out, and written when that is 
   t.regex(error.hint ?? '', /mode=min.*--allow-oversize/);
   const { exports: done } = await copyCache({ imports, exports, allowOversize: true });
   t.is(done[0]?.records, records.length);
+});
+
+test('a folder is made with those above it, and where that cannot be the reason is told', async (t) => {
+  const folder = temporary(t);
+  const copy = (dest: string) => copyCache({ imports: [importOf('max-gzip')], exports: [`type=local,dest=${dest}`] });
+  await copy(join(folder, 'a', 'b', 'c'));
+  await assertSound(t, join(folder, 'a', 'b', 'c'));
+  writeFileSync(join(folder, 'file'), '');
+  await t.throwsAsync(copy(join(folder, 'file', 'c')), { code: 'ENOTDIR' });
+  // Where nothing can be made at all; Node's recursive mkdir never returns from there.
+  if (existsSync('/proc/self')) await t.throwsAsync(copy('/proc/bkcache/c'), { code: 'ENOENT' });
 });
