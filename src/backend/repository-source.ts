@@ -49,6 +49,7 @@ export async function loadCache(
   const { digest, size } = descriptor;
   return {
     name: repository.name,
+    concurrency: repository.concurrency,
     graph: loadGraph(manifest, configBytes, `${repository.name}: ${config.digest}`),
     saved: {
       shape: shapeOf(mediaType),
