@@ -8,6 +8,7 @@ import { merge } from './graph/merge.js';
 import { min } from './graph/min.js';
 import { replaceBlobs } from './graph/replace.js';
 import type { Shape } from './graph/save.js';
+import { type Registries, type RegistryAccess, withRegistries } from './net/registries.js';
 import type { Descriptor } from './oci/descriptor.js';
 import { type Conversion, type ProgressEvent, transfer, type Transferred } from './transfer.js';
 
@@ -22,6 +23,8 @@ export interface CopyOptions {
   readonly hardlink?: boolean | undefined;
   /** Write a config or manifest over 1 MiB, which BuildKit will not import. */
   readonly allowOversize?: boolean | undefined;
+  /** How registries are reached. */
+  readonly registry?: RegistryAccess | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((event: ProgressEvent) => void) | undefined;
 }
@@ -64,10 +67,19 @@ export async function copyCache(options: CopyOptions): Promise<CopyResult> {
   if (imports.length === 0) throw new CacheError('USAGE', 'there is nothing to import', { hint: 'use --import-cache' });
   if (exports.length === 0)
     throw new CacheError('USAGE', 'there is nowhere to export to', { hint: 'use --export-cache' });
-  const sources = imports.map(openSource);
   for (const exported of exports) {
     if (exported.type === 'local') await refuseOverlap(imports, exported);
   }
+  return withRegistries(options.registry, (registries) => copyAll(imports, exports, options, registries));
+}
+
+async function copyAll(
+  imports: readonly CacheOptions[],
+  exports: readonly CacheOptions[],
+  options: CopyOptions,
+  registries: Registries,
+): Promise<CopyResult> {
+  const sources = await Promise.all(imports.map((imported) => openSource(imported, registries)));
   const caches: Cache[] = [];
   for (const source of sources) caches.push(await source.load(options.signal));
   const cache = mergeCaches(caches);
@@ -76,7 +88,7 @@ export async function copyCache(options: CopyOptions): Promise<CopyResult> {
   const ignored: { target: string; error: Error }[] = [];
   for (const exported of exports) {
     try {
-      results.push(await exportCache(cache, exported, options));
+      results.push(await exportCache(cache, exported, options, registries));
     } catch (error) {
       if (flag(exported, 'ignore-error') !== true || options.signal?.aborted === true) throw error;
       ignored.push({
@@ -105,6 +117,7 @@ function mergeCaches(caches: readonly Cache[]): Cache {
   if (only !== undefined && others.length === 0) return only;
   return {
     name: unique.map(({ name }) => name).join(' + '),
+    concurrency: Math.max(...unique.map(({ concurrency = 1 }) => concurrency)),
     graph: merge(unique.map(({ graph }) => graph)),
     blob(blob) {
       const owner = unique.find(({ graph }) => graph.descriptors.has(blob.digest));
@@ -114,14 +127,20 @@ function mergeCaches(caches: readonly Cache[]): Cache {
   };
 }
 
-async function exportCache(cache: Cache, exported: CacheOptions, options: CopyOptions): Promise<ExportResult> {
+async function exportCache(
+  cache: Cache,
+  exported: CacheOptions,
+  options: CopyOptions,
+  registries: Registries,
+): Promise<ExportResult> {
   const start = performance.now();
   const conversion = conversionOf(exported);
-  const target = await openTarget(exported, {
+  const settings = {
     sharing: options.hardlink === true ? 'hardlink' : 'copy',
     allowOversize: options.allowOversize ?? false,
     signal: options.signal,
-  });
+  } as const;
+  const target = await openTarget(exported, settings, registries);
   try {
     const result = await write(cache, exported, conversion, target, options);
     return { ...result, duration: performance.now() - start };

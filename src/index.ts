@@ -1,4 +1,5 @@
 export type { Cache, ImageFit } from './backend/backend.js';
+export type { ReadOptions } from './backend/open.js';
 export type { CacheConfig, CacheRecord, Chain, ConfigLayer, Link, Result } from './buildkit/cache-config.js';
 export { type CacheOptions, type CacheType, formatOptions, parseExport, parseImport } from './buildkit/options.js';
 export type { Compression } from './codec/compression.js';
@@ -6,6 +7,7 @@ export { type CopyOptions, type CopyResult, copyCache, type ExportResult } from 
 export { CacheError, type ErrorCode } from './errors.js';
 export type { Graph, Layer } from './graph/graph.js';
 export type { Shape } from './graph/save.js';
+export type { RegistryAccess } from './net/registries.js';
 export type { Descriptor } from './oci/descriptor.js';
 export type { Digest } from './oci/digest.js';
 export {

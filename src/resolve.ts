@@ -1,7 +1,8 @@
 import { imageImport } from './backend/inline.js';
-import { openSource } from './backend/open.js';
+import { openSource, type ReadOptions } from './backend/open.js';
 import { type CacheOptions, formatOptions, parseImport } from './buildkit/options.js';
 import { CacheError } from './errors.js';
+import { withRegistries } from './net/registries.js';
 import type { Descriptor } from './oci/descriptor.js';
 
 /**
@@ -9,8 +10,9 @@ import type { Descriptor } from './oci/descriptor.js';
  *
  * @throws CacheError USAGE, NOT_FOUND, CORRUPT
  */
-export async function resolveCache(text: string, signal?: AbortSignal): Promise<Descriptor> {
-  return openSource(parseImport(text)).resolve(signal);
+export async function resolveCache(text: string, { registry, signal }: ReadOptions = {}): Promise<Descriptor> {
+  const options = parseImport(text);
+  return withRegistries(registry, async (registries) => (await openSource(options, registries)).resolve(signal));
 }
 
 /** The tools whose flags can be written. */
@@ -33,17 +35,21 @@ export async function importArguments(
   texts: readonly string[],
   tool: Tool,
   onMissing: (options: CacheOptions, reason: CacheError) => void,
+  { registry, signal }: ReadOptions = {},
 ): Promise<string[]> {
-  const words: string[] = [];
-  for (const options of texts.map((text) => imageImport(parseImport(text)))) {
-    try {
-      const source = openSource(options);
-      await source.resolve();
-      words.push(FLAGS[tool], formatOptions(options));
-    } catch (error) {
-      if (!(error instanceof CacheError) || error.code === 'USAGE') throw error;
-      onMissing(options, error);
+  const imports = texts.map((text) => imageImport(parseImport(text)));
+  return withRegistries(registry, async (registries) => {
+    const words: string[] = [];
+    for (const options of imports) {
+      try {
+        const source = await openSource(options, registries);
+        await source.resolve(signal);
+        words.push(FLAGS[tool], formatOptions(options));
+      } catch (error) {
+        if (!(error instanceof CacheError) || error.code === 'USAGE') throw error;
+        onMissing(options, error);
+      }
     }
-  }
-  return words;
+    return words;
+  });
 }

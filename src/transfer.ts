@@ -12,11 +12,14 @@ import {
   UNCOMPRESSED,
 } from './oci/descriptor.js';
 import { type Digest, parseDigest } from './oci/digest.js';
-import { isNonDistributable, layerMediaType } from './oci/media-types.js';
+import { isNonDistributable, layerEncoding, layerMediaType } from './oci/media-types.js';
 import { parallel } from './parallel.js';
 
-/** What became of a layer: its bytes were copied, packed anew, there already, or are not meant to travel. */
-export type LayerAction = 'copied' | 'converted' | 'present' | 'foreign';
+/**
+ * What became of a layer: its bytes were copied, packed anew, taken over by a registry from another of its
+ * repositories, there already, or are not meant to travel.
+ */
+export type LayerAction = 'copied' | 'converted' | 'mounted' | 'present' | 'foreign';
 
 /** What happens while layers travel. Sizes are in bytes. */
 export type ProgressEvent =
@@ -49,15 +52,18 @@ export interface Transferred {
   readonly bytesWritten: number;
 }
 
+/** Questions to a target that go out together: they are small. */
+const CHECKS_AT_ONCE = 32;
+
 /** Brings the blobs of a cache to a target, several at once and the largest first, packing anew what has to be. */
 export async function transfer(
   cache: Cache,
   blobs: readonly Descriptor[],
   target: CacheTarget,
-  { conversion, concurrency = availableParallelism(), signal, onProgress }: TransferOptions,
+  { conversion, concurrency = concurrencyFor(cache, target, conversion), signal, onProgress }: TransferOptions,
 ): Promise<Transferred> {
   const replacements = new Map<Digest, Descriptor>();
-  const actions = { copied: 0, converted: 0, present: 0, foreign: 0 };
+  const actions = { copied: 0, converted: 0, mounted: 0, present: 0, foreign: 0 };
   const compressions: Partial<Record<Compression, number>> = {};
   const totals = { kept: 0, bytesRead: 0, bytesWritten: 0 };
 
@@ -75,9 +81,14 @@ export async function transfer(
     report('converted', layer, to, encoding.compression);
   };
 
-  const copy = async (layer: Descriptor, content: Content, compression: Compression, inner: AbortSignal) => {
-    if (await target.has(layer)) return report('present', layer, layer, compression);
+  const copy = async (layer: Descriptor, compression: Compression, inner: AbortSignal) => {
+    let isRead = false;
+    const content = counted(cache.blob(layer), (bytes) => {
+      isRead = true;
+      onProgress?.({ type: 'bytes', digest: layer.digest, bytes });
+    });
     await target.write(content, layer, inner);
+    if (content.origin !== undefined && !isRead && layer.size > 0) return report('mounted', layer, layer, compression);
     totals.bytesRead += layer.size;
     totals.bytesWritten += layer.size;
     return report('copied', layer, layer, compression);
@@ -85,19 +96,48 @@ export async function transfer(
 
   const bytes = blobs.reduce((sum, { size }) => sum + size, 0);
   onProgress?.({ type: 'start', target: target.name, layers: blobs.length, bytes });
+  // What is to stay as it is need not be looked at where it comes from, and is asked for where it goes, all at once.
+  const present = conversion === undefined ? await presentAt(target, blobs, signal) : undefined;
   const largestFirst = [...blobs].toSorted((a, b) => b.size - a.size);
   await parallel(largestFirst, concurrency, signal, async (layer, inner) => {
     // Foreign layers need not be anywhere near, and must stay what they are.
     if (isNonDistributable(layer.mediaType)) return report('foreign', layer, layer, 'gzip');
-    const content = counted(cache.blob(layer), layer.digest, onProgress);
+    if (present?.has(layer.digest) === true) return report('present', layer, layer, claimedCompression(layer));
+    if (conversion === undefined) return copy(layer, claimedCompression(layer), inner);
     const { compression } = await sniff(cache.blob(layer), layer.size, inner);
-    if (conversion !== undefined && needsConversion(compression, conversion)) {
-      return convert(layer, content, conversion.encoding, inner);
+    if (needsConversion(compression, conversion)) {
+      const onBytes = (bytes: number) => onProgress?.({ type: 'bytes', digest: layer.digest, bytes });
+      return convert(layer, counted(cache.blob(layer), onBytes), conversion.encoding, inner);
     }
-    if (conversion !== undefined && compression !== conversion.encoding.compression) totals.kept++;
-    return copy(layer, content, compression, inner);
+    if (compression !== conversion.encoding.compression) totals.kept++;
+    if (await target.has(layer, inner)) return report('present', layer, layer, compression);
+    return copy(layer, compression, inner);
   });
   return { replacements, actions, compressions, ...totals };
+}
+
+/** Packing takes a core for each layer; what only travels waits for the network most of the time. */
+function concurrencyFor(cache: Cache, target: CacheTarget, conversion: Conversion | undefined): number {
+  const cores = availableParallelism();
+  return conversion === undefined ? Math.max(cores, cache.concurrency ?? 0, target.concurrency ?? 0) : cores;
+}
+
+async function presentAt(
+  target: CacheTarget,
+  blobs: readonly Descriptor[],
+  signal: AbortSignal | undefined,
+): Promise<ReadonlySet<Digest>> {
+  const present = new Set<Digest>();
+  await parallel(blobs, CHECKS_AT_ONCE, signal, async (blob, inner) => {
+    if (await target.has(blob, inner)) present.add(blob.digest);
+  });
+  return present;
+}
+
+/** What a descriptor says of its blob; good enough where nothing depends on it. */
+function claimedCompression({ mediaType, annotations = {} }: Descriptor): Compression {
+  if (ESTARGZ_TOC_DIGEST in annotations) return 'estargz';
+  return layerEncoding(mediaType) ?? 'uncompressed';
 }
 
 /**
@@ -139,14 +179,13 @@ function withoutEstargz(annotations: Annotations): Annotations {
 }
 
 /** The same content, telling how many bytes were read of it. */
-function counted(content: Content, digest: Digest, onProgress: TransferOptions['onProgress']): Content {
-  if (onProgress === undefined) return content;
+function counted(content: Content, onBytes: (bytes: number) => void): Content {
   return {
     ...content,
     async *open(range, signal) {
       for await (const chunk of content.open(range, signal)) {
         yield chunk;
-        onProgress({ type: 'bytes', digest, bytes: chunk.length });
+        onBytes(chunk.length);
       }
     },
   };

@@ -9,6 +9,8 @@ import type { BlobId, Descriptor } from '../oci/descriptor.js';
 export interface Cache {
   /** Where it is, for messages. */
   readonly name: string;
+  /** How many transfers at once it is good for, where that is more than there are cores to do something. */
+  readonly concurrency?: number | undefined;
   readonly graph: Graph;
   /** The documents that the graph was read from; a copy that changes nothing writes these very bytes. */
   readonly saved?: SavedCache;
@@ -51,6 +53,8 @@ export interface ImageFit extends Fit {
 /** Where an export string leads. Blobs are written first, and `publish` makes them a cache that others can see. */
 export interface CacheTarget {
   readonly name: string;
+  /** As that of a cache. */
+  readonly concurrency?: number | undefined;
   /**
    * The shape to write, of targets whose caches have a manifest of their own.
    *

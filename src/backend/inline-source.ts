@@ -29,6 +29,7 @@ export async function loadInlineCache(
   if (caches.length === 0) throw noCache(where, images);
   return {
     name: repository.name,
+    concurrency: repository.concurrency,
     graph: merge(caches.map(({ graph }) => graph)),
     platforms: caches.map(({ image }) => image.content.platform),
     blob: (blob) => repository.blob(blob),

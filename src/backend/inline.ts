@@ -1,8 +1,8 @@
 import type { CacheOptions } from '../buildkit/options.js';
 import { CacheError, type Side } from '../errors.js';
 import { openLayout } from '../layout/layout.js';
+import type { Registries } from '../net/registries.js';
 import type { CacheTarget, TargetSettings } from './backend.js';
-import { inlineTarget } from './inline-target.js';
 import { layoutRepository } from './layout-repository.js';
 import { LATEST } from './local.js';
 
@@ -21,13 +21,17 @@ export function imageImport(options: CacheOptions): CacheOptions {
 }
 
 /**
- * The image to put a cache into: `type=inline,dest=FOLDER[,tag=…]`.
+ * The image to put a cache into: `type=inline,ref=…` in a registry, `type=inline,dest=FOLDER[,tag=…]` in a folder.
  *
  * @throws CacheError USAGE, NOT_FOUND when there is no such image
  */
-export async function openInlineTarget(options: CacheOptions, settings: TargetSettings): Promise<CacheTarget> {
+export async function openInlineTarget(
+  options: CacheOptions,
+  registries: Registries,
+  settings: TargetSettings,
+): Promise<CacheTarget> {
   checkPlace(options, 'export');
-  const { mode, dest = '', tag = LATEST } = options.attributes;
+  const { mode, ref, dest = '', tag = LATEST } = options.attributes;
   if (mode === 'max') {
     throw new CacheError(
       'USAGE',
@@ -38,7 +42,11 @@ export async function openInlineTarget(options: CacheOptions, settings: TargetSe
       },
     );
   }
-  return inlineTarget(layoutRepository(await openLayout(dest), settings.sharing), tag, settings.signal);
+  const { inlineTarget } = await import('./inline-target.js');
+  if (ref === undefined)
+    return inlineTarget(layoutRepository(await openLayout(dest), settings.sharing), tag, settings.signal);
+  const { exportTag, registryRepositoryOf } = await import('./registry.js');
+  return inlineTarget(await registryRepositoryOf(options, registries, 'export'), exportTag(ref), settings.signal);
 }
 
 /** An image is in a registry or in a folder, and each has attributes of its own. */

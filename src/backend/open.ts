@@ -1,28 +1,53 @@
 import type { CacheOptions } from '../buildkit/options.js';
 import { CacheError, type Side } from '../errors.js';
 import { openLayout } from '../layout/layout.js';
+import type { Registries, RegistryAccess } from '../net/registries.js';
 import type { CacheSource, CacheTarget, TargetSettings } from './backend.js';
 import { imageImport, openInlineTarget } from './inline.js';
 import { layoutReader } from './layout-repository.js';
 import { localSource, localTarget } from './local.js';
 import type { RepositoryReader } from './repository.js';
 
-/**
- * @throws CacheError USAGE for a type that has no backend yet
- */
-export function openSource(imported: CacheOptions): CacheSource {
-  const options = imageImport(imported);
-  if (options.type !== 'local') throw unsupported(options, 'import');
-  return localSource(options);
+/** What reading needs beside an option string. */
+export interface ReadOptions {
+  /** How registries are reached. */
+  readonly registry?: RegistryAccess | undefined;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /**
- * @throws CacheError USAGE for a type that has no backend yet
+ * @throws CacheError USAGE for a type that has no backend yet, and for a reference that is none
  */
-export async function openTarget(options: CacheOptions, settings: TargetSettings): Promise<CacheTarget> {
-  if (options.type === 'inline') return openInlineTarget(options, settings);
-  if (options.type !== 'local') throw unsupported(options, 'export');
-  return localTarget(options, settings);
+export async function openSource(imported: CacheOptions, registries: Registries): Promise<CacheSource> {
+  const options = imageImport(imported);
+  switch (options.type) {
+    case 'local':
+      return localSource(options);
+    case 'registry':
+      return (await import('./registry.js')).registrySource(options, registries);
+    default:
+      throw unsupported(options, 'import');
+  }
+}
+
+/**
+ * @throws CacheError USAGE for a type that has no backend yet, and for a reference that is none
+ */
+export async function openTarget(
+  options: CacheOptions,
+  settings: TargetSettings,
+  registries: Registries,
+): Promise<CacheTarget> {
+  switch (options.type) {
+    case 'local':
+      return localTarget(options, settings);
+    case 'registry':
+      return (await import('./registry.js')).registryTarget(options, registries, settings);
+    case 'inline':
+      return openInlineTarget(options, registries, settings);
+    default:
+      throw unsupported(options, 'export');
+  }
 }
 
 /**
@@ -30,15 +55,21 @@ export async function openTarget(options: CacheOptions, settings: TargetSettings
  *
  * @throws CacheError USAGE for a type that has none, NOT_FOUND
  */
-export async function openRepository(imported: CacheOptions): Promise<RepositoryReader> {
+export async function openRepository(imported: CacheOptions, registries: Registries): Promise<RepositoryReader> {
   const options = imageImport(imported);
-  if (options.type !== 'local') throw unsupported(options, 'import');
-  return layoutReader(await openLayout(options.attributes['src'] ?? ''));
+  switch (options.type) {
+    case 'local':
+      return layoutReader(await openLayout(options.attributes['src'] ?? ''));
+    case 'registry':
+      return (await import('./registry.js')).registryRepositoryOf(options, registries, 'import');
+    default:
+      throw unsupported(options, 'import');
+  }
 }
 
 function unsupported({ type }: CacheOptions, side: Side): CacheError {
   return new CacheError('USAGE', `type=${type} is understood, but this version cannot ${side} it yet`, {
-    hint: `use type=local: ${side === 'import' ? 'let a build export there' : 'BuildKit imports from there'}`,
+    hint: `use type=local or type=registry: ${side === 'import' ? 'let a build export there' : 'BuildKit imports from there'}`,
     side,
   });
 }

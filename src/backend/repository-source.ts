@@ -42,6 +42,7 @@ export async function loadCache(
   const { digest, size } = descriptor;
   return {
     name: repository.name,
+    concurrency: repository.concurrency,
     graph: loadGraph(manifest.content, bytes, `${repository.name}: ${config.digest}`),
     saved: {
       shape: shapeOf(mediaType),

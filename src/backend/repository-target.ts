@@ -14,6 +14,7 @@ export function repositoryTarget(
 ): CacheTarget {
   return {
     name: repository.name,
+    concurrency: repository.concurrency,
     shape: (source) => shapeFor(options, source),
     has: (blob, signal) => repository.has(blob, signal),
     write: (content, expected, signal) => repository.write(content, expected, signal),

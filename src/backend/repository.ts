@@ -19,6 +19,8 @@ export interface RepositoryEntry {
 export interface RepositoryReader {
   /** Where it is, for messages. */
   readonly name: string;
+  /** How many transfers at once it is good for, where that is more than there are cores to do something. */
+  readonly concurrency?: number;
   /**
    * The manifest that a tag or digest stands for.
    *

@@ -1,5 +1,6 @@
 import type { CopyOptions, CopyResult } from '../copy.js';
 import { CacheError } from '../errors.js';
+import { registryAccess } from './registry-access.js';
 import { type Arguments, type TRANSFER_OPTIONS } from './shared-options.js';
 
 type Settings = Omit<CopyOptions, 'imports' | 'exports'>;
@@ -23,6 +24,7 @@ export async function runCopy(
       concurrency: concurrencyOf(argv.concurrency),
       hardlink: argv.hardlink,
       allowOversize: argv['allow-oversize'],
+      registry: await registryAccess(argv),
       signal: interrupt.signal,
       onProgress: (event) => progress.show(event),
     });

@@ -17,6 +17,8 @@ export interface Content {
   readonly size?: number;
   /** The file that holds exactly these bytes, if one does: the kernel may then copy it, and ranges cost nothing. */
   readonly path?: string;
+  /** The repository that has these bytes as a blob, if one does: another one of that registry can take them over. */
+  readonly origin?: { readonly registry: string; readonly repository: string };
   open(range?: Range, signal?: AbortSignal): AsyncIterable<Uint8Array>;
 }
 

@@ -1,5 +1,5 @@
-import type { Cache } from '../backend/backend.js';
-import { openRepository, openSource } from '../backend/open.js';
+import type { Cache, CacheSource } from '../backend/backend.js';
+import { openRepository, openSource, type ReadOptions } from '../backend/open.js';
 import type { RepositoryEntry, RepositoryReader } from '../backend/repository.js';
 import { loadCache } from '../backend/repository-source.js';
 import type { CacheRecord } from '../buildkit/cache-config.js';
@@ -10,8 +10,10 @@ import { CacheError } from '../errors.js';
 import { blobsOf, hasResults } from '../graph/graph.js';
 import { min } from '../graph/min.js';
 import { type Shape } from '../graph/save.js';
+import { withRegistries } from '../net/registries.js';
 import { CREATED_AT, DESCRIPTION, type Descriptor, UNCOMPRESSED } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
+import { parallel } from '../parallel.js';
 
 /** One layer of a cache. */
 export interface LayerDescription {
@@ -49,14 +51,20 @@ export interface CacheDescription {
  *
  * @throws CacheError USAGE, NOT_FOUND, CORRUPT
  */
-export async function inspectCache(text: string, signal?: AbortSignal): Promise<CacheDescription> {
-  const source = openSource(parseImport(text));
+export async function inspectCache(text: string, { registry, signal }: ReadOptions = {}): Promise<CacheDescription> {
+  const options = parseImport(text);
+  return withRegistries(registry, async (registries) => describeCache(await openSource(options, registries), signal));
+}
+
+async function describeCache(source: CacheSource, signal: AbortSignal | undefined): Promise<CacheDescription> {
   const descriptor = await source.resolve(signal);
   const cache = await source.load(signal);
   const { graph } = cache;
   const blobs = blobsOf(graph);
   const layers: LayerDescription[] = [];
-  for (const blob of blobs) layers.push(await describeLayer(cache, blob, signal));
+  await parallel([...blobs.entries()], cache.concurrency ?? 1, signal, async ([index, blob], inner) => {
+    layers[index] = await describeLayer(cache, blob, inner);
+  });
   return {
     source: source.name,
     descriptor,
@@ -111,22 +119,31 @@ export interface ListEntry {
 }
 
 /**
- * The entries of a folder's index.json, each with what it is. One that cannot be read has its reason beside it.
+ * What a folder or a repository of a registry has under its tags. An entry of a folder that cannot be read has its
+ * reason beside it; in a registry, where caches stand among images, what is no cache is left out.
  *
+ * @param text - a folder, or an import string
  * @throws CacheError NOT_FOUND, CORRUPT when index.json itself cannot be read
  */
-export async function listCaches(folder: string, signal?: AbortSignal): Promise<ListEntry[]> {
-  const repository = await openRepository({ type: 'local', attributes: { src: folder } });
-  const entries: ListEntry[] = [];
-  for (const entry of await repository.entries(signal)) entries.push(await listEntry(repository, entry, signal));
-  return entries;
+export async function listCaches(text: string, { registry, signal }: ReadOptions = {}): Promise<ListEntry[]> {
+  const options = text.includes('type=') ? parseImport(text) : ({ type: 'local', attributes: { src: text } } as const);
+  return withRegistries(registry, async (registries) => {
+    const repository = await openRepository(options, registries);
+    const found = await repository.entries(signal);
+    const rows: (ListEntry | undefined)[] = [];
+    await parallel([...found.entries()], repository.concurrency ?? 1, signal, async ([index, entry], inner) => {
+      rows[index] = await listEntry(repository, entry, inner, options.type === 'local');
+    });
+    return rows.filter((row) => row !== undefined);
+  });
 }
 
 async function listEntry(
   repository: RepositoryReader,
   { tag, descriptor }: RepositoryEntry,
-  signal?: AbortSignal,
-): Promise<ListEntry> {
+  signal: AbortSignal,
+  withOthers: boolean,
+): Promise<ListEntry | undefined> {
   const { digest, mediaType } = descriptor;
   const entry = { tag, digest, mediaType };
   try {
@@ -144,7 +161,8 @@ async function listEntry(
       },
     };
   } catch (error) {
-    if (error instanceof CacheError) return { ...entry, problem: error.message };
-    throw error;
+    if (!(error instanceof CacheError)) throw error;
+    const isOther = error.code === 'NOT_FOUND' && !withOthers;
+    return isOther ? undefined : { ...entry, problem: error.message };
   }
 }

@@ -47,6 +47,7 @@ function work({ actions, bytesRead, bytesWritten, duration }: ExportResult): str
     `${actions.copied} copied`,
     `${actions.converted} converted`,
     `${actions.present} already there`,
+    ...(actions.mounted > 0 ? [`${actions.mounted} mounted`] : []),
     ...(actions.foreign > 0 ? [`${actions.foreign} foreign left alone`] : []),
   ];
   const ratio = bytesRead > 0 && actions.converted > 0 ? ` (${((bytesWritten / bytesRead) * 100).toFixed(0)} %)` : '';

@@ -65,7 +65,7 @@ test('copy prints what came out, and --json prints one document', async (t) => {
   t.regex(text.stdout, /6 layers kept in another compression; add force-compression=true/);
   const json = await bkcache(['copy', '--json', '--import-cache', importOf('max-gzip'), '--export-cache', out]);
   const { exports } = JSON.parse(json.stdout) as { exports: { actions: object }[] };
-  t.deepEqual(exports[0]?.actions, { copied: 0, converted: 0, present: 6, foreign: 0 });
+  t.deepEqual(exports[0]?.actions, { copied: 0, converted: 0, mounted: 0, present: 6, foreign: 0 });
 });
 
 test('a cache goes into the store and out again with the same digest, and can be removed', async (t) => {
@@ -172,8 +172,11 @@ test('bad usage is exit 2, and says what to do', async (t) => {
   const source = damaged(t, () => undefined);
   const cases: [string[], RegExp][] = [
     [['copy', '--import-cache', source], /export-cache/],
-    [['copy', '--import-cache', source, '--export-cache', 'type=registry,ref=example.com/a'], /cannot export it yet/],
-    [['copy', '--import-cache', 'example.com/a', '--export-cache', out], /cannot import it yet/],
+    [['copy', '--import-cache', source, '--export-cache', 'type=gha,url=http://a,token=t'], /cannot export it yet/],
+    [['copy', '--import-cache', 'type=gha,url=http://a,token=t', '--export-cache', out], /cannot import it yet/],
+    [['copy', '--import-cache', source, '--export-cache', 'type=registry,ref=example.com/A'], /upper-case/],
+    [['copy', '--import-cache', 'https://example.com/a', '--export-cache', out], /leave out the part up to/],
+    [['resolve', 'example.com/a', '--username', 'me'], /belong together/],
     [['copy', '--import-cache', source, '--export-cache', source], /replace its own import/],
     [['copy', '--import-cache', source, '--export-cache', join(source, 'sub')], /is inside the import/],
     [['copy', '--import-cache', source, '--export-cache', `type=local,dest=${out},compression=estargz`], /estargz/],

@@ -1,0 +1,24 @@
+import { text } from 'node:stream/consumers';
+import { CacheError } from '../errors.js';
+import type { RegistryAccess } from '../net/registries.js';
+import type { Arguments, REGISTRY_OPTIONS } from './shared-options.js';
+
+/**
+ * How the command's options want registries to be reached. A password comes from stdin alone, since everybody on a
+ * machine can read the command lines.
+ *
+ * @throws CacheError USAGE
+ */
+export async function registryAccess(argv: Arguments<typeof REGISTRY_OPTIONS>): Promise<RegistryAccess> {
+  const { 'registry-ca': ca, username, 'password-stdin': fromStdin } = argv;
+  if ((username !== undefined) !== fromStdin) {
+    throw new CacheError('USAGE', '--username and --password-stdin belong together', {
+      hint: 'printenv REGISTRY_PASSWORD | bkcache … --username NAME --password-stdin',
+    });
+  }
+  if (!fromStdin) return { ca };
+  // What an editor or echo put behind it, as in docker login.
+  const password = (await text(process.stdin)).replace(/\r?\n$/, '');
+  if (password === '') throw new CacheError('USAGE', 'there is no password on stdin');
+  return { ca, username, password };
+}

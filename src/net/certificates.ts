@@ -1,0 +1,50 @@
+import { readFile } from 'node:fs/promises';
+import * as tls from 'node:tls';
+import { CacheError, isSystemError } from '../errors.js';
+
+/** Where systems keep what they trust, in the order in which Go looks (crypto/x509, root_linux.go, root_bsd.go). */
+const BUNDLES = [
+  '/etc/ssl/certs/ca-certificates.crt',
+  '/etc/pki/tls/certs/ca-bundle.crt',
+  '/etc/ssl/ca-bundle.pem',
+  '/etc/pki/tls/cacert.pem',
+  '/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem',
+  '/etc/ssl/cert.pem',
+];
+
+/**
+ * The certificates to trust, as PEM: those of the system, or Node's own where the system has none to read; those of
+ * NODE_EXTRA_CA_CERTS; and a file of the user's.
+ *
+ * @param extra - a PEM file
+ * @throws CacheError USAGE when that file is none
+ */
+export async function trustedCertificates(extra?: string, env: NodeJS.ProcessEnv = process.env): Promise<string[]> {
+  const more = [env['NODE_EXTRA_CA_CERTS'], extra].filter((path) => path !== undefined && path !== '') as string[];
+  const [system, ...others] = await Promise.all([systemCertificates(env), ...more.map(readCertificates)]);
+  return [...(system ?? tls.rootCertificates), ...others];
+}
+
+async function systemCertificates(env: NodeJS.ProcessEnv): Promise<string[] | undefined> {
+  const named = env['SSL_CERT_FILE'];
+  for (const path of named === undefined || named === '' ? BUNDLES : [named]) {
+    try {
+      return [await readFile(path, 'utf8')];
+    } catch (error) {
+      if (!isSystemError(error, 'ENOENT', 'ENOTDIR', 'EACCES')) throw error;
+    }
+  }
+  // Node 22.15 and later ask the system itself, which matters on macOS and Windows.
+  const { getCACertificates } = tls as { getCACertificates?: (type: 'system') => string[] };
+  return getCACertificates?.('system');
+}
+
+async function readCertificates(path: string): Promise<string> {
+  const text = await readFile(path, 'utf8').catch((cause: unknown) => {
+    throw new CacheError('USAGE', `cannot read the certificates in ${path}: ${(cause as Error).message}`, { cause });
+  });
+  if (text.includes('-----BEGIN CERTIFICATE-----')) return text;
+  throw new CacheError('USAGE', `${path} has no certificates in PEM form`, {
+    hint: 'it has to hold lines between "-----BEGIN CERTIFICATE-----" and "-----END CERTIFICATE-----"',
+  });
+}

@@ -1,0 +1,91 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { CacheError, type CacheErrorOptions } from '../errors.js';
+
+/** A failure that may be over in a moment: a timeout, a reset connection, an overloaded server. */
+export class TransientError extends CacheError {
+  /** How long the server asks to wait, in milliseconds. */
+  readonly retryAfter: number | undefined;
+
+  constructor(
+    message: string,
+    { retryAfter, ...options }: CacheErrorOptions & { readonly retryAfter?: number | undefined } = {},
+  ) {
+    super('FAILED', message, options);
+    this.retryAfter = retryAfter;
+  }
+}
+
+export interface RetryPolicy {
+  /** How often something may fail in a row before that is final. */
+  readonly attempts: number;
+  /** The first pause, in milliseconds; each further one is twice as long. */
+  readonly pause: number;
+  /** The longest pause of our own making, in milliseconds. */
+  readonly longestPause: number;
+  /** The longest pause that a server may ask for, in milliseconds. */
+  readonly longestAsked: number;
+}
+
+/** Half a minute in all: enough for a server that restarts, and little for a person that waits. */
+export const RETRY_POLICY: RetryPolicy = { attempts: 8, pause: 250, longestPause: 10_000, longestAsked: 120_000 };
+
+/** How often something failed in a row, and how long to wait because of that. */
+export class Patience {
+  readonly #policy: RetryPolicy;
+  #failures = 0;
+
+  constructor(policy: RetryPolicy = RETRY_POLICY) {
+    this.#policy = policy;
+  }
+
+  /** There was progress: the next failure is a first one. */
+  restore(): void {
+    this.#failures = 0;
+  }
+
+  /**
+   * Waits before the next attempt.
+   *
+   * @throws the error itself, when it is not transient or came too often, and the reason of the signal
+   */
+  async wait(error: unknown, signal?: AbortSignal): Promise<void> {
+    signal?.throwIfAborted();
+    if (!(error instanceof TransientError)) throw error;
+    this.#failures++;
+    const { attempts, pause, longestPause, longestAsked } = this.#policy;
+    const { retryAfter = 0 } = error;
+    if (this.#failures >= attempts || retryAfter > longestAsked) throw error;
+    const own = Math.min(pause * 2 ** (this.#failures - 1), longestPause);
+    // Spread, so that many that failed at once do not come back at once.
+    const spread = own * (0.75 + Math.random() / 2);
+    try {
+      await sleep(Math.max(spread, retryAfter), undefined, { signal });
+    } catch {
+      // Only the signal ends it early, and its reason says more than an AbortError.
+      signal?.throwIfAborted();
+    }
+  }
+}
+
+/** Does something until it succeeds, fails for good, or fails too often. */
+export async function patiently<T>(
+  attempt: () => Promise<T>,
+  { policy, signal }: { readonly policy?: RetryPolicy | undefined; readonly signal?: AbortSignal | undefined } = {},
+): Promise<T> {
+  const patience = new Patience(policy);
+  for (;;) {
+    try {
+      return await attempt();
+    } catch (error) {
+      await patience.wait(error, signal);
+    }
+  }
+}
+
+/** The pause that a Retry-After header names, in milliseconds: RFC 9110, 10.2.3. */
+export function retryAfterOf(header: string | undefined, now = Date.now()): number | undefined {
+  if (header === undefined) return undefined;
+  if (/^\d+$/.test(header)) return Number(header) * 1000;
+  const date = Date.parse(header);
+  return Number.isNaN(date) ? undefined : Math.max(0, date - now);
+}
