@@ -33,6 +33,8 @@ async function* download(
   const patience = new Patience(client.policy);
   // Without a range, a server may send more than it should, and that has to be seen.
   const isWhole = end >= size;
+  // No range has no bytes in it, but an empty blob has to be there all the same.
+  if (start >= Math.min(end, size) && start > 0) return;
   for (let at = start; ;) {
     try {
       const from = at;

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import * as http from 'node:http';
 import * as https from 'node:https';
 import { createSecureContext } from 'node:tls';
@@ -50,6 +51,8 @@ export class HttpClient {
    */
   async send({ method, url, headers = {}, body, timeout = IDLE_TIMEOUT, signal }: HttpRequest): Promise<HttpResponse> {
     signal?.throwIfAborted();
+    // Many requests may wait for the same signal, and none of them forgets to stop listening.
+    if (signal) setMaxListeners(0, signal);
     const proxy = proxyFor(url);
     const agent = await this.#agentFor(url, proxy);
     // A proxy for plain HTTP takes the whole address for a path.

@@ -107,12 +107,11 @@ export class RegistryClient {
     // What goes wrong with the body is no fault of the connection.
     const guarded = body && (() => caught(body(), (error) => (bodyError = error)));
     try {
-      const base = await (this.#base ??= this.#findBase(signal));
+      const base = await this.#home(signal);
       response = await this.#authorized({ ...request, body: guarded }, base);
     } catch (error) {
       signal?.throwIfAborted();
       if (bodyError !== undefined) throw bodyError;
-      if (!this.#wasReached) this.#base = undefined;
       throw this.failure(withSide(error, request.side), request);
     }
     this.#wasReached = true;
@@ -158,7 +157,7 @@ export class RegistryClient {
   async #refusal(response: RegistryResponse, request: RegistryRequest): Promise<CacheError> {
     const { status, headers, url } = response;
     const { text } = await faultOf(response);
-    const isHome = url.host === (await this.#base)?.host;
+    const isHome = url.host === (await this.#home()).host;
     const where = isHome ? this.registry : `${this.registry} (by way of ${url.host})`;
     const message = `${where}: cannot ${request.purpose}: ${text}${text.startsWith('HTTP') ? '' : ` (HTTP ${status})`}`;
     const hint = await this.#hintFor(status, request);
@@ -175,6 +174,15 @@ export class RegistryClient {
     if (status === 429)
       return 'the registry limits how much is asked of it; wait, or use fewer at once (--concurrency)';
     return TRANSIENT.has(status) ? undefined : hint;
+  }
+
+  /** Where the registry is; found out once, unless that fails. */
+  #home(signal?: AbortSignal): Promise<URL> {
+    this.#base ??= this.#findBase(signal).catch((error: unknown) => {
+      this.#base = undefined;
+      throw error;
+    });
+    return this.#base;
   }
 
   /**

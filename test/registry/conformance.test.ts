@@ -1,0 +1,20 @@
+import test from 'ava';
+import { conformance } from '../backend/conformance.js';
+import { placeIn, startTestRegistry, type TestRegistry, withRegistries } from './places.js';
+
+const KINDS = {
+  'a registry': 'none',
+  'a registry with passwords': 'htpasswd',
+  'a registry with a token server': 'token',
+} as const;
+
+withRegistries(() => {
+  for (const [name, kind] of Object.entries(KINDS)) {
+    let registry: TestRegistry;
+    test.before(async () => {
+      registry = await startTestRegistry(kind);
+    });
+    test.after.always(() => registry.stop());
+    conformance(name, () => placeIn(registry));
+  }
+});

@@ -1,0 +1,64 @@
+import { randomUUID } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test from 'ava';
+import { registryRepository } from '../../src/backend/registry-repository.js';
+import { type RegistryAccess, Registries } from '../../src/net/registries.js';
+import { type RegistryAuth, startRegistry } from '../../scripts/servers/registry.js';
+import type { Place } from '../backend/conformance.js';
+import { ISSUER, SERVICE, startTokenServer, type TokenServer } from '../support/token-server.js';
+
+export const USER = { username: 'somebody', password: 'pass:word 1', identityToken: 'an identity token' };
+
+/** Runs tests against real registries, where `npm run test:registry` asks for that; elsewhere it says why not. */
+export function withRegistries(describe: () => void): void {
+  if (process.env['BKCACHE_TEST_REGISTRY'] !== undefined) describe();
+  else test.skip('these need a registry: npm run test:registry', (t) => t.pass());
+}
+
+/** A registry for the tests of one file. */
+export interface TestRegistry {
+  readonly host: string;
+  readonly access: RegistryAccess;
+  readonly tokens: TokenServer | undefined;
+  /** The option string's part for a repository, as `REPOSITORY:TAG`. */
+  stop(): Promise<void>;
+}
+
+export async function startTestRegistry(kind: RegistryAuth['kind']): Promise<TestRegistry> {
+  const folder = mkdtempSync(join(tmpdir(), 'bkcache-registry-'));
+  const tokens = kind === 'token' ? await startTokenServer(folder, USER) : undefined;
+  const { username, password } = USER;
+  const auth: RegistryAuth =
+    tokens !== undefined
+      ? { kind: 'token', realm: tokens.realm, service: SERVICE, issuer: ISSUER, certificate: tokens.certificate }
+      : kind === 'htpasswd'
+        ? { kind, username, password }
+        : { kind: 'none' };
+  const server = await startRegistry(folder, auth);
+  return {
+    host: server.host,
+    access: kind === 'none' ? {} : { username, password },
+    tokens,
+    async stop() {
+      await server.stop();
+      tokens?.stop();
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+/** A new repository. */
+export async function placeIn({ host, access }: Pick<TestRegistry, 'host' | 'access'>): Promise<Place> {
+  const repository = `tests/${randomUUID()}`;
+  const ref = `type=registry,ref=${host}/${repository}`;
+  const client = await new Registries(access).client(host, { insecure: false });
+  return {
+    imports: (tag) => `${ref}:${tag}`,
+    exports: (tag) => `${ref}:${tag}`,
+    listed: ref,
+    access,
+    repository: registryRepository({ client, repository, side: 'export' }),
+  };
+}
