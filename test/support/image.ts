@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { chmodSync, cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ExecutionContext } from 'ava';
+import { type Content, contentOf } from '../../src/oci/content.js';
 import { fixture, temporary } from './fixtures.js';
 
 /** JSON that a test takes apart. */
@@ -27,6 +28,10 @@ export class ImageFolder {
 
   text(digest: string): string {
     return readFileSync(this.#file(digest), 'utf8');
+  }
+
+  content(digest: string): Content {
+    return contentOf(readFileSync(this.#file(digest)));
   }
 
   json(digest: string): Json {
