@@ -330,3 +330,29 @@ test('the flags for BuildKit name the folder or registry, since it knows no impo
   );
   t.deepEqual(words, ['--cache-from', SINGLE]);
 });
+
+test("an image with Docker's media types keeps them, and its layers have OCI's in a cache", async (t) => {
+  const image = new ImageFolder(t, 'inline-image');
+  const docker = image
+    .changeConfig(image.top.digest, stripped)
+    .replace('application/vnd.oci.image.manifest.v1+json', 'application/vnd.docker.distribution.manifest.v2+json')
+    .replace('application/vnd.oci.image.config.v1+json', 'application/vnd.docker.container.image.v1+json')
+    .replaceAll('application/vnd.oci.image.layer.v1.tar+gzip', 'application/vnd.docker.image.rootfs.diff.tar.gzip');
+  image.retag(docker, { mediaType: 'application/vnd.docker.distribution.manifest.v2+json' });
+  const { descriptor } = await copyOne(SINGLE, `type=inline,dest=${image.path},tag=inline`);
+  t.is(descriptor.mediaType, 'application/vnd.docker.distribution.manifest.v2+json');
+  t.is(image.top.mediaType, descriptor.mediaType);
+  const { config } = image.json(image.top.digest) as { config: Entry };
+  t.is(
+    image.text(image.top.digest),
+    docker.replace(
+      /(config\.|"digest": ")sha256:[0-9a-f]+",\n +"size": \d+/,
+      `$1${config.digest}",\n    "size": ${config.size}`,
+    ),
+  );
+  const out = temporary(t);
+  await copyOne(`type=local,src=${image.path},tag=inline`, `type=local,dest=${out}`);
+  await assertSound(t, out);
+  const { layers } = await inspectCache(out);
+  t.deepEqual([...new Set(layers.map(({ mediaType }) => mediaType))], ['application/vnd.oci.image.layer.v1.tar+gzip']);
+});
