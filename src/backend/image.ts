@@ -21,11 +21,14 @@ export interface Image {
   readonly fault: string | undefined;
 }
 
-/** Images for several platforms. What else the index lists, such as attestations, is not read. */
-export interface ImageIndex {
+/** Images for several platforms. What else is in the index, such as attestations, is not read. */
+export interface Images {
   readonly kind: 'index';
   readonly manifest: Document;
-  readonly entries: readonly { readonly position: number; readonly content: Image | ImageIndex }[];
+  /** All that the index lists. */
+  readonly listed: readonly Descriptor[];
+  /** Its images, by their places in that list. */
+  readonly entries: readonly { readonly position: number; readonly content: Image | Images }[];
 }
 
 const MANIFESTS = new Set([OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_MANIFEST_LIST, '']);
@@ -40,7 +43,7 @@ export async function readImage(
   repository: RepositoryReader,
   manifest: StoredManifest,
   signal?: AbortSignal,
-): Promise<Image | ImageIndex | undefined> {
+): Promise<Image | Images | undefined> {
   return manifest.content.kind === 'index'
     ? readIndex(repository, manifest, manifest.content.manifests, signal)
     : readOne(repository, manifest, manifest.content, signal);
@@ -49,15 +52,16 @@ export async function readImage(
 async function readIndex(
   repository: RepositoryReader,
   manifest: Document,
-  manifests: readonly Descriptor[],
+  listed: readonly Descriptor[],
   signal?: AbortSignal,
-): Promise<ImageIndex> {
-  const read = async (entry: Descriptor, position: number): Promise<ImageIndex['entries']> => {
+): Promise<Images | undefined> {
+  const read = async (entry: Descriptor, position: number): Promise<Images['entries']> => {
     if (!MANIFESTS.has(entry.mediaType) || isAttestation(entry)) return [];
     const content = await readImage(repository, await readManifest(repository, entry, signal), signal);
     return content === undefined ? [] : [{ position, content }];
   };
-  return { kind: 'index', manifest, entries: (await Promise.all(manifests.map(read))).flat() };
+  const entries = (await Promise.all(listed.map(read))).flat();
+  return entries.length === 0 ? undefined : { kind: 'index', manifest, listed, entries };
 }
 
 async function readOne(
@@ -86,7 +90,7 @@ function faultOf(layers: number, diffIDs: number): string | undefined {
 }
 
 /** The images of all platforms, each once. */
-export function imagesIn(content: Image | ImageIndex): Image[] {
+export function imagesIn(content: Image | Images): Image[] {
   const all = content.kind === 'image' ? [content] : content.entries.flatMap((entry) => imagesIn(entry.content));
   return [...new Map(all.map((image) => [image.manifest.descriptor.digest, image])).values()];
 }

@@ -9,9 +9,9 @@ import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import { INLINE_CACHE, REFERENCE_DIGEST } from '../oci/image.js';
 import { editJson, type JsonEdit } from '../oci/json-edit.js';
-import { decodeManifest, type Document, documentOf } from '../oci/manifest.js';
+import { type Document, documentOf } from '../oci/manifest.js';
 import type { CacheTarget, ImageFit } from './backend.js';
-import { type Image, type ImageIndex, imagesIn, notAnImage, readImage } from './image.js';
+import { type Image, type Images, imagesIn, notAnImage, readImage } from './image.js';
 import { readManifest } from './manifest.js';
 import type { Repository } from './repository.js';
 
@@ -83,7 +83,7 @@ function nothingFits(where: string, fits: readonly ImageFit[]): CacheError {
  */
 async function rewrite(
   repository: Repository,
-  content: Image | ImageIndex,
+  content: Image | Images,
   graph: Graph,
   signal?: AbortSignal,
 ): Promise<Document | undefined> {
@@ -111,12 +111,10 @@ async function rewriteImage(
 
 async function rewriteIndex(
   repository: Repository,
-  { manifest, entries }: ImageIndex,
+  { manifest, listed, entries }: Images,
   graph: Graph,
   signal?: AbortSignal,
 ): Promise<Document | undefined> {
-  const decoded = decodeManifest(manifest.bytes, repository.name);
-  const listed = decoded.kind === 'index' ? decoded.manifests : [];
   const edits: JsonEdit[] = [];
   const renamed = new Map<string, Digest>();
   for (const { position, content } of entries) {

@@ -13,7 +13,7 @@ import { summary } from '../../src/report/summary.js';
 import { inspectText, listTable } from '../../src/report/tables.js';
 import { importArguments } from '../../src/resolve.js';
 import { fixture, importOf, loadFixture, temporary } from '../support/fixtures.js';
-import { type Entry, ImageFolder, type Json, stripped } from '../support/image.js';
+import { type Entry, ImageFolder, stripped } from '../support/image.js';
 import { assertSound } from '../support/sound.js';
 
 const SINGLE = importOf('inline-image', 'inline');
@@ -195,8 +195,8 @@ test('the entry in index.json keeps its place, its names and what else it has; o
   image.index = { ...image.index, manifests: [{ ...entry, 'x-mine': 1 }, other] };
   await copyOne(SINGLE, `type=inline,dest=${image.path},tag=example.com/team/tiny:inline`);
   const [first, second] = image.index.manifests;
-  t.deepEqual(first, { ...entry, 'x-mine': 1, digest: THEIRS, size: 853 } as Json);
-  t.deepEqual(second, other as Json);
+  t.deepEqual(first, { ...entry, 'x-mine': 1, digest: THEIRS, size: 853 } as Entry & object);
+  t.deepEqual(second, other as Entry);
 });
 
 test('a copy says which records fit and which did not, and for want of which layers', async (t) => {
@@ -267,6 +267,16 @@ test('what is no image with a cache is told apart', async (t) => {
   const helm = await refusal(t, inspectCache(`type=local,src=${artifact.path},tag=inline`));
   t.is(helm.code, 'NOT_FOUND');
   t.regex(helm.message, /neither a build cache nor an image/);
+
+  const nothing = bareIndex(t, (index) => spaced({ ...index, manifests: [] }));
+  for (const run of [
+    inspectCache(`type=local,src=${nothing.path},tag=multi`),
+    copyOne(MULTI, `type=inline,dest=${nothing.path},tag=multi`),
+  ]) {
+    const empty = await refusal(t, run);
+    t.is(empty.code, 'NOT_FOUND');
+    t.regex(empty.message, /neither a build cache nor an image/);
+  }
 });
 
 for (const [name, change] of Object.entries({

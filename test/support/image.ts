@@ -5,10 +5,6 @@ import type { ExecutionContext } from 'ava';
 import { type Content, contentOf } from '../../src/oci/content.js';
 import { fixture, temporary } from './fixtures.js';
 
-/** JSON that a test takes apart. */
-// oxlint-disable-next-line typescript/no-explicit-any
-export type Json = any;
-
 export interface Entry {
   mediaType: string;
   digest: string;
@@ -34,7 +30,7 @@ export class ImageFolder {
     return contentOf(readFileSync(this.#file(digest)));
   }
 
-  json(digest: string): Json {
+  json(digest: string): unknown {
     return JSON.parse(this.text(digest));
   }
 
