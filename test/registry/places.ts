@@ -23,7 +23,6 @@ export interface TestRegistry {
   readonly host: string;
   readonly access: RegistryAccess;
   readonly tokens: TokenServer | undefined;
-  /** The option string's part for a repository, as `REPOSITORY:TAG`. */
   stop(): Promise<void>;
 }
 
@@ -37,7 +36,7 @@ export async function startTestRegistry(kind: RegistryAuth['kind']): Promise<Tes
       : kind === 'htpasswd'
         ? { kind, username, password }
         : { kind: 'none' };
-  const server = await startRegistry(folder, auth);
+  const server = await startRegistry(folder, { auth });
   return {
     host: server.host,
     access: kind === 'none' ? {} : { username, password },
