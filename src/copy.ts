@@ -1,6 +1,6 @@
 import type { Cache, CacheTarget, ImageFit } from './backend/backend.js';
 import { refuseOverlap } from './backend/local.js';
-import { openSource, openTarget } from './backend/open.js';
+import { checkReferences, openSource, openTarget } from './backend/open.js';
 import { type CacheOptions, compressionOf, flag, parseExport, parseImport } from './buildkit/options.js';
 import { CacheError } from './errors.js';
 import { blobsOf } from './graph/graph.js';
@@ -79,6 +79,7 @@ async function copyAll(
   options: CopyOptions,
   registries: Registries,
 ): Promise<CopyResult> {
+  checkReferences([...imports, ...exports], registries);
   const sources = await Promise.all(imports.map((imported) => openSource(imported, registries)));
   const caches: Cache[] = [];
   for (const source of sources) caches.push(await source.load(options.signal));

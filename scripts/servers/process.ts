@@ -1,6 +1,6 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 
@@ -8,7 +8,7 @@ const run = promisify(execFile);
 
 /** A server that runs until it is stopped, or the process that started it ends. */
 export interface Server {
-  /** Host and port, on loopback. */
+  /** Address and port. */
   readonly host: string;
   stop(): Promise<void>;
 }
@@ -34,10 +34,9 @@ export async function output(program: string, args: readonly string[], install: 
 export async function startServer(
   program: string,
   args: readonly string[],
-  port: number,
+  host: string,
   install: string,
 ): Promise<Server> {
-  const host = `127.0.0.1:${port}`;
   const child = spawn(program, args, { stdio: ['ignore', 'ignore', 'pipe'] });
   let said = '';
   child.stderr.on('data', (chunk: Buffer) => (said = `${said}${chunk.toString()}`.slice(-4000)));
@@ -49,13 +48,7 @@ export async function startServer(
   for (;;) {
     if (failure !== undefined) throw failure;
     if (hasEnded(child) || Date.now() > deadline) throw new Error(`${program} did not start:\n${said}`);
-    if (
-      await fetch(`http://${host}/`).then(
-        () => true,
-        () => false,
-      )
-    )
-      break;
+    if (await listens(host)) break;
     await sleep(50);
   }
   return {
@@ -70,14 +63,31 @@ export async function startServer(
   };
 }
 
-/** A port of loopback that nobody listens on. */
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
+async function listens(host: string): Promise<boolean> {
+  const { hostname, port } = new URL(`http://${host}`);
+  const socket = connect({ host: hostname.replace(/^\[|\]$/g, ''), port: Number(port) });
+  try {
+    await once(socket, 'connect');
+    return true;
+  } catch {
+    return false;
+  } finally {
+    socket.destroy();
+  }
+}
+
+/**
+ * A port that nobody listens on.
+ *
+ * @param address - of this machine, IPv6 in brackets
+ */
+export async function freePort(address = '127.0.0.1'): Promise<number> {
+  const server = createServer().listen(0, address.replace(/^\[|\]$/g, ''));
   await once(server, 'listening');
-  const address = server.address();
+  const bound = server.address();
   server.close();
-  if (address === null || typeof address === 'string') throw new Error('there is no port');
-  return address.port;
+  if (bound === null || typeof bound === 'string') throw new Error('there is no port');
+  return bound.port;
 }
 
 function hasEnded(child: ChildProcess): boolean {

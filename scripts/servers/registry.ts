@@ -17,25 +17,37 @@ export type RegistryAuth =
       readonly certificate: string;
     };
 
+export interface RegistryOptions {
+  /** Nobody is asked by default. */
+  readonly auth?: RegistryAuth;
+  /** PEM files; plain HTTP without them. */
+  readonly tls?: { readonly certificate: string; readonly key: string };
+  /** An address of this machine; 127.0.0.1 by default. */
+  readonly address?: string;
+}
+
 /**
  * Starts Debian's docker-registry on loopback.
  *
  * @param folder - for what it keeps
  */
-export async function startRegistry(folder: string, auth: RegistryAuth = { kind: 'none' }): Promise<Server> {
+export async function startRegistry(
+  folder: string,
+  { auth = { kind: 'none' }, tls, address = '127.0.0.1' }: RegistryOptions = {},
+): Promise<Server> {
   await mkdir(folder, { recursive: true });
-  const port = await freePort();
+  const host = `${address}:${await freePort(address)}`;
   const config = {
     version: 0.1,
     log: { level: 'error', accesslog: { disabled: true } },
     storage: { filesystem: { rootdirectory: join(folder, 'data') }, delete: { enabled: true } },
-    http: { addr: `127.0.0.1:${port}`, secret: 'a secret of the tests' },
+    http: { addr: host, secret: 'a secret of the tests', ...(tls ? { tls } : {}) },
     ...(await authOf(folder, auth)),
   };
   const path = join(folder, 'config.yml');
   // JSON is YAML.
   await writeFile(path, JSON.stringify(config));
-  return startServer('docker-registry', ['serve', path], port, INSTALL);
+  return startServer('docker-registry', ['serve', path], host, INSTALL);
 }
 
 async function authOf(folder: string, auth: RegistryAuth): Promise<object> {

@@ -2,6 +2,7 @@ import type { CacheOptions } from '../buildkit/options.js';
 import { CacheError, type Side } from '../errors.js';
 import { openLayout } from '../layout/layout.js';
 import type { Registries, RegistryAccess } from '../net/registries.js';
+import { parseReference } from '../oci/reference.js';
 import type { CacheSource, CacheTarget, TargetSettings } from './backend.js';
 import { imageImport, openInlineTarget } from './inline.js';
 import { layoutReader } from './layout-repository.js';
@@ -13,6 +14,17 @@ export interface ReadOptions {
   /** How registries are reached. */
   readonly registry?: RegistryAccess | undefined;
   readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Looks at the references of all that is going to be opened, so that nothing is done before one turns out to be none.
+ *
+ * @throws CacheError USAGE
+ */
+export function checkReferences(all: readonly CacheOptions[], registries: Registries): void {
+  for (const { ref } of all.map(({ attributes }) => attributes)) {
+    if (ref !== undefined) registries.expect(parseReference(ref).registry);
+  }
 }
 
 /**

@@ -60,7 +60,7 @@ async function* download(
         skip -= Math.min(skip, chunk.length);
         at += fresh.length;
         if (fresh.length > 0) {
-          patience.restore();
+          patience.reached(at - start);
           yield fresh;
         }
         if (!isWhole && at >= end) return;

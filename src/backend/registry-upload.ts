@@ -16,6 +16,9 @@ const CHUNK = 64 * 1024 * 1024;
  */
 const BUFFER = 8 * 1024 * 1024;
 
+/** The registry knows nothing of an upload any more. */
+class UploadLost extends Error {}
+
 /**
  * Writes a blob. After a break the registry is asked how much it has, and the rest is sent; the registry checks the
  * digest, and so is the source's.
@@ -36,7 +39,6 @@ export async function uploadBlob(
   let session: UploadSession | undefined;
   let chunk = CHUNK;
   for (;;) {
-    const reached = session?.offset ?? 0;
     try {
       if (session === undefined) {
         session = await open(place, content, expected, what, signal);
@@ -44,7 +46,6 @@ export async function uploadBlob(
       }
       while (expected.size - session.offset > Math.max(chunk, session.minimum)) {
         await session.append(source.body(session.offset, session.offset + Math.max(chunk, session.minimum)));
-        patience.restore();
       }
       await session.finish(expected.digest, source.body(session.offset, expected.size));
       return;
@@ -55,12 +56,14 @@ export async function uploadBlob(
         session = undefined;
         continue;
       }
-      if ((session?.offset ?? 0) > reached) patience.restore();
       await patience.wait(error, signal);
-      if (session !== undefined && !(await session.recover())) session = undefined;
-      if (session !== undefined && session.offset > expected.size) session = undefined;
+      if (session === undefined) continue;
+      const isKnown = await session.recover();
+      patience.reached(session.offset);
+      if (isKnown && session.offset <= expected.size) continue;
+      session = undefined;
       // It was written, and only the answer did not arrive.
-      if (session === undefined && (await exists())) return;
+      if (await exists()) return;
     }
   }
 }
@@ -102,8 +105,8 @@ export async function uploadStream(
       return await streamOnce(place, content, has, patience, signal);
     } catch (error) {
       if (error instanceof ChunksRefused) return uploadTwice(place, content, has, signal);
-      // The upload is lost, and its first chunks are not in memory any more.
-      await patience.wait(error, signal);
+      // Its first chunks are not in memory any more: all is read anew.
+      if (!(error instanceof UploadLost)) throw error;
     }
   }
 }
@@ -134,11 +137,7 @@ async function streamOnce(
     await uploadBlob(place, contentOf(new Uint8Array()), blob, () => has(blob), signal);
     return blob;
   }
-  try {
-    await session.finish(blob.digest);
-  } catch (error) {
-    if (!(error instanceof TransientError) || !(await has(blob))) throw error;
-  }
+  await finishUpload(session, blob, () => has(blob), patience, signal);
   return blob;
 }
 
@@ -155,10 +154,31 @@ async function appendAll(
     const rest = bytes.subarray(session.offset - start);
     try {
       await session.append({ length: rest.length, open: () => contentOf(rest).open() });
-      patience.restore();
     } catch (error) {
       await patience.wait(error, signal);
-      if (!(await session.recover()) || session.offset < start || session.offset > end) throw error;
+      if (!(await session.recover()) || session.offset < start || session.offset > end) throw new UploadLost();
+      patience.reached(session.offset);
+    }
+  }
+}
+
+/** Makes a blob of all that was sent. */
+async function finishUpload(
+  session: UploadSession,
+  { digest, size }: BlobId,
+  exists: () => Promise<boolean>,
+  patience: Patience,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  for (;;) {
+    try {
+      await session.finish(digest);
+      return;
+    } catch (error) {
+      await patience.wait(error, signal);
+      if ((await session.recover()) && session.offset === size) continue;
+      if (await exists()) return;
+      throw new UploadLost();
     }
   }
 }

@@ -39,6 +39,8 @@ const tokenSchema = v.looseObject({
 export class Authorizer {
   readonly #settings: AuthorizerSettings;
   readonly #tokens = new Map<string, Promise<Token>>();
+  /** What challenges asked for beside the scopes of the requests that they answered. */
+  readonly #extra = new Map<string, readonly string[]>();
   #challenge: Challenge | undefined;
   #found: Promise<FoundCredentials> | undefined;
 
@@ -74,6 +76,12 @@ export class Authorizer {
       offered.find(({ scheme }) => scheme === 'bearer') ?? offered.find(({ scheme }) => scheme === 'basic');
     if (challenge === undefined) return false;
     this.#challenge = challenge;
+    // Where repositories have other names inside a registry, its challenge has the scopes that go with those.
+    const named = new Set(scopes.map(resourceOf));
+    const extra = challenge.parameters['scope']
+      ?.split(' ')
+      .filter((scope) => scope !== '' && !named.has(resourceOf(scope)));
+    this.#extra.set(keyOf(scopes), extra ?? []);
     if (challenge.scheme === 'bearer' && refused !== undefined) {
       const key = keyOf(scopes);
       const known = await this.#tokens.get(key)?.catch(() => undefined);
@@ -126,10 +134,7 @@ export class Authorizer {
     const { registry, http } = this.#settings;
     const url = this.#realm(parameters['realm'] ?? '', Object.keys(credentials).length > 0);
     const service = parameters['service'];
-    // Registries whose repositories have other names inside say so in their challenge.
-    const wanted = [...new Set([...scopes, ...(parameters['scope']?.split(' ') ?? [])])].filter(
-      (scope) => scope !== '',
-    );
+    const wanted = [...scopes, ...(this.#extra.get(keyOf(scopes)) ?? [])];
     const request =
       credentials.identityToken === undefined
         ? withPassword(url, service, wanted, credentials)
@@ -169,6 +174,11 @@ export class Authorizer {
 
 function keyOf(scopes: readonly string[]): string {
   return scopes.toSorted().join(' ');
+}
+
+/** A scope without its actions: `repository:NAME`. */
+function resourceOf(scope: string): string {
+  return scope.slice(0, scope.lastIndexOf(':'));
 }
 
 function basic({ username = '', password = '' }: Credentials): string | undefined {

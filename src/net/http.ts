@@ -39,6 +39,7 @@ const IDLE_TIMEOUT = 60_000;
 export class HttpClient {
   readonly #settings: HttpSettings;
   readonly #agents = new Map<string, Promise<http.Agent>>();
+  #tls: Promise<https.AgentOptions> | undefined;
 
   constructor(settings: HttpSettings) {
     this.#settings = settings;
@@ -55,10 +56,13 @@ export class HttpClient {
     if (signal) setMaxListeners(0, signal);
     const proxy = proxyFor(url);
     const agent = await this.#agentFor(url, proxy);
+    // Tunnels through proxies take them from here, and not from their agent.
+    const secure = url.protocol === 'https:' ? await this.#secure() : {};
     // A proxy for plain HTTP takes the whole address for a path.
     const plainProxy = url.protocol === 'http:' ? proxy : undefined;
     const outgoing = (plainProxy ?? url).protocol === 'https:' ? https.request : http.request;
     const request = outgoing(plainProxy ?? url, {
+      ...secure,
       method,
       agent,
       timeout,
@@ -99,15 +103,20 @@ export class HttpClient {
     const pool = { keepAlive: true, scheduling: 'lifo' } as const;
     const isPlain = url.protocol === 'http:' && proxy?.protocol !== 'https:';
     if (isPlain) return new http.Agent(pool);
-    const { ca, verify } = this.#settings;
-    const secure = {
-      rejectUnauthorized: verify,
-      // Made once: reading a system's certificates takes longer than a handshake.
-      ...(verify ? { secureContext: createSecureContext({ ca: await trustedCertificates(ca) }) } : {}),
-    };
+    const secure = await this.#secure();
     if (proxy === undefined || url.protocol === 'http:') return new https.Agent({ ...pool, ...secure });
     const { HttpsProxyAgent } = await import('https-proxy-agent');
     return new HttpsProxyAgent(proxy, { ...pool, ...secure });
+  }
+
+  /** Made once: reading a system's certificates takes longer than a handshake. */
+  #secure(): Promise<https.AgentOptions> {
+    this.#tls ??= (async () => {
+      const { ca, verify } = this.#settings;
+      if (!verify) return { rejectUnauthorized: false };
+      return { secureContext: createSecureContext({ ca: await trustedCertificates(ca) }) };
+    })();
+    return this.#tls;
   }
 }
 

@@ -25,16 +25,24 @@ export class Registries {
   }
 
   /**
+   * Says that a registry will be talked to, before anything is done.
+   *
+   * @throws CacheError USAGE for a second registry when credentials were given
+   */
+  expect(registry: string): void {
+    if (!this.#isGiven || (this.#owner ??= registry) === registry) return;
+    throw new CacheError(
+      'USAGE',
+      `credentials were given, and there are two registries: ${this.#owner} and ${registry}`,
+      { hint: 'use "docker login" for both instead, so that each gets its own' },
+    );
+  }
+
+  /**
    * @throws CacheError USAGE for a second registry when credentials were given
    */
   async client(registry: string, { insecure }: { readonly insecure: boolean }): Promise<RegistryClient> {
-    if (this.#isGiven && (this.#owner ??= registry) !== registry) {
-      throw new CacheError(
-        'USAGE',
-        `credentials were given, and there are two registries: ${this.#owner} and ${registry}`,
-        { hint: 'use "docker login" for both instead, so that each gets its own' },
-      );
-    }
+    this.expect(registry);
     const key = `${registry} ${insecure}`;
     const client = this.#clients.get(key) ?? this.#make(registry, insecure);
     this.#clients.set(key, client);

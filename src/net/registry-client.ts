@@ -207,8 +207,6 @@ export class RegistryClient {
       return response.status !== 400;
     } catch (error) {
       signal?.throwIfAborted();
-      // Then the other one would fail as well, with a worse message.
-      if (isSystemError(error, 'ENOTFOUND', 'EAI_AGAIN')) throw error;
       return url.protocol === 'http:' && isSystemError(error, 'ECONNREFUSED');
     }
   }

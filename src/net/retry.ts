@@ -33,20 +33,27 @@ export const RETRY_POLICY: RetryPolicy = { attempts: 8, pause: 250, longestPause
 export class Patience {
   readonly #policy: RetryPolicy;
   #failures = 0;
+  #furthest = 0;
 
   constructor(policy: RetryPolicy = RETRY_POLICY) {
     this.#policy = policy;
   }
 
-  /** There was progress: the next failure is a first one. */
-  restore(): void {
+  /**
+   * Says how far the work has come. Further than ever before is progress: the next failure is a first one. What has to
+   * begin anew again and again makes none.
+   */
+  reached(position: number): void {
+    if (position <= this.#furthest) return;
+    this.#furthest = position;
     this.#failures = 0;
   }
 
   /**
    * Waits before the next attempt.
    *
-   * @throws the error itself, when it is not transient or came too often, and the reason of the signal
+   * @throws the error itself when it is not transient, one that is not when it came too often, and the reason of the
+   *   signal
    */
   async wait(error: unknown, signal?: AbortSignal): Promise<void> {
     signal?.throwIfAborted();
@@ -54,7 +61,7 @@ export class Patience {
     this.#failures++;
     const { attempts, pause, longestPause, longestAsked } = this.#policy;
     const { retryAfter = 0 } = error;
-    if (this.#failures >= attempts || retryAfter > longestAsked) throw error;
+    if (this.#failures >= attempts || retryAfter > longestAsked) throw finalOf(error, this.#failures);
     const own = Math.min(pause * 2 ** (this.#failures - 1), longestPause);
     // Spread, so that many that failed at once do not come back at once.
     const spread = own * (0.75 + Math.random() / 2);
@@ -65,6 +72,16 @@ export class Patience {
       signal?.throwIfAborted();
     }
   }
+}
+
+/** The same error, not to be waited for any more by whoever gets it. */
+function finalOf({ message, hint, side, cause }: TransientError, attempts: number): CacheError {
+  const tried = attempts === 1 ? message : `${message}; tried ${attempts} times`;
+  return new CacheError('FAILED', tried, {
+    cause,
+    ...(hint === undefined ? {} : { hint }),
+    ...(side === undefined ? {} : { side }),
+  });
 }
 
 /** Does something until it succeeds, fails for good, or fails too often. */

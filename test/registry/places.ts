@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import test from 'ava';
 import { registryRepository } from '../../src/backend/registry-repository.js';
 import { type RegistryAccess, Registries } from '../../src/net/registries.js';
+import type { RetryPolicy } from '../../src/net/retry.js';
 import { type RegistryAuth, startRegistry } from '../../scripts/servers/registry.js';
 import type { Place } from '../backend/conformance.js';
 import { ISSUER, SERVICE, startTokenServer, type TokenServer } from '../support/token-server.js';
@@ -22,7 +23,6 @@ export interface TestRegistry {
   readonly host: string;
   readonly access: RegistryAccess;
   readonly tokens: TokenServer | undefined;
-  /** The option string's part for a repository, as `REPOSITORY:TAG`. */
   stop(): Promise<void>;
 }
 
@@ -36,7 +36,7 @@ export async function startTestRegistry(kind: RegistryAuth['kind']): Promise<Tes
       : kind === 'htpasswd'
         ? { kind, username, password }
         : { kind: 'none' };
-  const server = await startRegistry(folder, auth);
+  const server = await startRegistry(folder, { auth });
   return {
     host: server.host,
     access: kind === 'none' ? {} : { username, password },
@@ -49,11 +49,16 @@ export async function startTestRegistry(kind: RegistryAuth['kind']): Promise<Tes
   };
 }
 
+/** No test waits longer than it has to. */
+export const HASTY: RetryPolicy = { attempts: 4, pause: 10, longestPause: 50, longestAsked: 5000 };
+
 /** A new repository. */
-export async function placeIn({ host, access }: Pick<TestRegistry, 'host' | 'access'>): Promise<Place> {
-  const repository = `tests/${randomUUID()}`;
+export async function placeIn(
+  { host, access }: Pick<TestRegistry, 'host' | 'access'>,
+  { repository = `tests/${randomUUID()}` } = {},
+): Promise<Place> {
   const ref = `type=registry,ref=${host}/${repository}`;
-  const client = await new Registries(access).client(host, { insecure: false });
+  const client = await new Registries(access, HASTY).client(host, { insecure: false });
   return {
     imports: (tag) => `${ref}:${tag}`,
     exports: (tag) => `${ref}:${tag}`,

@@ -1,0 +1,95 @@
+import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import test, { type ExecutionContext } from 'ava';
+import { CacheError } from '../../src/errors.js';
+import { dockerCredentials } from '../../src/net/docker-credentials.js';
+import { temporary } from '../support/fixtures.js';
+
+const base64 = (text: string) => Buffer.from(text).toString('base64');
+
+/** A folder with a config.json and a credential helper, and the variables that lead there. */
+function environment(t: ExecutionContext, config: object | string, helper = ''): NodeJS.ProcessEnv {
+  const folder = temporary(t);
+  writeFileSync(join(folder, 'config.json'), typeof config === 'string' ? config : JSON.stringify(config));
+  const program = join(folder, 'docker-credential-tests');
+  writeFileSync(program, `#!/bin/sh\nprintf '%s\\n' "$@" >"${folder}/args"\ncat >"${folder}/stdin"\n${helper}\n`);
+  chmodSync(program, 0o755);
+  return { DOCKER_CONFIG: folder, PATH: `${folder}:${process.env['PATH'] ?? ''}` };
+}
+
+test('entries of config.json are found by every name that Docker gives them', async (t) => {
+  const auth = base64('me:pass:word');
+  const mine = { username: 'me', password: 'pass:word' };
+  const cases: [string, object][] = [
+    ['registry.test', { 'registry.test': { auth } }],
+    ['registry.test', { 'https://registry.test': { auth } }],
+    ['registry.test', { 'https://registry.test/v2/': { auth } }],
+    ['registry.test:5000', { 'http://registry.test:5000/v1/': { auth } }],
+    ['registry.test', { 'registry.test': { username: 'me', password: 'pass:word' } }],
+    ['docker.io', { 'https://index.docker.io/v1/': { auth } }],
+    ['docker.io', { 'index.docker.io': { auth } }],
+  ];
+  for (const [registry, auths] of cases) {
+    t.deepEqual(await dockerCredentials(registry, environment(t, { auths })), { credentials: mine }, registry);
+  }
+  const tokens = { 'a.test': { auth, identitytoken: 'identity' }, 'b.test': { registrytoken: 'bearer' } };
+  const env = environment(t, { auths: tokens });
+  t.deepEqual(await dockerCredentials('a.test', env), { credentials: { identityToken: 'identity' } });
+  t.deepEqual(await dockerCredentials('b.test', env), { credentials: { registryToken: 'bearer' } });
+  for (const other of ['c.test', 'registry.test:5001', 'docker.io'])
+    t.deepEqual(await dockerCredentials(other, env), {});
+});
+
+test('nobody logged in is no problem', async (t) => {
+  t.deepEqual(await dockerCredentials('a.test', { DOCKER_CONFIG: join(temporary(t), 'none') }), {});
+  t.deepEqual(await dockerCredentials('a.test', environment(t, {})), {});
+  t.deepEqual(await dockerCredentials('a.test', environment(t, { auths: { 'a.test': {} } })), {});
+});
+
+test('a helper is asked on its stdin, and nothing of it is on a command line', async (t) => {
+  const answer = `echo '{"ServerURL":"a.test","Username":"me","Secret":"secret"}'`;
+  for (const [config, registry, asked] of [
+    [{ credHelpers: { 'a.test': 'tests' } }, 'a.test', 'a.test'],
+    [{ credsStore: 'tests' }, 'b.test', 'b.test'],
+    [{ credsStore: 'tests' }, 'docker.io', 'https://index.docker.io/v1/'],
+    [{ credsStore: 'other', credHelpers: { 'a.test': 'tests' } }, 'a.test', 'a.test'],
+  ] as const) {
+    const env = environment(t, config, answer);
+    t.deepEqual(await dockerCredentials(registry, env), { credentials: { username: 'me', password: 'secret' } });
+    const folder = env['DOCKER_CONFIG'] ?? '';
+    t.is(readFileSync(join(folder, 'args'), 'utf8'), 'get\n');
+    t.is(readFileSync(join(folder, 'stdin'), 'utf8'), asked);
+  }
+  const token = environment(t, { credsStore: 'tests' }, `echo '{"Username":"<token>","Secret":"identity"}'`);
+  t.deepEqual(await dockerCredentials('a.test', token), { credentials: { identityToken: 'identity' } });
+});
+
+test('a helper that has nothing, is not there or fails leaves an entry of config.json, or says why', async (t) => {
+  const nothing = 'echo credentials not found in native keychain; exit 1';
+  t.deepEqual(await dockerCredentials('a.test', environment(t, { credsStore: 'tests' }, nothing)), {});
+  const auths = { 'a.test': { auth: base64('me:secret') } };
+  const both = environment(t, { credsStore: 'tests', auths }, nothing);
+  t.deepEqual(await dockerCredentials('a.test', both), { credentials: { username: 'me', password: 'secret' } });
+  const cases: [object, string, RegExp][] = [
+    [{ credsStore: 'missing' }, '', /docker-credential-missing.* is not installed/],
+    [{ credsStore: 'tests' }, 'echo secret; exit 3', /failed with exit code 3$/],
+    [{ credsStore: 'tests' }, 'echo secret', /did not answer with credentials$/],
+    [{ credsStore: '../tests' }, '', /is not the name of a program/],
+  ];
+  for (const [config, helper, problem] of cases) {
+    const env = environment(t, config, helper);
+    const found = await dockerCredentials('a.test', env);
+    t.is(found.credentials, undefined);
+    t.regex(found.problem ?? '', problem);
+  }
+  const untouched = environment(t, { credsStore: '../tests' });
+  await dockerCredentials('a.test', untouched);
+  t.false(existsSync(join(untouched['DOCKER_CONFIG'] ?? '', 'args')));
+});
+
+test('a config.json that cannot be read is never quoted', async (t) => {
+  for (const text of ['{"auths":{"a.test":{"auth":"c2VjcmV0"}', '{"auths":{"a.test":"c2VjcmV0"}}']) {
+    const error = await t.throwsAsync(dockerCredentials('a.test', environment(t, text)), { instanceOf: CacheError });
+    t.notRegex(`${error.message} ${error.hint} ${error.stack}`, /c2VjcmV0/);
+  }
+});
