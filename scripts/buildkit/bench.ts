@@ -6,13 +6,15 @@ import type { Daemon } from './daemon.js';
 import type { Likeness } from './image.js';
 import { judge, together, type Verdict } from './verdict.js';
 
-/** What BuildKit made of a branch without a cache: the images of all stages, and the cache that it exported. */
+/** The builds of all stages that have names, by name, and of the last stage under undefined. */
+export type Builds = ReadonlyMap<string | undefined, Build>;
+
+/** What BuildKit made of a branch without a cache. */
 export interface First {
   readonly branch: Branch;
   /** The folder of the cache, exported with mode=max. */
   readonly cache: string;
-  /** By target; undefined is the last stage. */
-  readonly builds: ReadonlyMap<string | undefined, Build>;
+  readonly builds: Builds;
 }
 
 /** What the checks of one build context work with. */
@@ -81,24 +83,30 @@ export class Bench {
   first(branch: Branch): Promise<First> {
     return memoized(this.firsts, branch, async () => {
       const cache = this.path(`${branch}-cache`);
-      const builds = new Map<string | undefined, Build>();
-      builds.set(undefined, await this.build(branch, { cacheTo: [`type=local,dest=${cache},mode=max`] }));
-      for (const target of this.context.stages) builds.set(target, await this.buildOn(branch, { target }));
+      const builds = await this.buildAll(branch, [], [`type=local,dest=${cache},mode=max`]);
       return { branch, cache, builds };
     });
   }
 
   /**
-   * Builds a branch, and then each stage of it, from a cache alone. Together they need every layer that a cache with
-   * mode=max has.
+   * Builds a branch and then each stage of it, after BuildKit has forgotten everything. Together they need every layer
+   * that a cache with mode=max has.
+   *
+   * @param cacheTo - where the build of the last stage exports to
    */
+  async buildAll(branch: Branch, cacheFrom: readonly string[], cacheTo: readonly string[] = []): Promise<Builds> {
+    const builds = new Map<string | undefined, Build>();
+    builds.set(undefined, await this.build(branch, { cacheFrom, cacheTo }));
+    for (const target of this.context.stages) builds.set(target, await this.buildOn(branch, { target, cacheFrom }));
+    return builds;
+  }
+
+  /** Judges a cache: a branch and all its stages, built from it alone, run nothing and come to the same images. */
   async whole(branch: Branch, cacheFrom: string, like: Likeness = 'diffIDs'): Promise<Verdict> {
     const { builds } = await this.first(branch);
+    const again = await this.buildAll(branch, [cacheFrom]);
     const verdicts: Verdict[] = [];
-    await prune(this.daemon);
-    for (const [target, first] of builds) {
-      verdicts.push(judge(first, await this.buildOn(branch, { target, cacheFrom: [cacheFrom] }), like));
-    }
+    for (const [target, first] of builds) verdicts.push(await judge(first, again.get(target) as Build, like));
     return together(verdicts);
   }
 }

@@ -1,7 +1,9 @@
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { gunzipSync } from 'node:zlib';
+import { extract } from 'tar-stream';
 import { decompress } from 'zstd-napi';
 
 /** A layer of an image that BuildKit wrote. */
@@ -53,17 +55,40 @@ export type Likeness =
   /** The same diffIDs. */
   | 'diffIDs'
   /** The same tars, each with estargz' table of contents behind it, which has a part in the diffID. */
-  | 'estargz';
+  | 'estargz'
+  /** The same files in the same layers, whenever they were made: where a step ran twice, either result will do. */
+  | 'files';
 
 /** How an image differs from the first one: one sentence for each layer. */
-export function imageDifferences(first: readonly ImageLayer[], again: readonly ImageLayer[], like: Likeness): string[] {
+export async function imageDifferences(
+  first: readonly ImageLayer[],
+  again: readonly ImageLayer[],
+  like: Likeness,
+): Promise<string[]> {
   if (first.length !== again.length) return [`the image has ${again.length} layers instead of ${first.length}`];
-  return first.flatMap((layer, index) => {
+  const differences: string[] = [];
+  for (const [index, layer] of first.entries()) {
     const other = again[index] as ImageLayer;
-    const same =
-      like === 'diffIDs'
-        ? layer.diffID === other.diffID
-        : other.diffID !== layer.diffID && other.tar.subarray(0, layer.tar.length).equals(layer.tar);
-    return same ? [] : [`layer ${index} of the image has diffID ${other.diffID} instead of ${layer.diffID}`];
-  });
+    if (await isLike(layer, other, like)) continue;
+    differences.push(`layer ${index} of the image has diffID ${other.diffID}, which is not like ${layer.diffID}`);
+  }
+  return differences;
+}
+
+async function isLike(first: ImageLayer, again: ImageLayer, like: Likeness): Promise<boolean> {
+  if (like === 'diffIDs') return first.diffID === again.diffID;
+  if (like === 'estargz') return again.tar.subarray(0, first.tar.length).equals(first.tar);
+  return JSON.stringify(await filesOf(first.tar)) === JSON.stringify(await filesOf(again.tar));
+}
+
+/** All that a tar says of its files, but for their times. */
+async function filesOf(tar: Buffer): Promise<object[]> {
+  const files: object[] = [];
+  for await (const entry of Readable.from([tar]).pipe(extract())) {
+    const { name, type, mode, uid, gid, size, linkname, devmajor, devminor } = entry.header;
+    const content = createHash('sha256');
+    for await (const chunk of entry) content.update(chunk as Uint8Array);
+    files.push({ name, type, mode, uid, gid, size, linkname, devmajor, devminor, content: content.digest('hex') });
+  }
+  return files;
 }

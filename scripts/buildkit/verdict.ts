@@ -13,14 +13,14 @@ export interface Verdict {
 }
 
 /** Judges a build that was to run nothing, and to come to the image of the first one. */
-export function judge(first: Build, again: Build, like: Likeness = 'diffIDs'): Verdict {
+export async function judge(first: Build, again: Build, like: Likeness = 'diffIDs'): Promise<Verdict> {
   const ran = again.steps.filter(({ cached }) => !cached);
   const problems = ran.map(({ name }) => `not cached: ${name}`);
   if (again.steps.length === 0) problems.push('the build has no steps');
   if (again.steps.length !== first.steps.length) {
     problems.push(`the build has ${again.steps.length} steps, and the first one had ${first.steps.length}`);
   }
-  problems.push(...imageDifferences(first.image, again.image, like));
+  problems.push(...(await imageDifferences(first.image, again.image, like)));
   return { ...count(again), problems };
 }
 
