@@ -1,13 +1,10 @@
 import { join } from 'node:path';
 import { bkcache } from './bkcache.js';
-import { type Build, build, type BuildOptions, prune } from './build.js';
+import { type Build, build, type BuildOptions, type Builds, prune } from './build.js';
 import { type Branch, type Context, writeContext } from './contexts.js';
 import type { Daemon } from './daemon.js';
 import type { Likeness } from './image.js';
 import { judge, together, type Verdict } from './verdict.js';
-
-/** The builds of all stages that have names, by name, and of the last stage under undefined. */
-export type Builds = ReadonlyMap<string | undefined, Build>;
 
 /** What BuildKit made of a branch without a cache. */
 export interface First {

@@ -23,6 +23,9 @@ export interface Build {
   readonly log: string;
 }
 
+/** The builds of all stages that have names, by name, and of the last stage under undefined. */
+export type Builds = ReadonlyMap<string | undefined, Build>;
+
 /** Forgets all that BuildKit has cached by itself. */
 export async function prune(daemon: Daemon): Promise<void> {
   await daemon.inside('docker', ['buildx', 'prune', '--all', '--force']);

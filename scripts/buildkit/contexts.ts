@@ -21,7 +21,8 @@ export const CONTEXT_LIST: readonly Context[] = [
 ];
 
 /** The branches of the sources. `main` is as the fixtures have it; the others differ in one file. */
-export type Branch = 'main' | 'feature';
+export const BRANCHES = ['main', 'feature'] as const;
+export type Branch = (typeof BRANCHES)[number];
 
 /** Writes a context to a folder, as it is in a branch. */
 export async function writeContext(context: Context, branch: Branch, root: string, folder: string): Promise<void> {

@@ -1,7 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { openSync } from 'node:fs';
-import { readFile, writeFile } from 'node:fs/promises';
+import { mkdir, open, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -12,24 +11,33 @@ const ENTER = fileURLToPath(new URL('../../../scripts/buildkit/enter-root.sh', i
 
 // In milliseconds.
 const START_LIMIT = 60_000;
-const STOP_LIMIT = 10_000;
-const PAUSE = 100;
+const PAUSE = 50;
+
+/** Nothing of the caller's settings for docker or buildx reaches the checks. */
+const ENVIRONMENT = {
+  PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
+  HOME: '/root',
+  // Provenance would make an index out of every image.
+  BUILDX_NO_DEFAULT_ATTESTATIONS: '1',
+};
 
 /** dockerd, with BuildKit inside, in a Debian root. It sees the workspace under the path that it has outside. */
 export class Daemon {
-  private readonly child: ChildProcess;
+  private readonly root: string;
+  private readonly folder: string;
   private readonly log: string;
   private readonly signal: AbortSignal;
+  private child: ChildProcess | undefined;
 
-  private constructor(child: ChildProcess, log: string, signal: AbortSignal) {
-    this.child = child;
-    this.log = log;
+  private constructor(root: string, { folder }: Workspace, signal: AbortSignal) {
+    this.root = root;
+    this.folder = folder;
+    this.log = join(folder, 'dockerd.log');
     this.signal = signal;
   }
 
   /** @throws Error with the end of dockerd's log when it does not come up */
   static async start(root: string, workspace: Workspace, signal: AbortSignal): Promise<Daemon> {
-    const { folder, cgroup } = workspace;
     const config = {
       // Without this one Docker exports no caches.
       features: { 'containerd-snapshotter': true },
@@ -37,21 +45,39 @@ export class Daemon {
       iptables: false,
       ip6tables: false,
       'exec-opts': ['native.cgroupdriver=cgroupfs'],
-      'cgroup-parent': cgroup,
+      'cgroup-parent': workspace.cgroup,
     };
-    await writeFile(join(folder, 'daemon.json'), JSON.stringify(config));
-    const log = join(folder, 'dockerd.log');
-    const output = openSync(log, 'a');
-    const contained = ['unshare', '--mount', '--pid', '--fork', '--kill-child', ENTER, root, folder, 'dockerd'];
-    const child = spawn('setpriv', mortal(contained), { stdio: ['ignore', output, output], env: ENVIRONMENT });
-    const daemon = new Daemon(child, log, signal);
+    await writeFile(join(workspace.folder, 'daemon.json'), JSON.stringify(config));
+    const daemon = new Daemon(root, workspace, signal);
+    await daemon.renew();
+    return daemon;
+  }
+
+  /**
+   * Starts anew with nothing kept. A build that failed on a damaged cache leaves things in BuildKit 0.13 that no prune
+   * removes, and that make later builds fail.
+   */
+  async renew(): Promise<void> {
+    await this.stop();
+    this.signal.throwIfAborted();
+    const data = join(this.folder, 'docker');
+    await rm(data, { recursive: true, force: true });
+    await mkdir(data);
+    const contained = ['unshare', '--mount', '--pid', '--fork', '--kill-child', ENTER, this.root, this.folder];
+    const log = await open(this.log, 'a');
+    this.child = spawn('setpriv', mortal([...contained, 'dockerd']), {
+      stdio: ['ignore', log.fd, log.fd],
+      env: ENVIRONMENT,
+      // Ctrl-C in a terminal reaches this process alone, which then ends the daemon.
+      detached: true,
+    });
+    await log.close();
     try {
-      await daemon.ready();
+      await this.ready();
     } catch (error) {
-      await daemon.stop();
+      await this.stop();
       throw error;
     }
-    return daemon;
   }
 
   /**
@@ -60,47 +86,36 @@ export class Daemon {
    * @throws CommandError
    */
   async inside(command: string, args: readonly string[]): Promise<Output> {
-    if (this.ended) throw new Error(`dockerd has ended:\n${await this.lastWords()}`);
-    const enter = ['--target', String(this.child.pid), '--mount', '--root', '--wd', '--', command];
+    const { child } = this;
+    if (!isAlive(child)) throw new Error(`dockerd is not running:\n${await this.lastWords()}`);
+    const enter = ['--target', String(child.pid), '--mount', '--root', '--wd', '--', command];
     return run('nsenter', [...enter, ...args], { env: ENVIRONMENT, signal: this.signal });
   }
 
-  /** Ends dockerd and all that it started; their mounts go with them. */
+  /** Ends dockerd and all that it started; their mounts go with them. There is nothing that it would have to save. */
   async stop(): Promise<void> {
-    if (this.ended) return;
-    const exit = once(this.child, 'exit');
-    const inner = await this.init();
-    // dockerd is the first process of its namespace: all others end with it.
-    if (inner === undefined) this.child.kill('SIGKILL');
-    else process.kill(inner, 'SIGTERM');
-    const late = AbortSignal.timeout(STOP_LIMIT);
-    await Promise.race([exit, once(late, 'abort')]);
-    if (this.ended) return;
-    if (inner !== undefined) process.kill(inner, 'SIGKILL');
+    const { child } = this;
+    if (!isAlive(child)) return;
+    const exit = once(child, 'exit');
+    // Killing the first process of the namespace kills all others, and unshare ends after the last of them.
+    const { pid } = child;
+    const first = Number.parseInt(await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8').catch(() => ''), 10);
+    if (Number.isNaN(first)) child.kill('SIGKILL');
+    else process.kill(first, 'SIGKILL');
     await exit;
-  }
-
-  private get ended(): boolean {
-    return this.child.exitCode !== null || this.child.signalCode !== null;
   }
 
   private async ready(): Promise<void> {
     const deadline = Date.now() + START_LIMIT;
     for (;;) {
       this.signal.throwIfAborted();
-      if (this.ended) throw new Error(`dockerd did not start:\n${await this.lastWords()}`);
       const answer = await this.inside('docker', ['version', '--format', '{{.Server.Version}}']).catch(() => undefined);
       if (answer !== undefined) return;
-      if (Date.now() > deadline) throw new Error(`dockerd does not answer:\n${await this.lastWords()}`);
+      if (!isAlive(this.child) || Date.now() > deadline) {
+        throw new Error(`dockerd does not come up:\n${await this.lastWords()}`);
+      }
       await sleep(PAUSE);
     }
-  }
-
-  /** The process that unshare started in the namespace, as it is numbered outside. */
-  private async init(): Promise<number | undefined> {
-    const { pid } = this.child;
-    const children = await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8').catch(() => '');
-    return children === '' ? undefined : Number.parseInt(children, 10);
   }
 
   private async lastWords(): Promise<string> {
@@ -108,10 +123,6 @@ export class Daemon {
   }
 }
 
-/** Nothing of the caller's settings for docker or buildx reaches the test. */
-const ENVIRONMENT = {
-  PATH: process.env['PATH'] ?? '/usr/sbin:/usr/bin:/sbin:/bin',
-  HOME: '/root',
-  // Provenance would make an index out of the image.
-  BUILDX_NO_DEFAULT_ATTESTATIONS: '1',
-};
+function isAlive(child: ChildProcess | undefined): child is ChildProcess {
+  return child !== undefined && child.exitCode === null && child.signalCode === null;
+}

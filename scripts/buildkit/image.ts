@@ -70,7 +70,7 @@ export async function imageDifferences(
   for (const [index, layer] of first.entries()) {
     const other = again[index] as ImageLayer;
     if (await isLike(layer, other, like)) continue;
-    differences.push(`layer ${index} of the image has diffID ${other.diffID}, which is not like ${layer.diffID}`);
+    differences.push(`layer ${index} of the image, ${other.diffID}, is not like the first one, ${layer.diffID}`);
   }
   return differences;
 }

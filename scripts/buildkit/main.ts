@@ -55,6 +55,7 @@ async function main(): Promise<number> {
             const row = await outcome(check, `${context.name}: ${check.name}`);
             process.stdout.write(`${tableRow(row)}\n`);
             rows.push(row);
+            if (row.problems.length > 0) await daemon.renew();
           }
         }
       }

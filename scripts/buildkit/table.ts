@@ -1,7 +1,8 @@
 import { styleText } from 'node:util';
 import type { Verdict } from './verdict.js';
 
-const WIDTH = 52;
+const WIDTH = 55;
+const NOTE = 90;
 
 /** A row's name and what came out of it. */
 export interface Row extends Verdict {
@@ -17,7 +18,7 @@ export function tableRow({ name, steps, cached, seconds, problems, note }: Row):
   const numbers = `${String(steps).padStart(5)}  ${String(cached).padStart(6)}  ${seconds.toFixed(1).padStart(7)}`;
   const whole = problems.length === 0;
   const result = whole
-    ? `${styleText('green', 'ok')}${note === undefined ? '' : `: ${note}`}`
+    ? `${styleText('green', 'ok')}${note === undefined ? '' : `: ${note.slice(0, NOTE)}`}`
     : styleText('red', 'FAILED');
   const details = problems.flatMap((problem) => problem.split('\n')).map((line) => `\n    ${line}`);
   return `${name.padEnd(WIDTH)}  ${numbers}  ${result}${details.join('')}`;

@@ -1,5 +1,6 @@
 import type { Build } from './build.js';
 import { imageDifferences, type Likeness } from './image.js';
+import { CommandError, lastLines } from './run.js';
 
 /** What came out of one check. */
 export interface Verdict {
@@ -38,4 +39,27 @@ export function together(verdicts: readonly Verdict[]): Verdict {
     seconds: sum('seconds'),
     problems: verdicts.flatMap(({ problems }) => problems),
   };
+}
+
+/** Judges a build that was to get nothing out of its cache. */
+export function unused(build: Build): Verdict {
+  const problems = build.steps.filter(({ cached }) => cached).map(({ name }) => `cached: ${name}`);
+  if (build.steps.length === 0) problems.push('the build has no steps');
+  return { ...count(build), problems, note: 'nothing is cached, as it should be' };
+}
+
+/**
+ * Turns a check round: something is wrong on purpose, and the check has to say so, or the build has to fail over it.
+ *
+ * @param signs - one of them has to occur in what is said
+ */
+export async function noticed(check: Promise<Verdict>, ...signs: readonly string[]): Promise<Verdict> {
+  const verdict = await check.catch((error: unknown): Verdict => {
+    if (!(error instanceof CommandError)) throw error;
+    return { steps: 0, cached: 0, seconds: 0, problems: [lastLines(error.message, 1)] };
+  });
+  const problem = verdict.problems.find((text) => signs.some((sign) => text.includes(sign)));
+  if (problem !== undefined) return { ...verdict, problems: [], note: `noticed: ${problem}` };
+  const said = verdict.problems.length === 0 ? 'nothing' : verdict.problems.join('; ');
+  return { ...verdict, problems: [`what is wrong here was not noticed: the check says ${said}`] };
 }

@@ -31,7 +31,6 @@ export async function openWorkspace(home: string, say: (text: string) => void): 
     }
     const folder = await mkdtemp(join(runs, 'run-'));
     const lock = await lockOf(folder);
-    await mkdir(join(folder, 'docker'));
     return {
       folder,
       cgroup: cgroupOf(folder),

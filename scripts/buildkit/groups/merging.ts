@@ -1,8 +1,6 @@
 import type { Bench } from '../bench.js';
-import type { Branch } from '../contexts.js';
+import { BRANCHES } from '../contexts.js';
 import type { Group } from './group.js';
-
-const BRANCHES = ['main', 'feature'] as const satisfies readonly Branch[];
 
 /**
  * The caches of two branches, merged by one copy, serve each of them. Steps that both branches have in common ran twice,
