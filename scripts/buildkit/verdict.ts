@@ -1,5 +1,6 @@
 import type { Build } from './build.js';
 import { imageDifferences, type Likeness } from './image.js';
+import { stepsOf } from './progress.js';
 import { CommandError, lastLines } from './run.js';
 
 /** What came out of one check. */
@@ -26,7 +27,10 @@ export async function judge(first: Build, again: Build, like: Likeness = 'diffID
 }
 
 /** The numbers of a build. */
-export function count({ steps, seconds }: Build): Pick<Verdict, 'steps' | 'cached' | 'seconds'> {
+export function count({
+  steps,
+  seconds,
+}: Pick<Build, 'steps' | 'seconds'>): Pick<Verdict, 'steps' | 'cached' | 'seconds'> {
   return { steps: steps.length, cached: steps.filter(({ cached }) => cached).length, seconds };
 }
 
@@ -54,9 +58,11 @@ export function unused(build: Build): Verdict {
  * @param signs - one of them has to occur in what is said
  */
 export async function noticed(check: Promise<Verdict>, ...signs: readonly string[]): Promise<Verdict> {
+  const start = performance.now();
   const verdict = await check.catch((error: unknown): Verdict => {
     if (!(error instanceof CommandError)) throw error;
-    return { steps: 0, cached: 0, seconds: 0, problems: [lastLines(error.message, 1)] };
+    const seconds = (performance.now() - start) / 1000;
+    return { ...count({ steps: stepsOf(error.output.stderr), seconds }), problems: [lastLines(error.message, 1)] };
   });
   const problem = verdict.problems.find((text) => signs.some((sign) => text.includes(sign)));
   if (problem !== undefined) return { ...verdict, problems: [], note: `noticed: ${problem}` };

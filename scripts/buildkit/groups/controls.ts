@@ -1,6 +1,6 @@
 import type { Bench } from '../bench.js';
 import { damageBlob, editEntries, type Entry, entriesOf, readJson, writeBlob } from '../layout.js';
-import { judge, noticed, unused, type Verdict } from '../verdict.js';
+import { judge, noticed, together, unused, type Verdict } from '../verdict.js';
 import type { Group } from './group.js';
 
 /** The checks can fail: what is wrong is noticed. */
@@ -57,19 +57,18 @@ async function damagedLayers(bench: Bench): Promise<Verdict> {
   const conversion = 'image-manifest=true,oci-mediatypes=true,compression=zstd,force-compression=true';
   const sound = await manifestOf(await bench.copy([cache], conversion));
   const digests = [...new Set(sound.layers.map(({ digest }) => digest))];
-  const problems: string[] = [];
-  let last: Verdict | undefined;
+  const verdicts: Verdict[] = [];
   for (const digest of digests) {
     const folder = await bench.copy([cache], conversion, 'damaged');
     await damageBlob(folder, { digest });
     // BuildKit fails over it, or runs the step again.
-    last = await noticed(bench.whole('main', `type=local,src=${folder}`), digest, 'not cached: ');
+    const verdict = await noticed(bench.whole('main', `type=local,src=${folder}`), digest, 'not cached: ');
     // Or the next failure might come from this one.
     await bench.daemon.renew();
-    problems.push(...last.problems.map((problem) => `${digest} damaged: ${problem}`));
+    verdicts.push({ ...verdict, problems: verdict.problems.map((problem) => `${digest} damaged: ${problem}`) });
   }
-  if (last === undefined) throw new Error('the cache has no layers');
-  return { ...last, problems, note: `each of ${digests.length} layers noticed` };
+  if (verdicts.length === 0) throw new Error('the cache has no layers');
+  return { ...together(verdicts), note: `each of ${verdicts.length} layers noticed` };
 }
 
 async function manifestOf(folder: string): Promise<Manifest> {
