@@ -16,16 +16,21 @@ import { openWorkspace } from './workspace.js';
 /** The exit code for a machine on which this cannot run. */
 const CANNOT_RUN = 77;
 
+class UsageError extends Error {}
+
 const stop = new AbortController();
 const say = (text: string) => process.stderr.write(`test:buildkit: ${text}\n`);
 
 process.exitCode = await main().catch((error: unknown) => {
-  if (process.exitCode === undefined) say((error as Error).stack ?? String(error));
-  return process.exitCode ?? 1;
+  if (process.exitCode !== undefined) return process.exitCode;
+  say(error instanceof UsageError ? error.message : ((error as Error).stack ?? String(error)));
+  return error instanceof UsageError ? 2 : 1;
 });
 
 async function main(): Promise<number> {
   const { groups, contexts } = selection();
+  // su and cron leave out the folders of mount's and debootstrap's helpers.
+  process.env['PATH'] = `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin`;
   const home = homeFolder();
   const lacks = await missing(!(await hasRoot(home)));
   if (lacks.length > 0) {
@@ -81,10 +86,17 @@ async function outcome({ run }: Check, name: string): Promise<Row> {
 
 /** The groups and contexts that were asked for: `--only GROUP`, `--context NAME`; all by default. */
 function selection(): { groups: readonly Group[]; contexts: readonly Context[] } {
-  const { values } = parseArgs({
-    options: { only: { type: 'string', multiple: true }, context: { type: 'string', multiple: true } },
-  });
-  return { groups: chosen(GROUPS, values.only), contexts: chosen(CONTEXT_LIST, values.context) };
+  const { only, context } = namedOptions();
+  return { groups: chosen(GROUPS, only), contexts: chosen(CONTEXT_LIST, context) };
+}
+
+function namedOptions(): { only?: string[] | undefined; context?: string[] | undefined } {
+  try {
+    const option = { type: 'string', multiple: true } as const;
+    return parseArgs({ options: { only: option, context: option } }).values;
+  } catch (error) {
+    throw new UsageError((error as Error).message);
+  }
 }
 
 function chosen<T extends { readonly name: string }>(
@@ -93,6 +105,6 @@ function chosen<T extends { readonly name: string }>(
 ): readonly T[] {
   const known = all.map(({ name }) => name);
   const unknown = names?.find((name) => !known.includes(name));
-  if (unknown !== undefined) throw new Error(`there is no ${unknown}; there are ${known.join(', ')}`);
+  if (unknown !== undefined) throw new UsageError(`there is no ${unknown}; there are ${known.join(', ')}`);
   return names === undefined ? all : all.filter(({ name }) => names.includes(name));
 }
