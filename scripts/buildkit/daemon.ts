@@ -92,6 +92,14 @@ export class Daemon {
     return run('nsenter', [...enter, ...args], { env: ENVIRONMENT, signal: this.signal });
   }
 
+  /** Which BuildKit this is, in words. */
+  async version(): Promise<string> {
+    const docker = await this.inside('docker', ['version', '--format', '{{.Server.Version}}']);
+    const buildx = await this.inside('docker', ['buildx', 'inspect']);
+    const buildkit = /^BuildKit(?: version)?: *(.*)$/m.exec(buildx.stdout)?.[1] ?? 'of an unknown version';
+    return `BuildKit ${buildkit}, in Docker ${docker.stdout.trim()}`;
+  }
+
   /** Ends dockerd and all that it started; their mounts go with them. There is nothing that it would have to save. */
   async stop(): Promise<void> {
     const { child } = this;

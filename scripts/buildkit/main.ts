@@ -2,12 +2,12 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { Bench } from './bench.js';
-import { type Context, CONTEXT_LIST } from './contexts.js';
+import { CONTEXT_LIST } from './contexts.js';
 import { Daemon } from './daemon.js';
-import type { Check, Group } from './groups/group.js';
+import type { Check } from './groups/group.js';
 import { GROUPS } from './groups/index.js';
 import { missing } from './requirements.js';
-import { hasRoot, homeFolder, makeRoot } from './root.js';
+import { DEFAULT_SUITE, homeFolder, isMade, makeRoot, rootFolder } from './root.js';
 import { type Row, tableHead, tableRow } from './table.js';
 import { openWorkspace } from './workspace.js';
 
@@ -28,11 +28,12 @@ process.exitCode = await main().catch((error: unknown) => {
 });
 
 async function main(): Promise<number> {
-  const { groups, contexts } = selection();
+  const { groups, contexts, suite } = selection();
   // su and cron leave out the folders of mount's and debootstrap's helpers.
   process.env['PATH'] = `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin`;
   const home = homeFolder();
-  const lacks = await missing(!(await hasRoot(home)));
+  const root = rootFolder(home, suite);
+  const lacks = await missing(!(await isMade(root)));
   if (lacks.length > 0) {
     say(`cannot run here:\n${lacks.map((sentence) => `  - ${sentence}`).join('\n')}`);
     return CANNOT_RUN;
@@ -44,11 +45,12 @@ async function main(): Promise<number> {
       stop.abort(new Error(`stopped by ${name}`));
     });
   }
-  const root = await makeRoot(home, say, stop.signal);
+  await makeRoot(root, suite, say, stop.signal);
   const workspace = await openWorkspace(home, say);
   try {
     const daemon = await Daemon.start(root, workspace, stop.signal);
     try {
+      say(await daemon.version());
       const rows: Row[] = [];
       process.stdout.write(`${tableHead()}\n`);
       for (const context of contexts) {
@@ -84,16 +86,23 @@ async function outcome({ run }: Check, name: string): Promise<Row> {
   }
 }
 
-/** The groups and contexts that were asked for: `--only GROUP`, `--context NAME`; all by default. */
-function selection(): { groups: readonly Group[]; contexts: readonly Context[] } {
-  const { only, context } = namedOptions();
-  return { groups: chosen(GROUPS, only), contexts: chosen(CONTEXT_LIST, context) };
+/** What was asked for: `--only GROUP`, `--context NAME`, all by default; `--suite` names another Debian release. */
+function selection() {
+  const { only, context, suite } = namedOptions();
+  if (!/^[a-z]+$/.test(suite)) throw new UsageError(`${suite} is not the name of a Debian release`);
+  return { groups: chosen(GROUPS, only), contexts: chosen(CONTEXT_LIST, context), suite };
 }
 
-function namedOptions(): { only?: string[] | undefined; context?: string[] | undefined } {
+function namedOptions() {
   try {
-    const option = { type: 'string', multiple: true } as const;
-    return parseArgs({ options: { only: option, context: option } }).values;
+    const { values } = parseArgs({
+      options: {
+        only: { type: 'string', multiple: true },
+        context: { type: 'string', multiple: true },
+        suite: { type: 'string', default: DEFAULT_SUITE },
+      },
+    });
+    return values;
   } catch (error) {
     throw new UsageError((error as Error).message);
   }
