@@ -7,7 +7,7 @@ import { blobsOf } from './graph/graph.js';
 import { merge } from './graph/merge.js';
 import { min } from './graph/min.js';
 import { replaceBlobs } from './graph/replace.js';
-import { type Shape, saveGraph } from './graph/save.js';
+import type { Shape } from './graph/save.js';
 import type { Descriptor } from './oci/descriptor.js';
 import { type Conversion, type ProgressEvent, transfer, type Transferred } from './transfer.js';
 
@@ -130,7 +130,7 @@ async function write(
   target: CacheTarget,
   options: CopyOptions,
 ): Promise<Omit<ExportResult, 'duration'>> {
-  const shape = target.shape ?? cache.saved?.shape ?? 'image-manifest';
+  const shape = target.shape(cache.saved?.shape);
   if (shape === 'docker-list' && conversion?.encoding.compression === 'zstd') {
     throw new CacheError('USAGE', 'the import has Docker media types, and those know no zstd', {
       hint: 'add oci-mediatypes=true to the export',
@@ -142,8 +142,8 @@ async function write(
   const { replacements, ...transferred } = await transfer(cache, blobs, target, { ...options, conversion });
   const graph = replaceBlobs(wanted, replacements);
   const unchanged = graph === cache.graph && cache.saved?.shape === shape;
-  const saved = unchanged && cache.saved !== undefined ? cache.saved : saveGraph(graph, shape);
-  const descriptor = await target.publish(saved, options.signal);
+  const saved = unchanged ? cache.saved : undefined;
+  const descriptor = await target.publish({ graph, shape, saved }, options.signal);
   return {
     target: target.name,
     descriptor,

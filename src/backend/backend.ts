@@ -1,5 +1,6 @@
 import type { Graph } from '../graph/graph.js';
 import type { SavedCache, Shape } from '../graph/save.js';
+import type { Sharing } from '../layout/share.js';
 import type { Content } from '../oci/content.js';
 import type { BlobId, Descriptor } from '../oci/descriptor.js';
 
@@ -27,10 +28,25 @@ export interface CacheSource {
   load(signal?: AbortSignal): Promise<Cache>;
 }
 
+/** A cache whose layers are at their target, and that is to be seen there. */
+export interface Publication {
+  readonly graph: Graph;
+  /** For targets whose caches have a manifest. */
+  readonly shape: Shape;
+  /** The documents of this very graph in this shape, where there are some already. */
+  readonly saved: SavedCache | undefined;
+}
+
 /** Where an export string leads. Blobs are written first, and `publish` makes them a cache that others can see. */
 export interface CacheTarget {
   readonly name: string;
-  has(blob: BlobId): Promise<boolean>;
+  /**
+   * The shape to write.
+   *
+   * @param source - the shape of what is copied; undefined where it has none, or there are several sources
+   */
+  shape(source: Shape | undefined): Shape;
+  has(blob: BlobId, signal?: AbortSignal): Promise<boolean>;
   /**
    * Stores a blob, checked; the whole of it or nothing.
    *
@@ -38,9 +54,16 @@ export interface CacheTarget {
    * @throws CacheError CORRUPT
    */
   write(content: Content, expected: BlobId | undefined, signal?: AbortSignal): Promise<BlobId>;
-  publish(cache: SavedCache, signal?: AbortSignal): Promise<Descriptor>;
-  /** The shape that the options ask for; undefined leaves it to the source. */
-  readonly shape: Shape | undefined;
+  /** @returns what names the cache now */
+  publish(cache: Publication, signal?: AbortSignal): Promise<Descriptor>;
   /** Gives back what was taken for the writing; also after a failure. */
   close(): Promise<void>;
+}
+
+/** What a copy wants of its targets, beside what their option strings say. */
+export interface TargetSettings {
+  /** How files get from one folder to another. */
+  readonly sharing: Sharing;
+  /** Write documents that BuildKit is known not to import. */
+  readonly allowOversize: boolean;
 }

@@ -1,7 +1,10 @@
 import type { CacheOptions } from '../buildkit/options.js';
 import { CacheError, type Side } from '../errors.js';
-import type { CacheSource, CacheTarget } from './backend.js';
-import { localSource, localTarget, type LocalTargetOptions } from './local.js';
+import { openLayout } from '../layout/layout.js';
+import type { CacheSource, CacheTarget, TargetSettings } from './backend.js';
+import { layoutReader } from './layout-repository.js';
+import { localSource, localTarget } from './local.js';
+import type { RepositoryReader } from './repository.js';
 
 /**
  * @throws CacheError USAGE for a type that has no backend yet
@@ -14,9 +17,19 @@ export function openSource(options: CacheOptions): CacheSource {
 /**
  * @throws CacheError USAGE for a type that has no backend yet
  */
-export async function openTarget(options: CacheOptions, settings: LocalTargetOptions): Promise<CacheTarget> {
+export async function openTarget(options: CacheOptions, settings: TargetSettings): Promise<CacheTarget> {
   if (options.type !== 'local') throw unsupported(options, 'export');
   return localTarget(options, settings);
+}
+
+/**
+ * The repository that an import string leads into, whatever it selects there.
+ *
+ * @throws CacheError USAGE for a type that has none, NOT_FOUND
+ */
+export async function openRepository(options: CacheOptions): Promise<RepositoryReader> {
+  if (options.type !== 'local') throw unsupported(options, 'import');
+  return layoutReader(await openLayout(options.attributes['src'] ?? ''));
 }
 
 function unsupported({ type }: CacheOptions, side: Side): CacheError {

@@ -1,4 +1,5 @@
 import type { CommandModule } from 'yargs';
+import { examples } from './examples.js';
 import { runCopy } from './run-copy.js';
 import { type Arguments, EXPORT_OPTION, IMPORT_OPTION, TRANSFER_OPTIONS } from './shared-options.js';
 
@@ -10,13 +11,21 @@ export const copyCommand: CommandModule<object, Arguments<typeof OPTIONS>> = {
   builder: (yargs) =>
     yargs
       .options(OPTIONS)
-      .example(
-        '$0 copy --import-cache type=local,src=./cache --export-cache type=local,dest=./out,compression=zstd,force-compression=true',
-        'Convert all layers to zstd',
-      )
-      .example(
-        '$0 copy --import-cache ./cache-main --import-cache ./cache-feature --export-cache ./merged',
-        'Two caches as one',
+      .epilogue(
+        examples(
+          [
+            'Convert all layers to zstd',
+            'bkcache copy --import-cache ./cache \\\n--export-cache type=local,dest=./out,compression=zstd,force-compression=true',
+          ],
+          [
+            'Keep what the image needs',
+            'bkcache copy --import-cache ./cache --export-cache type=local,dest=./small,mode=min',
+          ],
+          [
+            'Two caches as one',
+            'bkcache copy --import-cache ./cache-main --import-cache ./cache-feature --export-cache ./merged',
+          ],
+        ),
       ),
   async handler(argv) {
     const { copyCache } = await import('../copy.js');

@@ -1,4 +1,5 @@
 import type { CommandModule } from 'yargs';
+import { examples } from './examples.js';
 import { runCopy } from './run-copy.js';
 import { type Arguments, EXPORT_OPTION, STORE_OPTION, TRANSFER_OPTIONS } from './shared-options.js';
 
@@ -11,7 +12,12 @@ export const exportCommand: CommandModule<object, Arguments<typeof OPTIONS> & { 
     yargs
       .positional('name', { type: 'string', demandOption: true, describe: 'The name that it was imported under' })
       .options(OPTIONS)
-      .example('$0 export main --export-cache type=local,dest=/media/usb/cache', 'Carry it to another machine'),
+      .epilogue(
+        examples([
+          'Carry it to another machine',
+          'bkcache export main --export-cache type=local,dest=/media/usb/cache',
+        ]),
+      ),
   async handler(argv) {
     const { exportCache, storePath } = await import('../store.js');
     await runCopy(argv, (settings) => exportCache(storePath(argv.store), argv.name, argv['export-cache'], settings));

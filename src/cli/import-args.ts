@@ -1,4 +1,5 @@
 import type { CommandModule } from 'yargs';
+import { examples } from './examples.js';
 import type { Tool } from '../resolve.js';
 
 const TOOLS = ['buildctl', 'buildx', 'envd'] as const satisfies readonly Tool[];
@@ -10,9 +11,11 @@ export const importArgsCommand: CommandModule<object, { caches: string[]; for: T
     yargs
       .positional('caches', { type: 'string', array: true, demandOption: true, describe: 'Import strings or paths' })
       .option('for', { choices: TOOLS, default: TOOLS[0], describe: 'Whose flags' })
-      .example(
-        'docker buildx build $($0 import-args --for buildx type=local,src=./cache) .',
-        'No failure when the first build finds no cache',
+      .epilogue(
+        examples([
+          'No failure when the first build finds no cache',
+          'docker buildx build $(bkcache import-args --for buildx type=local,src=./cache) .',
+        ]),
       ),
   async handler(argv) {
     const { importArguments } = await import('../resolve.js');

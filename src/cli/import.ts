@@ -1,4 +1,5 @@
 import type { CommandModule } from 'yargs';
+import { examples } from './examples.js';
 import { runCopy } from './run-copy.js';
 import { type Arguments, IMPORT_OPTION, STORE_OPTION, TRANSFER_OPTIONS } from './shared-options.js';
 
@@ -11,9 +12,11 @@ export const importCommand: CommandModule<object, Arguments<typeof OPTIONS> & { 
     yargs
       .positional('name', { type: 'string', demandOption: true, describe: 'The tag that the store gives it' })
       .options(OPTIONS)
-      .example(
-        '$0 import main --import-cache type=local,src=./cache',
-        'BuildKit then imports type=local,src=STORE,tag=main',
+      .epilogue(
+        examples([
+          'BuildKit then imports type=local,src=STORE,tag=main',
+          'bkcache import main --import-cache type=local,src=./cache',
+        ]),
       ),
   async handler(argv) {
     const { importCache, storePath } = await import('../store.js');

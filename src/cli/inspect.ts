@@ -1,4 +1,5 @@
 import type { CommandModule } from 'yargs';
+import { examples } from './examples.js';
 import { type Arguments, JSON_OPTION } from './shared-options.js';
 
 export const inspectCommand: CommandModule<object, Arguments<typeof JSON_OPTION> & { cache: string }> = {
@@ -8,8 +9,12 @@ export const inspectCommand: CommandModule<object, Arguments<typeof JSON_OPTION>
     yargs
       .positional('cache', { type: 'string', demandOption: true, describe: 'An import string or a path' })
       .options(JSON_OPTION)
-      .example('$0 inspect ./cache', 'The cache tagged latest in a folder')
-      .example('$0 inspect type=local,src=./cache,tag=main --json', 'The same for a program'),
+      .epilogue(
+        examples(
+          ['The cache tagged latest in a folder', 'bkcache inspect ./cache'],
+          ['Another tag, for a program', 'bkcache inspect type=local,src=./cache,tag=main --json'],
+        ),
+      ),
   async handler({ cache, json }) {
     const { inspectCache } = await import('../report/describe.js');
     const description = await inspectCache(cache);

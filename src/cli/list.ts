@@ -1,4 +1,5 @@
 import type { CommandModule } from 'yargs';
+import { examples } from './examples.js';
 import { type Arguments, JSON_OPTION, STORE_OPTION } from './shared-options.js';
 
 const OPTIONS = { ...JSON_OPTION, ...STORE_OPTION };
@@ -11,7 +12,7 @@ export const listCommand: CommandModule<object, Arguments<typeof OPTIONS> & { fo
     yargs
       .positional('folder', { type: 'string', describe: 'An OCI layout; the store when left out' })
       .options(OPTIONS)
-      .example('$0 list ./cache', 'The tags of a cache folder'),
+      .epilogue(examples(['The store', 'bkcache list'], ['A cache folder', 'bkcache list ./cache'])),
   async handler(argv) {
     const [{ listCaches }, { storePath }] = await Promise.all([import('../report/describe.js'), import('../store.js')]);
     const entries = await listCaches(argv.folder ?? storePath(argv.store));

@@ -3,6 +3,7 @@ import yargs from 'yargs';
 import { hideBin } from 'yargs/helpers';
 import { CacheError, exitCode, isSystemError } from '../errors.js';
 import { copyCommand } from './copy.js';
+import { examples } from './examples.js';
 import { exportCommand } from './export.js';
 import { importArgsCommand } from './import-args.js';
 import { importCommand } from './import.js';
@@ -35,6 +36,9 @@ function describe(error: unknown): Described {
   if (isSystemError(error, 'EACCES', 'EPERM', 'EROFS')) {
     return { message: `not allowed: ${error.message}`, hint: 'check the owner and the mode of that folder' };
   }
+  if (isSystemError(error, 'ENOTDIR', 'EEXIST')) {
+    return { message: `there is a file where a folder has to be: ${error.message}`, hint: 'name another path' };
+  }
   return { message: error instanceof Error ? error.message : String(error) };
 }
 
@@ -50,12 +54,16 @@ const cli = yargs(argv)
   .command(inspectCommand)
   .command(removeCommand)
   .option('debug', { type: 'boolean', describe: 'Show where an error came from', global: true })
-  .example(
-    '$0 copy --import-cache type=local,src=./cache --export-cache type=local,dest=./small,mode=min',
-    'Keep what the image needs',
+  .epilogue(
+    examples(
+      [
+        'Keep what the image needs',
+        'bkcache copy --import-cache type=local,src=./cache --export-cache type=local,dest=./small,mode=min',
+      ],
+      ['Keep a cache in the store under a name', 'bkcache import main --import-cache ./cache'],
+      ['What is in the store', 'bkcache list'],
+    ),
   )
-  .example('$0 import main --import-cache ./cache', 'Keep a cache in the store under a name')
-  .example('$0 list', 'What is in the store')
   .demandCommand(1, 'Name a command.')
   .recommendCommands()
   .strict()

@@ -29,13 +29,14 @@ export class ProgressView {
       this.end();
       this.#bar = new cliProgress.SingleBar({
         stream: process.stderr,
-        format: '{bar} {percentage}% of {size}, {layers} layers to {target}',
+        format: '{bar} {percentage}% of {size}, {eta_formatted} left; {layers} to {target}',
         barCompleteChar: '█',
         barIncompleteChar: '░',
         hideCursor: true,
         clearOnComplete: true,
       });
-      this.#bar.start(event.bytes, 0, { size: prettyBytes(event.bytes), layers: event.layers, target: event.target });
+      const layers = `${event.layers} ${event.layers === 1 ? 'layer' : 'layers'}`;
+      this.#bar.start(event.bytes, 0, { size: prettyBytes(event.bytes), layers, target: event.target });
     } else if (event.type === 'bytes') {
       this.#bar?.increment(event.bytes);
     } else if (event.action === 'present' || event.action === 'foreign') {

@@ -1,4 +1,5 @@
 import type { CommandModule } from 'yargs';
+import { examples } from './examples.js';
 import { type Arguments, STORE_OPTION } from './shared-options.js';
 
 export const removeCommand: CommandModule<
@@ -13,7 +14,7 @@ export const removeCommand: CommandModule<
       .positional('name', { type: 'string', demandOption: true, describe: 'The name that it was imported under' })
       .options(STORE_OPTION)
       .option('dry-run', { type: 'boolean', default: false, describe: 'Only say what would go' })
-      .example('$0 remove feature-x', 'The name only'),
+      .epilogue(examples(['The name only', 'bkcache remove feature-x'])),
   async handler(argv) {
     const { removeCache, storePath } = await import('../store.js');
     const store = storePath(argv.store);

@@ -1,4 +1,5 @@
 import type { CommandModule } from 'yargs';
+import { examples } from './examples.js';
 import { type Arguments, JSON_OPTION } from './shared-options.js';
 
 export const resolveCommand: CommandModule<object, Arguments<typeof JSON_OPTION> & { cache: string }> = {
@@ -8,7 +9,7 @@ export const resolveCommand: CommandModule<object, Arguments<typeof JSON_OPTION>
     yargs
       .positional('cache', { type: 'string', demandOption: true, describe: 'An import string or a path' })
       .options(JSON_OPTION)
-      .example('$0 resolve type=local,src=./cache,tag=main', '{"mediaType":…,"digest":…,"size":…}'),
+      .epilogue(examples(['The digest of a tag', 'bkcache resolve type=local,src=./cache,tag=main | jq -r .digest'])),
   async handler({ cache }) {
     const { resolveCache } = await import('../resolve.js');
     process.stdout.write(`${JSON.stringify(await resolveCache(cache))}\n`);

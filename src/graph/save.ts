@@ -1,7 +1,5 @@
 import { encodeCacheConfig } from '../buildkit/cache-config.js';
-import type { Descriptor } from '../oci/descriptor.js';
-import { sha256 } from '../oci/digest.js';
-import { encodeManifest } from '../oci/manifest.js';
+import { type Document, documentOf, encodeManifest } from '../oci/manifest.js';
 import {
   CACHE_CONFIG,
   DOCKER_MANIFEST_LIST,
@@ -28,12 +26,6 @@ export function shapeOf(mediaType: string): Shape {
   return mediaType === OCI_INDEX ? 'index' : 'image-manifest';
 }
 
-/** A document in memory, and what names it. */
-export interface Document {
-  readonly descriptor: Descriptor;
-  readonly bytes: Uint8Array;
-}
-
 /** A cache as it stands in a folder or registry, its layers aside. */
 export interface SavedCache {
   readonly shape: Shape;
@@ -51,15 +43,11 @@ export function saveGraph(graph: Graph, shape: Shape): SavedCache {
     const saved = isNonDistributable(mediaType) ? mediaType : layerMediaType(mediaType, { docker });
     return [{ ...descriptor, mediaType: saved }];
   });
-  const config = document(CACHE_CONFIG, encodeCacheConfig({ layers: graph.layers, records: graph.records }));
+  const config = documentOf(CACHE_CONFIG, encodeCacheConfig({ layers: graph.layers, records: graph.records }));
   const mediaType = MEDIA_TYPES[shape];
   const manifest =
     shape === 'image-manifest'
       ? encodeManifest({ kind: 'manifest', mediaType, config: config.descriptor, layers })
       : encodeManifest({ kind: 'index', mediaType, manifests: [...layers, config.descriptor] });
-  return { shape, config, manifest: document(mediaType, manifest) };
-}
-
-function document(mediaType: string, bytes: Uint8Array): Document {
-  return { descriptor: { mediaType, digest: sha256(bytes), size: bytes.length }, bytes };
+  return { shape, config, manifest: documentOf(mediaType, manifest) };
 }

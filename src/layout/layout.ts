@@ -1,5 +1,5 @@
 import { lstat, mkdir, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { CacheError, isSystemError } from '../errors.js';
 import { goJson } from '../oci/json.js';
 import { Blobs } from './blobs.js';
@@ -33,7 +33,7 @@ export async function openLayout(root: string): Promise<Layout> {
 
 /** A layout to write to; made when it is not there. */
 export async function createLayout(root: string): Promise<Layout> {
-  await mkdir(join(root, 'blobs', 'sha256'), { recursive: true });
+  await makeFolder(join(root, 'blobs', 'sha256'));
   await refuseLinks(root);
   const marker = join(root, 'oci-layout');
   const present = await lstat(marker).catch((error: unknown) => {
@@ -42,6 +42,28 @@ export async function createLayout(root: string): Promise<Layout> {
   });
   if (present === undefined) await replaceFile(marker, goJson({ imageLayoutVersion: '1.0.0' }));
   return { root, blobs: new Blobs(root) };
+}
+
+/**
+ * Makes a folder and those above it. Node's own `recursive` hides why that fails on a read-only filesystem, and never
+ * returns on some others.
+ */
+async function makeFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path);
+  } catch (error) {
+    if (isSystemError(error, 'EEXIST')) return;
+    if (!isSystemError(error, 'ENOENT') || dirname(path) === path || (await isFolder(dirname(path)))) throw error;
+    await makeFolder(dirname(path));
+    await makeFolder(path);
+  }
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  return stat(path).then(
+    (stats) => stats.isDirectory(),
+    () => false,
+  );
 }
 
 async function refuseLinks(root: string): Promise<void> {

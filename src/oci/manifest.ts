@@ -1,6 +1,7 @@
 import * as v from 'valibot';
 import { CacheError } from '../errors.js';
 import type { Descriptor } from './descriptor.js';
+import { sha256 } from './digest.js';
 import { compareText, digestSchema, goJson, parseJson, sizeSchema, sortedKeys } from './json.js';
 import { DOCKER_MANIFEST, DOCKER_MANIFEST_LIST, OCI_INDEX, OCI_MANIFEST } from './media-types.js';
 
@@ -37,6 +38,17 @@ export interface ImageIndex {
   readonly kind: 'index';
   readonly mediaType: string;
   readonly manifests: readonly Descriptor[];
+}
+
+/** A manifest or config in memory, and what names it. */
+export interface Document {
+  readonly descriptor: Descriptor;
+  readonly bytes: Uint8Array;
+}
+
+/** Bytes with the descriptor that names them. */
+export function documentOf(mediaType: string, bytes: Uint8Array): Document {
+  return { descriptor: { mediaType, digest: sha256(bytes), size: bytes.length }, bytes };
 }
 
 export type Manifest = ImageManifest | ImageIndex;

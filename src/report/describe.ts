@@ -1,5 +1,7 @@
 import type { Cache } from '../backend/backend.js';
-import { openSource } from '../backend/open.js';
+import { openRepository, openSource } from '../backend/open.js';
+import type { RepositoryEntry, RepositoryReader } from '../backend/repository.js';
+import { loadCache } from '../backend/repository-source.js';
 import type { CacheRecord } from '../buildkit/cache-config.js';
 import { parseImport } from '../buildkit/options.js';
 import type { Compression } from '../codec/compression.js';
@@ -8,8 +10,6 @@ import { CacheError } from '../errors.js';
 import { blobsOf, hasResults } from '../graph/graph.js';
 import { min } from '../graph/min.js';
 import { type Shape } from '../graph/save.js';
-import { readIndex, tagOf } from '../layout/index-file.js';
-import { openLayout } from '../layout/layout.js';
 import { CREATED_AT, DESCRIPTION, type Descriptor, UNCOMPRESSED } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 
@@ -107,24 +107,26 @@ export interface ListEntry {
 }
 
 /**
- * The entries of a layout's index.json, each with what it is. One that cannot be read has its reason beside it.
+ * The entries of a folder's index.json, each with what it is. One that cannot be read has its reason beside it.
  *
  * @throws CacheError NOT_FOUND, CORRUPT when index.json itself cannot be read
  */
 export async function listCaches(folder: string, signal?: AbortSignal): Promise<ListEntry[]> {
-  await openLayout(folder);
-  const { manifests } = await readIndex(folder, signal);
+  const repository = await openRepository({ type: 'local', attributes: { src: folder } });
   const entries: ListEntry[] = [];
-  for (const descriptor of manifests) entries.push(await listEntry(folder, descriptor, signal));
+  for (const entry of await repository.entries(signal)) entries.push(await listEntry(repository, entry, signal));
   return entries;
 }
 
-async function listEntry(folder: string, descriptor: Descriptor, signal?: AbortSignal): Promise<ListEntry> {
+async function listEntry(
+  repository: RepositoryReader,
+  { tag, descriptor }: RepositoryEntry,
+  signal?: AbortSignal,
+): Promise<ListEntry> {
   const { digest, mediaType } = descriptor;
-  const entry = { tag: tagOf(descriptor), digest, mediaType };
+  const entry = { tag, digest, mediaType };
   try {
-    const source = openSource({ type: 'local', attributes: { src: folder, digest } });
-    const { graph, saved } = await source.load(signal);
+    const { graph, saved } = await loadCache(repository, descriptor, signal);
     return {
       ...entry,
       cache: {

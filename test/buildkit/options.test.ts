@@ -1,38 +1,42 @@
 import test from 'ava';
-import fc from 'fast-check';
+import { array, assert, constantFrom, oneof, property, record, string } from 'fast-check';
+import { formatCsvField, parseCsvLine } from '../../src/buildkit/csv.js';
 import { compressionOf, flag, formatOptions, parseExport, parseImport } from '../../src/buildkit/options.js';
 import { CacheError } from '../../src/errors.js';
 
 const NONE: NodeJS.ProcessEnv = {};
-const usage = { instanceOf: CacheError };
 
-test('keys are lower-cased, values kept, and a value is cut at its first "="', (t) => {
-  t.deepEqual(parseImport('type=local,SRC=./A=b,Tag=Main', NONE), {
-    type: 'local',
-    attributes: { src: './A=b', tag: 'Main' },
-  });
-});
-
-test('quotes are those of RFC 4180', (t) => {
-  t.is(parseImport('type=local,"src=a,b ""c"""', NONE).attributes['src'], 'a,b "c"');
-  for (const text of ['type=local,src=a"b', 'type=local,"src=a', 'type=local,"src=a"b']) {
-    t.is(t.throws(() => parseImport(text, NONE), usage).code, 'USAGE', text);
+/** What a refusal says, hint included; throws on any other outcome. */
+function refusal(run: () => unknown): string {
+  try {
+    run();
+  } catch (error) {
+    if (error instanceof CacheError && error.code === 'USAGE') return `${error.message}: ${error.hint ?? ''}`;
+    throw error;
   }
+  throw new Error('it was not refused');
+}
+const refusedImport = (text: string, env = NONE) => refusal(() => parseImport(text, env));
+const refusedExport = (text: string, env = NONE) => refusal(() => parseExport(text, env));
+const exported = (rest: string) => parseExport(`type=local,dest=d,${rest}`, NONE);
+
+test('a line of CSV is cut as csvvalue cuts it', (t) => {
+  t.deepEqual(parseCsvLine('a,,b,'), ['a', '', 'b', '']);
+  t.deepEqual(parseCsvLine('"a,b","c""d",""'), ['a,b', 'c"d', '']);
+  t.deepEqual(parseCsvLine(' a, b'), [' a', ' b']);
+  t.deepEqual(parseCsvLine('a\r\n'), ['a']);
+  t.deepEqual(parseCsvLine('"a\n"\n'), ['a\n']);
+  for (const bad of ['a"b', 'src="a"', '"a', '"a"b', '"a" ,b', '"a""']) refusal(() => parseCsvLine(bad));
+  t.pass();
 });
 
-test('the old form is a registry, and a path is a folder', (t) => {
-  t.deepEqual(parseImport('example.com/app:cache', NONE), {
-    type: 'registry',
-    attributes: { ref: 'example.com/app:cache' },
-  });
-  t.deepEqual(parseImport('./a,b', NONE), { type: 'local', attributes: { src: './a,b' } });
-  t.deepEqual(parseExport('../a', NONE), { type: 'local', attributes: { dest: '../a' } });
-});
-
-test('an attribute that the type does not know names the nearest that it does', (t) => {
-  const error = t.throws(() => parseExport('type=local,dest=x,compresion=gzip', NONE), usage);
-  t.regex(error.hint ?? '', /did you mean compression\?/);
-  t.regex(t.throws(() => parseImport('type=lokal,src=x', NONE), usage).hint ?? '', /did you mean local\?/);
+test('a CSV line reads as the fields that it was made of', (t) => {
+  const field = string({ unit: constantFrom('a', ',', '"', '\n', '\r', ' ', '=', 'é', '🐳') });
+  assert(
+    property(array(field, { minLength: 1 }), (fields) => {
+      t.deepEqual(parseCsvLine(fields.map(formatCsvField).join(',')), fields);
+    }),
+  );
 });
 
 for (const text of [
@@ -43,65 +47,141 @@ for (const text of [
   'type=local,dest=x,mode=mid',
   'type=local,dest=x,image-manifest=yes',
   'type=local,dest=x,compression=brotli',
-  'type=local,dest=x,compression-level=10',
-  'type=local,dest=x,compression=zstd,compression-level=23',
-  'type=local,dest=x,compression=zstd,compression-level=-1',
-  'type=local,dest=x,compression=gzip,compression-level=9.5',
   'type=local,dest=x,compression=uncompressed,compression-level=1',
   'type=local,dest=x,compression=zstd,oci-mediatypes=false',
   'type=local,dest=x,image-manifest=true,oci-mediatypes=false',
-  'type=s3,bucket=b',
-  'type=gha',
   'type=constructor,dest=x',
 ]) {
-  test(`refused with a hint: ${text}`, (t) => {
-    const error = t.throws(() => parseExport(text, NONE), usage);
+  test(`refused: ${text}`, (t) => {
+    const error = t.throws(() => parseExport(text, NONE), { instanceOf: CacheError });
     t.is(error.code, 'USAGE');
     t.is(error.side, 'export');
   });
 }
 
+test('keys are lower-cased, values kept, and a value is cut at its first "="', (t) => {
+  t.deepEqual({ ...parseImport('type=local,SRC=./A=b,Tag=Main', NONE).attributes }, { src: './A=b', tag: 'Main' });
+});
+
 test('a digest has to be one', (t) => {
-  t.throws(() => parseImport('type=local,src=x,digest=../../etc/passwd', NONE), usage);
-  t.throws(() => parseImport(`type=local,src=x,digest=sha256:${'A'.repeat(64)}`, NONE), usage);
+  t.regex(refusedImport('type=local,src=x,digest=../../etc/passwd'), /64 lower-case hex digits/);
+  t.regex(refusedImport(`type=local,src=x,digest=sha256:${'A'.repeat(64)}`), /64 lower-case hex digits/);
   t.notThrows(() => parseImport(`type=local,src=x,digest=sha256:${'a'.repeat(64)}`, NONE));
 });
 
-test('booleans are those of Go, and an empty force-compression means true', (t) => {
-  for (const [text, value] of Object.entries({
-    1: true,
-    t: true,
-    TRUE: true,
-    True: true,
-    0: false,
-    f: false,
-    F: false,
-  })) {
-    t.is(flag(parseExport(`type=local,dest=x,image-manifest=${text}`, NONE), 'image-manifest'), value);
+test('the old form and paths take the string whole, and the last of two fields counts', (t) => {
+  for (const path of ['/a', './a,b', '../type=x', './"q"']) {
+    t.deepEqual(parseImport(path, NONE), { type: 'local', attributes: { src: path } });
+    t.deepEqual(parseExport(path, NONE), { type: 'local', attributes: { dest: path } });
   }
-  t.true(compressionOf(parseExport('type=local,dest=x,force-compression=', NONE)).force);
-  t.false(compressionOf(parseExport('type=local,dest=x,force-compression=0', NONE)).force);
+  t.deepEqual(parseExport('ghcr.io/a/b:c', NONE), { type: 'registry', attributes: { ref: 'ghcr.io/a/b:c' } });
+  t.deepEqual(parseImport('type=local,src=a,SRC=b', NONE).attributes, { src: 'b' });
+  t.false('mode' in parseExport('type=local,dest=d', NONE).attributes);
 });
 
-test('the environment fills in what the build tools take from it', (t) => {
-  const env = {
-    AWS_BUCKET: 'b',
-    AWS_REGION: 'r',
-    ACTIONS_CACHE_URL: 'u',
-    ACTIONS_RESULTS_URL: 'v',
-    ACTIONS_RUNTIME_TOKEN: 't',
-  };
-  t.deepEqual(parseImport('type=s3,region=mine', env).attributes, { bucket: 'b', region: 'mine' });
-  t.deepEqual(parseImport('type=gha', env).attributes, { url: 'u', token: 't' });
-  t.is(parseImport('type=gha', { ...env, ACTIONS_CACHE_SERVICE_V2: 'true' }).attributes['url_v2'], 'v');
+test('a misspelt name is answered with the nearest that this type and direction know', (t) => {
+  t.regex(refusedImport('type=local,scr=a'), /"scr".*did you mean src\?/);
+  t.regex(refusedExport('type=local,dst=a'), /"dst".*did you mean dest\?/);
+  t.regex(refusedExport('type=s3,bucket=b,region=r,use_path_stile=1'), /did you mean use_path_style\?/);
+  t.regex(refusedImport('type=local,src=a,mode=max'), /knows no attribute "mode" on import/);
+  t.regex(refusedImport('type=local,src=a,__proto__=x'), /knows no attribute "__proto__"/);
 });
 
-test('what is formatted reads the same', (t) => {
-  const value = fc.string({ unit: 'grapheme', minLength: 1 }).filter((text) => !/[\r\n]/.test(text));
-  fc.assert(
-    fc.property(value, fc.option(value, { nil: undefined }), (src, tag) => {
-      const options = { type: 'local' as const, attributes: { src, ...(tag === undefined ? {} : { tag }) } };
-      t.deepEqual(parseImport(formatOptions(options), NONE), options);
+test('no refusal repeats the rest of the string, which may hold a secret', (t) => {
+  const refused = ['type=s3,token=hunter2,oops', 'type=,token=hunter2', '"type=s3"x,token=hunter2'];
+  for (const text of refused) t.notRegex(refusedImport(text), /hunter2/);
+});
+
+test('what is required is named, with the variable that could give it', (t) => {
+  t.regex(refusedImport('type=registry'), /needs ref=/);
+  t.regex(refusedExport('type=inline,tag=x'), /needs ref= or dest=/);
+  t.regex(refusedImport('type=s3', { AWS_BUCKET: '' }), /needs bucket=.*AWS_BUCKET/);
+  t.regex(refusedImport('type=s3,bucket=b'), /needs region=.*AWS_REGION/);
+  t.regex(refusedImport('type=azblob'), /BUILDKIT_AZURE_STORAGE_ACCOUNT_URL/);
+  t.regex(refusedImport('type=gha'), /ACTIONS_CACHE_URL or ACTIONS_RESULTS_URL/);
+  t.regex(refusedImport('type=gha,url=http://a'), /ACTIONS_RUNTIME_TOKEN/);
+});
+
+test('booleans are exactly those of Go', (t) => {
+  for (const yes of ['1', 't', 'T', 'TRUE', 'true', 'True']) t.true(flag(exported(`reset=${yes}`), 'reset'), yes);
+  for (const no of ['0', 'f', 'F', 'FALSE', 'false', 'False']) t.false(flag(exported(`reset=${no}`), 'reset'), no);
+  for (const bad of ['', 'yes', 'tRUE']) t.regex(refusedExport(`type=local,dest=d,reset=${bad}`), /true or false/);
+  t.is(flag(exported('tag=x'), 'reset'), undefined);
+  t.true(flag(exported('force-compression='), 'force-compression'));
+});
+
+test('a level has to be one of its compression, whichever comes first', (t) => {
+  for (const [compression, highest] of [
+    ['gzip', 9],
+    ['estargz', 9],
+    ['zstd', 22],
+  ] as const) {
+    for (const level of [0, highest]) {
+      const options = exported(`compression-level=${level},compression=${compression}`);
+      t.deepEqual(compressionOf(options), { compression, level, force: false });
+    }
+    for (const bad of [String(highest + 1), '-1', '1.5', '', 'x', '1e0']) {
+      const message = refusedExport(`type=local,dest=d,compression-level=${bad},compression=${compression}`);
+      t.true(message.includes(`${compression} takes 0 to ${highest}`), message);
+    }
+  }
+  t.deepEqual(compressionOf(exported('compression-level=9')), { level: 9, force: false });
+  t.regex(refusedExport('type=local,dest=d,compression=uncompressed,compression-level=3'), /has no levels/);
+  t.regex(refusedExport('type=local,dest=d,compression-level=3,compression=lz4'), /compression=lz4 is not possible/);
+});
+
+test('only what needs OCI media types is refused without them', (t) => {
+  t.regex(refusedExport('type=registry,ref=r,compression=estargz,oci-mediatypes=f'), /needs OCI media types/);
+  t.notThrows(() => exported('oci-mediatypes=false,image-manifest=false,compression=gzip'));
+  t.notThrows(() => exported('oci-mediatypes=true,image-manifest=true,compression=zstd'));
+});
+
+test('numbers, durations, prefixes and choices are those of BuildKit', (t) => {
+  const s3 = 'type=s3,bucket=b,region=r';
+  for (const good of ['touch_refresh=1h30m', 'touch_refresh=.5h', 'touch_refresh=0', 'upload_parallelism=8']) {
+    t.notThrows(() => parseExport(`${s3},${good}`, NONE), good);
+  }
+  t.is(parseExport(`${s3},blobs_prefix=`, NONE).attributes['blobs_prefix'], '');
+  t.regex(refusedExport(`${s3},touch_refresh=1d`), /duration/);
+  t.regex(refusedExport(`${s3},upload_parallelism=0`), /from 1 on/);
+  t.regex(refusedExport(`${s3},retry_mode=legacy`), /standard or adaptive/);
+  t.regex(refusedImport('type=gha,url=u,token=t,version=3'), /1 or 2/);
+});
+
+test('gha takes the service that is switched on, and the new address where there is no old one', (t) => {
+  const results = { ACTIONS_RESULTS_URL: 'new', ACTIONS_RUNTIME_TOKEN: 'k' };
+  const both = { ...results, ACTIONS_CACHE_URL: 'old' };
+  const on = { ...both, ACTIONS_CACHE_SERVICE_V2: 'True' };
+  t.deepEqual(parseImport('type=gha', on).attributes, { url: 'old', url_v2: 'new', token: 'k' });
+  t.deepEqual(parseImport('type=gha,version=1', on).attributes, { url: 'old', token: 'k', version: '1' });
+  t.is(parseImport('type=gha,version=2', both).attributes['url_v2'], 'new');
+  t.false('url_v2' in parseImport('type=gha', { ...both, ACTIONS_CACHE_SERVICE_V2: 'yes' }).attributes);
+  t.deepEqual(parseImport('type=gha', results).attributes, { url: 'new', token: 'k' });
+});
+
+test('azblob and s3 fill in only what the string leaves out', (t) => {
+  const env = { BUILDKIT_AZURE_STORAGE_ACCOUNT_URL: 'https://a.example', BUILDKIT_AZURE_STORAGE_PREFIX: 'p' };
+  t.deepEqual(parseExport('type=azblob', env).attributes, { account_url: 'https://a.example', prefix: 'p' });
+  t.is(parseExport('type=azblob,prefix=', env).attributes['prefix'], '');
+  t.deepEqual(parseImport('type=local,src=a', env).attributes, { src: 'a' });
+});
+
+test('a formatted string reads as the same options, for every type with free text', (t) => {
+  const unit = oneof(constantFrom(',', '"', '=', '\n', '\r', ' ', '/', 'type='), string({ unit: 'grapheme' }));
+  const value = string({ unit, minLength: 1 }).filter((text) => text !== '');
+  const options = oneof(
+    record({ type: constantFrom('local' as const), attributes: record({ src: value, tag: value }) }),
+    record({ type: constantFrom('registry' as const), attributes: record({ ref: value }) }),
+    record({
+      type: constantFrom('s3' as const),
+      attributes: record({ bucket: value, region: value, prefix: string({ unit }) }),
+    }),
+  );
+  assert(
+    property(options, (given) => {
+      const read = parseImport(formatOptions(given), NONE);
+      t.is(read.type, given.type);
+      t.deepEqual(read.attributes, { ...given.attributes });
     }),
   );
 });

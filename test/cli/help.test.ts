@@ -1,0 +1,63 @@
+import { execFile } from 'node:child_process';
+import { cpSync, mkdirSync, symlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import test, { type ExecutionContext } from 'ava';
+import { copyCache } from '../../src/copy.js';
+import { fixture, importOf, temporary } from '../support/fixtures.js';
+
+const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
+const run = promisify(execFile);
+
+async function help(...words: string[]): Promise<string> {
+  return (await run(process.execPath, [MAIN, ...words, '--help'])).stdout;
+}
+
+/** The commands under "Examples:", lines that go on joined. */
+function examplesIn(text: string): string[] {
+  const [, examples = ''] = text.split('\nExamples:\n');
+  return examples.split(/\n {2}(?! )/).filter((example) => example.trim().startsWith('bkcache '));
+}
+
+/** A folder with what the examples speak of: caches in folders, a store, a disk to carry. */
+async function playground(t: ExecutionContext): Promise<string> {
+  const folder = temporary(t);
+  mkdirSync(join(folder, 'bin'));
+  symlinkSync(MAIN, join(folder, 'bin', 'bkcache'));
+  for (const [name, tag] of [
+    ['cache-main', 'main'],
+    ['cache-feature', 'feature'],
+  ] as const) {
+    await copyCache({ imports: [importOf('grown', tag)], exports: [`type=local,dest=${join(folder, name)}`] });
+  }
+  cpSync(fixture('max-gzip'), join(folder, 'cache'), { recursive: true });
+  await copyCache({ imports: [importOf('min-gzip')], exports: [`type=local,dest=${join(folder, 'cache')},tag=main`] });
+  for (const tag of ['main', 'feature-x']) {
+    await copyCache({
+      imports: [importOf('max-gzip')],
+      exports: [`type=local,dest=${join(folder, 'store')},tag=${tag}`],
+    });
+  }
+  return folder;
+}
+
+test('the help of every verb has examples, and those that begin with bkcache work as they stand', async (t) => {
+  const general = await help();
+  const verbs = [...general.matchAll(/^ {2}bkcache ([a-z-]+)/gm)].map(([, verb = '']) => verb);
+  t.true(verbs.length >= 8);
+  for (const verb of [undefined, ...new Set(verbs)]) {
+    const text = verb === undefined ? general : await help(verb);
+    t.regex(text, /\nExamples:\n/, verb);
+    for (const example of examplesIn(text)) {
+      const folder = await playground(t);
+      const command = example.replaceAll('/media/usb', join(folder, 'usb')).replace(/ \| jq .*$/m, '');
+      const env = {
+        ...process.env,
+        PATH: `${join(folder, 'bin')}:${process.env['PATH']}`,
+        BKCACHE_STORE: join(folder, 'store'),
+      };
+      await t.notThrowsAsync(run('sh', ['-c', command], { cwd: folder, env }), command);
+    }
+  }
+});
