@@ -1,3 +1,4 @@
+import { cp } from 'node:fs/promises';
 import type { Bench } from '../bench.js';
 import { damageBlob, editEntries, type Entry, entriesOf, readJson, writeBlob } from '../layout.js';
 import { judge, noticed, together, unused, type Verdict } from '../verdict.js';
@@ -55,11 +56,12 @@ async function otherImage(bench: Bench): Promise<Verdict> {
 async function damagedLayers(bench: Bench): Promise<Verdict> {
   const { cache } = await bench.first('main');
   const conversion = 'image-manifest=true,oci-mediatypes=true,compression=zstd,force-compression=true';
-  const sound = await manifestOf(await bench.copy([cache], conversion));
-  const digests = [...new Set(sound.layers.map(({ digest }) => digest))];
+  const sound = await bench.copy([cache], conversion, 'sound');
+  const { layers } = await manifestOf(sound);
   const verdicts: Verdict[] = [];
-  for (const digest of digests) {
-    const folder = await bench.copy([cache], conversion, 'damaged');
+  for (const digest of new Set(layers.map(({ digest }) => digest))) {
+    const folder = bench.path('damaged');
+    await cp(sound, folder, { recursive: true });
     await damageBlob(folder, { digest });
     // BuildKit fails over it, or runs the step again.
     const verdict = await noticed(bench.whole('main', `type=local,src=${folder}`), digest, 'not cached: ');

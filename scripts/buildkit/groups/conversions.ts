@@ -1,12 +1,23 @@
 import type { Bench } from '../bench.js';
+import type { Likeness } from '../image.js';
 import type { Group } from './group.js';
 
+interface Conversion {
+  /** As the result of bkcache names it. */
+  readonly name: string;
+  readonly options: string;
+  /** Whether Docker has a media type for it. */
+  readonly docker: boolean;
+  /** What the images have in common with the first ones. */
+  readonly like: Likeness;
+}
+
 /** Everything that layers can be packed with. */
-const COMPRESSIONS = [
-  { name: 'gzip', options: 'compression=gzip,compression-level=9', docker: true },
-  { name: 'zstd', options: 'compression=zstd', docker: false },
-  { name: 'uncompressed', options: 'compression=uncompressed', docker: true },
-] as const;
+const COMPRESSIONS: readonly Conversion[] = [
+  { name: 'gzip', options: 'compression=gzip,compression-level=9', docker: true, like: 'diffIDs' },
+  { name: 'zstd', options: 'compression=zstd', docker: false, like: 'diffIDs' },
+  { name: 'uncompressed', options: 'compression=uncompressed', docker: true, like: 'diffIDs' },
+];
 
 /** The shapes of the manifest, as the result of bkcache names them. */
 const SHAPES = {
@@ -33,7 +44,7 @@ interface Copied {
   readonly exports: readonly [{ readonly shape: string; readonly compressions: Readonly<Record<string, number>> }];
 }
 
-async function convert(bench: Bench, compression: (typeof COMPRESSIONS)[number], shape: string, shapeOptions: string) {
+async function convert(bench: Bench, compression: Conversion, shape: string, shapeOptions: string) {
   const { cache } = await bench.first('main');
   const folder = bench.path(compression.name);
   const exported = `type=local,dest=${folder},${compression.options},force-compression=true,${shapeOptions}`;
@@ -46,6 +57,6 @@ async function convert(bench: Bench, compression: (typeof COMPRESSIONS)[number],
   if (Object.keys(result.compressions).join() !== compression.name) {
     problems.push(`bkcache wrote layers as ${Object.keys(result.compressions).join(' and ')}`);
   }
-  const verdict = await bench.whole('main', `type=local,src=${folder}`);
+  const verdict = await bench.whole('main', `type=local,src=${folder}`, compression.like);
   return { ...verdict, problems: [...problems, ...verdict.problems] };
 }

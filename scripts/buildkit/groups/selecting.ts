@@ -8,34 +8,43 @@ import type { Check, Group } from './group.js';
 /** What `bkcache resolve` prints is what BuildKit imports. */
 export const selecting: Group = {
   name: 'selecting',
-  checks: (bench) => [
-    ...BRANCHES.flatMap((branch): Check[] => [
-      {
-        name: `tag=${branch}, all other manifests removed`,
-        async run() {
-          const folder = await twoTags(bench);
-          const chosen = await resolve(bench, `type=local,src=${folder},tag=${branch}`);
-          for (const entry of await entriesOf(folder)) if (entry.digest !== chosen) await removeBlob(folder, entry);
-          return bench.whole(branch, `type=local,src=${folder},tag=${branch}`);
+  checks(bench) {
+    let made: Promise<string> | undefined;
+    /** A copy of a folder with the caches of both branches, to be spoiled. */
+    const twoTags = async () => {
+      const folder = bench.path('two-tags');
+      await cp(await (made ??= makeTwoTags(bench)), folder, { recursive: true });
+      return folder;
+    };
+    return [
+      ...BRANCHES.flatMap((branch): Check[] => [
+        {
+          name: `tag=${branch}, all other manifests removed`,
+          async run() {
+            const folder = await twoTags();
+            const chosen = await resolve(bench, `type=local,src=${folder},tag=${branch}`);
+            for (const entry of await entriesOf(folder)) if (entry.digest !== chosen) await removeBlob(folder, entry);
+            return bench.whole(branch, `type=local,src=${folder},tag=${branch}`);
+          },
         },
-      },
-      {
-        name: `tag=${branch}, its manifest removed`,
-        async run() {
-          const folder = await twoTags(bench);
-          const text = `type=local,src=${folder},tag=${branch}`;
-          await removeBlob(folder, { digest: await resolve(bench, text) });
-          return unused(await bench.build(branch, { cacheFrom: [text] }));
+        {
+          name: `tag=${branch}, its manifest removed`,
+          async run() {
+            const folder = await twoTags();
+            const text = `type=local,src=${folder},tag=${branch}`;
+            await removeBlob(folder, { digest: await resolve(bench, text) });
+            return unused(await bench.build(branch, { cacheFrom: [text] }));
+          },
         },
-      },
-    ]),
-    { name: 'digest= that no tag names any more', run: () => untagged(bench) },
-    { name: 'the first of two entries with one tag', run: () => firstOfTwo(bench) },
-  ],
+      ]),
+      { name: 'digest= that no tag names any more', run: () => untagged(bench) },
+      { name: 'the first of two entries with one tag', run: () => firstOfTwo(bench) },
+    ];
+  },
 };
 
 /** A folder with the caches of both branches, each under its own tag. */
-async function twoTags(bench: Bench): Promise<string> {
+async function makeTwoTags(bench: Bench): Promise<string> {
   const folder = bench.path('two-tags');
   for (const branch of BRANCHES) await copyTo(bench, folder, branch, branch);
   return folder;
