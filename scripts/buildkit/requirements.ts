@@ -18,6 +18,9 @@ export async function missing(needsRoot: boolean): Promise<string[]> {
   for (const tool of TOOLS) {
     if (!(await isThere(tool))) lacks.push(`${tool} is not installed (Debian's package util-linux or mount)`);
   }
+  if (!(await isThere('docker-registry'))) {
+    lacks.push('docker-registry is not installed (apt-get install docker-registry)');
+  }
   if (needsRoot && !(await isThere('debootstrap'))) {
     lacks.push('debootstrap is not installed (apt-get install debootstrap)');
   }

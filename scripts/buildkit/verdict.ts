@@ -1,4 +1,4 @@
-import type { Build } from './build.js';
+import type { Build, Builds } from './build.js';
 import { imageDifferences, type Likeness } from './image.js';
 import { stepsOf } from './progress.js';
 import { CommandError, lastLines } from './run.js';
@@ -43,6 +43,29 @@ export function together(verdicts: readonly Verdict[]): Verdict {
     seconds: sum('seconds'),
     problems: verdicts.flatMap(({ problems }) => problems),
   };
+}
+
+/** Judges builds from a cache that was to serve the same steps as one of BuildKit's own, and some of them at least. */
+export function asUseful(theirs: Builds, ours: Builds): Verdict {
+  const verdict = together(
+    [...ours].map(([target, build]) => ({
+      ...count(build),
+      problems: differences(theirs.get(target) as Build, build),
+    })),
+  );
+  return verdict.cached > 0 ? verdict : { ...verdict, problems: [...verdict.problems, 'no step is cached'] };
+}
+
+function differences(theirs: Build, ours: Build): string[] {
+  const names = new Set([...theirs.steps, ...ours.steps].map(({ name }) => name));
+  const said = ({ steps }: Build, name: string) => {
+    const step = steps.find((step) => step.name === name);
+    if (step === undefined) return 'not there';
+    return step.cached ? 'cached' : 'run';
+  };
+  return [...names]
+    .filter((name) => said(theirs, name) !== said(ours, name))
+    .map((name) => `${said(ours, name)}, and with BuildKit's own cache ${said(theirs, name)}: ${name}`);
 }
 
 /** Judges a build that was to get nothing out of its cache. */

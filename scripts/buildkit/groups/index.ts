@@ -1,6 +1,7 @@
 import { controls } from './controls.js';
 import { conversions } from './conversions.js';
 import type { Group } from './group.js';
+import { inline } from './inline.js';
 import { livingTogether } from './living-together.js';
 import { merging } from './merging.js';
 import { min } from './min.js';
@@ -8,4 +9,4 @@ import { selecting } from './selecting.js';
 import { store } from './store.js';
 
 /** All groups, in the order in which they run. */
-export const GROUPS: readonly Group[] = [conversions, min, merging, store, selecting, livingTogether, controls];
+export const GROUPS: readonly Group[] = [conversions, min, merging, store, selecting, livingTogether, inline, controls];

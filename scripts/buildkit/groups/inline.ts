@@ -1,0 +1,157 @@
+import { cp } from 'node:fs/promises';
+import { startRegistry } from '../../servers/registry.js';
+import type { Bench } from '../bench.js';
+import { prune } from '../build.js';
+import { type Entry, entriesOf, readJson } from '../layout.js';
+import { asUseful, type Verdict } from '../verdict.js';
+import type { Check, Group } from './group.js';
+
+/** Caches inside images: what bkcache puts there is what BuildKit puts there, and serves the same steps. */
+export const inline: Group = {
+  name: 'inline',
+  checks(bench) {
+    let made: Promise<Images> | undefined;
+    const images = () => (made ??= makeImages(bench));
+    const checks: Check[] = [
+      { name: 'inline, from a max cache', run: async () => fromCache(bench, await images(), '') },
+      { name: 'inline, from a max cache as zstd', run: async () => fromCache(bench, await images(), ZSTD) },
+      { name: 'inline, copied out of the image', run: async () => copiedOut(bench, await images()) },
+      { name: 'inline, in a registry', run: () => inRegistry(bench) },
+    ];
+    // Without RUN, one machine builds for any platform.
+    if (bench.context.name === 'tiny') {
+      checks.push({ name: 'inline, two platforms with provenance', run: () => twoPlatforms(bench) });
+    }
+    return checks;
+  },
+};
+
+const ZSTD = 'compression=zstd,force-compression=true';
+const NAME = 'example.com/inline:test';
+
+/** What one build came to, each in a folder: an image with BuildKit's cache in it, one without, a cache with mode=max. */
+interface Images {
+  readonly theirs: string;
+  readonly bare: string;
+  readonly cache: string;
+}
+
+async function makeImages(bench: Bench, ...flags: string[]): Promise<Images> {
+  const [theirs, bare, cache] = [bench.path('their-image'), bench.path('bare-image'), bench.path('max-cache')];
+  const output = (folder: string) => `--output=type=oci,tar=false,name=${NAME},dest=${folder}`;
+  await prune(bench.daemon);
+  await build(bench, output(theirs), INLINE, `--cache-to=type=local,dest=${cache},mode=max`, ...flags);
+  // The same layers, since BuildKit still knows them.
+  await build(bench, output(bare), ...flags);
+  return { theirs, bare, cache };
+}
+
+const INLINE = '--cache-to=type=inline';
+
+async function build(bench: Bench, ...flags: string[]): Promise<void> {
+  const context = await bench.source('main');
+  await bench.daemon.inside('docker', ['buildx', 'build', '--network=host', ...flags, context]);
+}
+
+/** The image without a cache gets one, and is then the image that BuildKit itself made, to the byte. */
+async function fromCache(bench: Bench, images: Images, conversion: string): Promise<Verdict> {
+  const from = conversion === '' ? images.cache : await bench.copy([images.cache], conversion);
+  const { ours, problems } = await putBack(bench, images, from);
+  const verdict = await compared(bench, imageIn(images.theirs), imageIn(ours));
+  return { ...verdict, problems: [...problems, ...verdict.problems] };
+}
+
+/** BuildKit's own is of as much use in a folder as in the image, and goes into the image again as it was. */
+async function copiedOut(bench: Bench, images: Images): Promise<Verdict> {
+  const folder = await bench.copy([imageIn(images.theirs)], '');
+  const { problems } = await putBack(bench, images, folder);
+  const verdict = await compared(bench, imageIn(images.theirs), `type=local,src=${folder}`);
+  return { ...verdict, problems: [...problems, ...verdict.problems] };
+}
+
+async function putBack(bench: Bench, { theirs, bare }: Images, cache: string) {
+  const ours = await copyOf(bench, bare);
+  await put(bench, `type=local,src=${cache}`, `type=inline,dest=${ours},tag=${NAME}`);
+  const [before, expected, found] = await Promise.all([bare, theirs, ours].map(digestIn));
+  const problems = expected === found ? [] : [`the image is ${found}, and BuildKit's own is ${expected}`];
+  if (before === expected) problems.push('BuildKit put no cache into its image');
+  return { ours, problems };
+}
+
+/** The same, of images that BuildKit pushed; and its own is read from there. */
+async function inRegistry(bench: Bench): Promise<Verdict> {
+  const registry = await startRegistry(bench.path('registry'));
+  try {
+    const image = `${registry.host}/team/image`;
+    const [theirs, ours, cache] = [`${image}:theirs`, `${image}:ours`, bench.path('max-cache')];
+    const output = (name: string) => `--output=type=image,push=true,name=${name}`;
+    await prune(bench.daemon);
+    await build(bench, output(theirs), INLINE, `--cache-to=type=local,dest=${cache},mode=max`);
+    await build(bench, output(ours));
+    await put(bench, `type=local,src=${cache}`, `type=inline,ref=${ours}`);
+    const [expected, found] = [await resolved(bench, theirs), await resolved(bench, ours)];
+    const problems = expected === found ? [] : [`the image is ${found}, and BuildKit's own is ${expected}`];
+    const verdict = await compared(bench, `type=registry,ref=${theirs}`, `type=registry,ref=${ours}`);
+    const folder = await bench.copy([`type=registry,ref=${theirs}`], '');
+    const read = await compared(bench, `type=registry,ref=${theirs}`, `type=local,src=${folder}`);
+    return { ...verdict, problems: [...problems, ...verdict.problems, ...read.problems] };
+  } finally {
+    await registry.stop();
+  }
+}
+
+/** Each image of an index gets its own, and what is attested of an image goes on to be found. */
+async function twoPlatforms(bench: Bench): Promise<Verdict> {
+  const flags = ['--platform=linux/amd64,linux/arm64', '--attest=type=provenance'];
+  const { theirs, bare, cache } = await makeImages(bench, ...flags);
+  const ours = await copyOf(bench, bare);
+  await put(bench, `type=local,src=${cache}`, `type=inline,dest=${ours},tag=${NAME}`);
+  const [expected, before, found] = await Promise.all([theirs, bare, ours].map(manifestsIn));
+  const problems: string[] = [];
+  const digests = (entries: readonly Entry[] = []) => entries.map(({ digest }) => digest);
+  const [images, attestations] = [digests(found).slice(0, 2), found?.slice(2) ?? []];
+  if (images.join() !== digests(expected).slice(0, 2).join()) problems.push("the images are not BuildKit's own");
+  if (digests(attestations).join() !== digests(before).slice(2).join()) problems.push('the attestations have changed');
+  const about = attestations.map(({ annotations }) => annotations?.['vnd.docker.reference.digest']);
+  if (about.join() !== images.join()) problems.push(`the attestations are about ${about.join(' and ')}`);
+  const verdict = await compared(bench, imageIn(theirs), imageIn(ours));
+  return { ...verdict, problems: [...problems, ...verdict.problems] };
+}
+
+async function put(bench: Bench, imported: string, exported: string): Promise<void> {
+  await bench.bkcache('copy', '--import-cache', imported, '--export-cache', exported);
+}
+
+/** Builds from two caches, of which the second was to serve the same steps as the first. */
+async function compared(bench: Bench, theirs: string, ours: string): Promise<Verdict> {
+  const expected = await bench.buildAll('main', [theirs]);
+  return asUseful(expected, await bench.buildAll('main', [ours]));
+}
+
+function imageIn(folder: string): string {
+  return `type=local,src=${folder},tag=${NAME}`;
+}
+
+async function copyOf(bench: Bench, image: string): Promise<string> {
+  const folder = bench.path('our-image');
+  await cp(image, folder, { recursive: true });
+  return folder;
+}
+
+async function entryIn(folder: string): Promise<Entry> {
+  const [entry] = await entriesOf(folder);
+  if (entry === undefined) throw new Error(`${folder} has no image`);
+  return entry;
+}
+
+async function digestIn(folder: string): Promise<string> {
+  return (await entryIn(folder)).digest;
+}
+
+async function manifestsIn(folder: string): Promise<readonly Entry[]> {
+  return (await readJson<{ manifests: readonly Entry[] }>(folder, await entryIn(folder))).manifests;
+}
+
+async function resolved(bench: Bench, ref: string): Promise<string> {
+  return (JSON.parse(await bench.bkcache('resolve', `type=registry,ref=${ref}`)) as { digest: string }).digest;
+}
