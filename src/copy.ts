@@ -1,4 +1,4 @@
-import type { Cache, CacheTarget } from './backend/backend.js';
+import type { Cache, CacheTarget, ImageFit } from './backend/backend.js';
 import { refuseOverlap } from './backend/local.js';
 import { checkReferences, openSource, openTarget } from './backend/open.js';
 import { type CacheOptions, compressionOf, flag, parseExport, parseImport } from './buildkit/options.js';
@@ -35,7 +35,10 @@ export interface ExportResult extends Omit<Transferred, 'replacements'> {
   /** The manifest that was written. */
   readonly descriptor: Descriptor;
   readonly mode: 'min' | 'max';
-  readonly shape: Shape;
+  /** Unset for a cache without a manifest of its own. */
+  readonly shape: Shape | undefined;
+  /** For type=inline: what of the cache went into the image of each platform, and what could not. */
+  readonly images?: readonly ImageFit[];
   readonly layers: number;
   readonly records: number;
   /** In milliseconds. */
@@ -136,6 +139,7 @@ async function exportCache(
   const settings = {
     sharing: options.hardlink === true ? 'hardlink' : 'copy',
     allowOversize: options.allowOversize ?? false,
+    signal: options.signal,
   } as const;
   const target = await openTarget(exported, settings, registries);
   try {
@@ -153,15 +157,16 @@ async function write(
   target: CacheTarget,
   options: CopyOptions,
 ): Promise<Omit<ExportResult, 'duration'>> {
-  const shape = target.shape(cache.saved?.shape);
+  const shape = target.shape?.(cache.saved?.shape);
   if (shape === 'docker-list' && conversion?.encoding.compression === 'zstd') {
     throw new CacheError('USAGE', 'the import has Docker media types, and those know no zstd', {
       hint: 'add oci-mediatypes=true to the export',
       side: 'export',
     });
   }
-  const wanted = exported.attributes['mode'] === 'min' ? min(cache.graph) : cache.graph;
-  const blobs = wanted === cache.graph ? [...wanted.descriptors.values()] : blobsOf(wanted);
+  const fit = target.fit?.(cache.graph);
+  const wanted = fit?.graph ?? (exported.attributes['mode'] === 'min' ? min(cache.graph) : cache.graph);
+  const blobs = fit ? [] : wanted === cache.graph ? [...wanted.descriptors.values()] : blobsOf(wanted);
   const { replacements, ...transferred } = await transfer(cache, blobs, target, { ...options, conversion });
   const graph = replaceBlobs(wanted, replacements);
   const unchanged = graph === cache.graph && cache.saved?.shape === shape;
@@ -174,6 +179,7 @@ async function write(
     shape,
     layers: graph.layers.length,
     records: graph.records.length,
+    ...(fit ? { images: fit.images } : {}),
     ...transferred,
   };
 }

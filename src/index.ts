@@ -1,4 +1,4 @@
-export type { Cache } from './backend/backend.js';
+export type { Cache, ImageFit } from './backend/backend.js';
 export type { ReadOptions } from './backend/open.js';
 export type { CacheConfig, CacheRecord, Chain, ConfigLayer, Link, Result } from './buildkit/cache-config.js';
 export { type CacheOptions, type CacheType, formatOptions, parseExport, parseImport } from './buildkit/options.js';

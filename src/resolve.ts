@@ -1,3 +1,4 @@
+import { imageImport } from './backend/inline.js';
 import { openSource, type ReadOptions } from './backend/open.js';
 import { type CacheOptions, formatOptions, parseImport } from './buildkit/options.js';
 import { CacheError } from './errors.js';
@@ -36,7 +37,7 @@ export async function importArguments(
   onMissing: (options: CacheOptions, reason: CacheError) => void,
   { registry, signal }: ReadOptions = {},
 ): Promise<string[]> {
-  const imports = texts.map((text) => parseImport(text));
+  const imports = texts.map((text) => imageImport(parseImport(text)));
   return withRegistries(registry, async (registries) => {
     const words: string[] = [];
     for (const options of imports) {

@@ -1,4 +1,5 @@
 import type { Graph } from '../graph/graph.js';
+import type { Fit } from '../graph/inline.js';
 import type { SavedCache, Shape } from '../graph/save.js';
 import type { Sharing } from '../layout/share.js';
 import type { Content } from '../oci/content.js';
@@ -13,6 +14,8 @@ export interface Cache {
   readonly graph: Graph;
   /** The documents that the graph was read from; a copy that changes nothing writes these very bytes. */
   readonly saved?: SavedCache;
+  /** For a cache inside an image: the platforms that have one, such as `linux/arm64/v8`. */
+  readonly platforms?: readonly string[];
   /** A layer's bytes, unverified. Reading them throws CacheError CORRUPT when they are not there. */
   blob(blob: BlobId): Content;
 }
@@ -33,10 +36,18 @@ export interface CacheSource {
 /** A cache whose layers are at their target, and that is to be seen there. */
 export interface Publication {
   readonly graph: Graph;
-  /** For targets whose caches have a manifest. */
-  readonly shape: Shape;
+  /** For targets whose caches have a manifest of their own. */
+  readonly shape: Shape | undefined;
   /** The documents of this very graph in this shape, where there are some already. */
   readonly saved: SavedCache | undefined;
+}
+
+/** How far a cache fits one of the images that it is to be put into. */
+export interface ImageFit extends Fit {
+  /** Such as `linux/arm64/v8`. */
+  readonly platform: string;
+  /** Why this image cannot have a cache at all. */
+  readonly fault?: string;
 }
 
 /** Where an export string leads. Blobs are written first, and `publish` makes them a cache that others can see. */
@@ -45,11 +56,17 @@ export interface CacheTarget {
   /** As that of a cache. */
   readonly concurrency?: number | undefined;
   /**
-   * The shape to write.
+   * The shape to write, of targets whose caches have a manifest of their own.
    *
    * @param source - the shape of what is copied; undefined where it has none, or there are several sources
    */
-  shape(source: Shape | undefined): Shape;
+  shape?(source: Shape | undefined): Shape;
+  /**
+   * The part of a graph that can be kept, of targets that cannot keep every cache. Its layers are there already.
+   *
+   * @throws CacheError FAILED when that is nothing
+   */
+  fit?(graph: Graph): { readonly graph: Graph; readonly images: readonly ImageFit[] };
   has(blob: BlobId, signal?: AbortSignal): Promise<boolean>;
   /**
    * Stores a blob, checked; the whole of it or nothing.
@@ -70,4 +87,5 @@ export interface TargetSettings {
   readonly sharing: Sharing;
   /** Write documents that BuildKit is known not to import. */
   readonly allowOversize: boolean;
+  readonly signal?: AbortSignal | undefined;
 }

@@ -10,7 +10,7 @@ import { repositorySource } from './repository-source.js';
 import { repositoryTarget } from './repository-target.js';
 
 /** BuildKit's default tag: client/solve.go. */
-const LATEST = 'latest';
+export const LATEST = 'latest';
 
 /** A cache in a folder: `type=local,src=…[,digest=…][,tag=…]`. */
 export function localSource({ attributes }: CacheOptions): CacheSource {

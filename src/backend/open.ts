@@ -4,6 +4,7 @@ import { openLayout } from '../layout/layout.js';
 import type { Registries, RegistryAccess } from '../net/registries.js';
 import { parseReference } from '../oci/reference.js';
 import type { CacheSource, CacheTarget, TargetSettings } from './backend.js';
+import { imageImport, openInlineTarget } from './inline.js';
 import { layoutReader } from './layout-repository.js';
 import { localSource, localTarget } from './local.js';
 import type { RepositoryReader } from './repository.js';
@@ -29,7 +30,8 @@ export function checkReferences(all: readonly CacheOptions[], registries: Regist
 /**
  * @throws CacheError USAGE for a type that has no backend yet, and for a reference that is none
  */
-export async function openSource(options: CacheOptions, registries: Registries): Promise<CacheSource> {
+export async function openSource(imported: CacheOptions, registries: Registries): Promise<CacheSource> {
+  const options = imageImport(imported);
   switch (options.type) {
     case 'local':
       return localSource(options);
@@ -53,6 +55,8 @@ export async function openTarget(
       return localTarget(options, settings);
     case 'registry':
       return (await import('./registry.js')).registryTarget(options, registries, settings);
+    case 'inline':
+      return openInlineTarget(options, registries, settings);
     default:
       throw unsupported(options, 'export');
   }
@@ -63,7 +67,8 @@ export async function openTarget(
  *
  * @throws CacheError USAGE for a type that has none, NOT_FOUND
  */
-export async function openRepository(options: CacheOptions, registries: Registries): Promise<RepositoryReader> {
+export async function openRepository(imported: CacheOptions, registries: Registries): Promise<RepositoryReader> {
+  const options = imageImport(imported);
   switch (options.type) {
     case 'local':
       return layoutReader(await openLayout(options.attributes['src'] ?? ''));

@@ -24,15 +24,22 @@ export async function registryTarget(
   registries: Registries,
   settings: TargetSettings,
 ): Promise<CacheTarget> {
-  const { tag = LATEST, digest } = parseReference(options.attributes['ref'] ?? '');
-  if (digest !== undefined) {
-    throw new CacheError('USAGE', `nothing can be exported to a digest, ${digest}`, {
-      hint: 'name a tag: ref=registry.example.com/team/cache:tag',
-      side: 'export',
-    });
-  }
-  const repository = await registryRepositoryOf(options, registries, 'export');
-  return repositoryTarget(repository, tag, options, settings);
+  const tag = exportTag(options.attributes['ref'] ?? '');
+  return repositoryTarget(await registryRepositoryOf(options, registries, 'export'), tag, options, settings);
+}
+
+/**
+ * The tag that a reference names for an export.
+ *
+ * @throws CacheError USAGE for a digest, which names bytes that are what they are
+ */
+export function exportTag(ref: string): string {
+  const { tag = 'latest', digest } = parseReference(ref);
+  if (digest === undefined) return tag;
+  throw new CacheError('USAGE', `nothing can be exported to a digest, ${digest}`, {
+    hint: 'name a tag: ref=registry.example.com/team/cache:tag',
+    side: 'export',
+  });
 }
 
 /** The repository that `ref=` names, whatever tag or digest it selects there. */

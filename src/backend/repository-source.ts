@@ -1,11 +1,11 @@
-import { CacheError } from '../errors.js';
 import { configOf, loadGraph } from '../graph/load.js';
 import { shapeOf } from '../graph/save.js';
 import { readWhole } from '../oci/content.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import { JSON_LIMIT } from '../oci/json.js';
-import { decodeManifest } from '../oci/manifest.js';
 import type { Cache, CacheSource } from './backend.js';
+import { loadInlineCache } from './inline-source.js';
+import { readManifest } from './manifest.js';
 import type { Reference, RepositoryReader } from './repository.js';
 
 /** The cache behind a tag or digest of a repository. */
@@ -25,36 +25,29 @@ export function repositorySource(
 }
 
 /**
- * The cache that a manifest describes.
+ * The cache that a manifest describes, or that is inside the image which it describes.
  *
- * @throws CacheError NOT_FOUND when it describes something else, CORRUPT
+ * @throws CacheError NOT_FOUND when there is none, CORRUPT
  */
 export async function loadCache(
   repository: RepositoryReader,
   descriptor: Descriptor,
   signal?: AbortSignal,
 ): Promise<Cache> {
-  const limits = { limit: JSON_LIMIT, signal };
-  const where = `${repository.name}: ${descriptor.digest}`;
-  const bytes = await readWhole(repository.manifest(descriptor), descriptor, repository.name, limits);
-  const manifest = decodeManifest(bytes, where);
-  const config = configOf(manifest);
-  if (config === undefined) {
-    throw new CacheError('NOT_FOUND', `${where} is not a build cache but an image or artifact`, {
-      hint: 'caches inside images (type=inline) cannot be read by this version',
-    });
-  }
-  const configBytes = await readWhole(repository.blob(config), config, repository.name, limits);
-  const { mediaType } = manifest;
+  const manifest = await readManifest(repository, descriptor, signal);
+  const config = configOf(manifest.content);
+  if (config === undefined) return loadInlineCache(repository, manifest, signal);
+  const bytes = await readWhole(repository.blob(config), config, repository.name, { limit: JSON_LIMIT, signal });
+  const { mediaType } = manifest.content;
   const { digest, size } = descriptor;
   return {
     name: repository.name,
     concurrency: repository.concurrency,
-    graph: loadGraph(manifest, configBytes, `${repository.name}: ${config.digest}`),
+    graph: loadGraph(manifest.content, bytes, `${repository.name}: ${config.digest}`),
     saved: {
       shape: shapeOf(mediaType),
-      manifest: { descriptor: { mediaType, digest, size }, bytes },
-      config: { descriptor: config, bytes: configBytes },
+      manifest: { descriptor: { mediaType, digest, size }, bytes: manifest.bytes },
+      config: { descriptor: config, bytes },
     },
     blob: (blob) => repository.blob(blob),
   };

@@ -18,7 +18,7 @@ export function repositoryTarget(
     shape: (source) => shapeFor(options, source),
     has: (blob, signal) => repository.has(blob, signal),
     write: (content, expected, signal) => repository.write(content, expected, signal),
-    async publish({ graph, shape, saved }, signal) {
+    async publish({ graph, shape = 'image-manifest', saved }, signal) {
       const { config, manifest } = saved ?? saveGraph(graph, shape);
       if (!allowOversize) {
         checkImportLimit('config', config.bytes.length);

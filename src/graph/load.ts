@@ -34,7 +34,7 @@ export function loadGraph(manifest: Manifest, configBytes: Uint8Array, where: st
 }
 
 /** Inside, all layers have OCI's media types, so that caches of both kinds are one when they are merged. */
-function ociDescriptor(layer: Descriptor): Descriptor {
+export function ociDescriptor(layer: Descriptor): Descriptor {
   const foreign = isNonDistributable(layer.mediaType);
   return foreign ? layer : { ...layer, mediaType: layerMediaType(layer.mediaType, { docker: false }) };
 }

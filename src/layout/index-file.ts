@@ -31,10 +31,23 @@ export function findTag(index: LayoutIndex, tag: string): Descriptor | undefined
   );
 }
 
-/** Points a tag at a manifest, as BuildKit does (insertDesc): the entries of the same name go, the new one comes last. */
+/**
+ * Points a tag at a manifest, as BuildKit does (insertDesc): the entries of the same name go, the new one comes last.
+ * A descriptor that has names already, as images have, takes the place of the entry with these names, so that whatever
+ * found that one finds it.
+ */
 export function withTag(index: LayoutIndex, tag: string, descriptor: Descriptor): LayoutIndex {
+  if (tagOf(descriptor) !== undefined) {
+    const place = index.manifests.findIndex((entry) => sameNames(entry, descriptor));
+    const others = index.manifests.filter((entry) => !sameNames(entry, descriptor));
+    return { ...index, manifests: others.toSpliced(place === -1 ? others.length : place, 0, descriptor) };
+  }
   const entry = { ...descriptor, annotations: { ...descriptor.annotations, [REF_NAME]: tag } };
   return { ...index, manifests: [...withoutTag(index, tag).manifests, entry] };
+}
+
+function sameNames(a: Descriptor, b: Descriptor): boolean {
+  return [IMAGE_NAME, REF_NAME].every((name) => a.annotations?.[name] === b.annotations?.[name]);
 }
 
 /** Takes a tag away; entries that have an image name beside it are other names. */

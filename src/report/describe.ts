@@ -32,7 +32,10 @@ export interface LayerDescription {
 export interface CacheDescription {
   readonly source: string;
   readonly descriptor: Descriptor;
+  /** Of its own manifest; unset where it has none. */
   readonly shape: Shape | undefined;
+  /** For a cache inside an image: the platforms that have one. */
+  readonly platforms?: readonly string[];
   readonly mode: 'min' | 'max';
   /** Of its layers, each counted once; in bytes. */
   readonly size: number;
@@ -66,6 +69,7 @@ async function describeCache(source: CacheSource, signal: AbortSignal | undefine
     source: source.name,
     descriptor,
     shape: cache.saved?.shape,
+    ...(cache.platforms ? { platforms: cache.platforms } : {}),
     mode: min(graph) === graph ? 'min' : 'max',
     size: blobs.reduce((sum, { size }) => sum + size, 0),
     layers,
@@ -107,7 +111,7 @@ export interface ListEntry {
   readonly digest: Digest;
   readonly mediaType: string;
   /** What it is: a cache with its numbers, something else, or why it cannot be read. */
-  readonly cache?: Pick<CacheDescription, 'shape' | 'mode' | 'size' | 'results'> & {
+  readonly cache?: Pick<CacheDescription, 'shape' | 'platforms' | 'mode' | 'size' | 'results'> & {
     readonly layers: number;
     readonly records: number;
   };
@@ -143,11 +147,12 @@ async function listEntry(
   const { digest, mediaType } = descriptor;
   const entry = { tag, digest, mediaType };
   try {
-    const { graph, saved } = await loadCache(repository, descriptor, signal);
+    const { graph, saved, platforms } = await loadCache(repository, descriptor, signal);
     return {
       ...entry,
       cache: {
         shape: saved?.shape,
+        ...(platforms ? { platforms } : {}),
         mode: min(graph) === graph ? 'min' : 'max',
         size: blobsOf(graph).reduce((sum, { size }) => sum + size, 0),
         results: graph.records.filter(hasResults).length,

@@ -1,5 +1,7 @@
 import prettyBytes from 'pretty-bytes';
+import type { ImageFit } from '../backend/backend.js';
 import type { CopyResult, ExportResult } from '../copy.js';
+import { type Digest, splitDigest } from '../oci/digest.js';
 
 /** What a copy did, in a line or two for each export. */
 export function summary({ exports }: CopyResult): string {
@@ -7,10 +9,32 @@ export function summary({ exports }: CopyResult): string {
 }
 
 function lines(result: ExportResult): string[] {
-  const { target, descriptor, mode, shape, records, kept } = result;
+  if (result.images !== undefined) return inlineLines(result, result.images);
+  const { target, descriptor, mode, shape = 'no manifest', records, kept } = result;
   const cache = `${target}: ${descriptor.digest}\n  mode=${mode}, ${shape}, ${compressions(result)}, ${records} records`;
   const hint = `  ${kept} ${plural(kept, 'layer')} kept in another compression; add force-compression=true to convert all`;
   return [cache, ...(kept > 0 ? [hint] : []), `  ${work(result)}`];
+}
+
+/** Which records went into an image, and which could not. */
+function inlineLines({ target, descriptor, duration }: ExportResult, images: readonly ImageFit[]): string[] {
+  const platforms = images.map(({ platform, fitting, others, fault }) => {
+    const count = `${fitting.length} of ${fitting.length + others.length} records with results`;
+    if (fault !== undefined) return [`  ${platform}: left alone: ${fault}`];
+    return [
+      `  inline in ${platform}: ${count} consist of its layers`,
+      ...(fitting.length === 0 ? [] : [`    kept: ${names(fitting)}`]),
+      ...(others.length === 0 ? [] : [`    not: ${names(others.map(({ record }) => record))}`]),
+    ];
+  });
+  return [`${target}: ${descriptor.digest}`, ...platforms.flat(), `  ${(duration / 1000).toFixed(1)} s`];
+}
+
+/** The beginnings of some digests; as many as a screen has room for. */
+function names(digests: readonly Digest[]): string {
+  const shown = digests.slice(0, 12).map((digest) => splitDigest(digest)[1].slice(0, 12));
+  const more = digests.length - shown.length;
+  return `${shown.join(', ')}${more > 0 ? ` and ${more} more (--json has them all)` : ''}`;
 }
 
 function compressions({ compressions: counts }: ExportResult): string {

@@ -13,7 +13,7 @@ export function listTable(entries: readonly ListEntry[]): string {
       : [
           tag,
           short(digest),
-          cache.shape ?? '',
+          form(cache),
           cache.mode,
           `${cache.layers}`,
           `${cache.results} of ${cache.records}`,
@@ -23,11 +23,17 @@ export function listTable(entries: readonly ListEntry[]): string {
   return table(['TAG', 'DIGEST', 'SHAPE', 'MODE', 'LAYERS', 'RESULTS', 'SIZE'], rows);
 }
 
+/** How a cache is kept. */
+function form({ shape, platforms }: Pick<CacheDescription, 'shape' | 'platforms'>): string {
+  return shape ?? (platforms === undefined ? 'no manifest' : 'inline');
+}
+
 /** A cache for people: its layers as a table, its records as a tree. */
 export function inspectText(cache: CacheDescription): string {
+  const platforms = cache.platforms === undefined ? '' : ` in the image of ${cache.platforms.join(', ')}`;
   const head = [
     `${cache.source}: ${cache.descriptor.digest}`,
-    `${cache.shape ?? 'no manifest'}, mode=${cache.mode}, ${cache.layers.length} blobs of ${prettyBytes(cache.size)}, ` +
+    `${form(cache)}${platforms}, mode=${cache.mode}, ${cache.layers.length} blobs of ${prettyBytes(cache.size)}, ` +
       `${cache.records.length} records, ${cache.results} with results`,
   ];
   const layers = table(

@@ -1,9 +1,11 @@
 import { layoutRepository } from '../../src/backend/layout-repository.js';
 import { createLayout } from '../../src/layout/layout.js';
 import { temporary } from '../support/fixtures.js';
-import { conformance } from './conformance.js';
+import type { ExecutionContext } from 'ava';
+import { conformance, type Place } from './conformance.js';
+import { inlineConformance } from './inline-conformance.js';
 
-conformance('a folder', async (t) => {
+const open = async (t: ExecutionContext): Promise<Place> => {
   const root = temporary(t);
   return {
     imports: (tag) => `type=local,src=${root},tag=${tag}`,
@@ -11,4 +13,7 @@ conformance('a folder', async (t) => {
     listed: root,
     repository: layoutRepository(await createLayout(root), 'copy'),
   };
-});
+};
+
+conformance('a folder', open);
+inlineConformance('a folder', open);

@@ -8,8 +8,8 @@ import { type Graph, hasResults } from '../../src/graph/graph.js';
 import { merge } from '../../src/graph/merge.js';
 import { min } from '../../src/graph/min.js';
 import { saveGraph } from '../../src/graph/save.js';
-import { sha256 } from '../../src/oci/digest.js';
 import { FIXTURES, loadFixture } from '../support/fixtures.js';
+import { digestOf, graphs } from '../support/graphs.js';
 
 for (const [folder, tag] of FIXTURES) {
   test(`${folder}:${tag}: its config decodes and encodes to the same bytes, and is in canonical order`, async (t) => {
@@ -20,45 +20,6 @@ for (const [folder, tag] of FIXTURES) {
     t.is(saved?.manifest.descriptor.digest, saveGraph(graph, saved?.shape ?? 'index').manifest.descriptor.digest);
   });
 }
-
-const digestOf = (name: string) => sha256(name);
-const time = fc.integer({ min: 0, max: 3 }).map((second) => `2026-01-01T00:00:0${second}Z`);
-
-/** Sound graphs: every layer's parent and every record's link comes before it. */
-const graphs: fc.Arbitrary<Graph> = fc
-  .record({
-    layers: fc.array(fc.tuple(fc.nat(3), fc.nat(9)), { minLength: 1, maxLength: 6 }),
-    records: fc.array(
-      fc.record({
-        name: fc.nat(3),
-        inputs: fc.array(fc.array(fc.tuple(fc.nat(9), fc.constantFrom('', 'a', 'b')), { minLength: 1, maxLength: 2 }), {
-          maxLength: 2,
-        }),
-        results: fc.array(fc.tuple(fc.nat(9), time), { maxLength: 2 }),
-        chains: fc.array(fc.tuple(fc.array(fc.nat(9), { minLength: 1, maxLength: 3 }), time), { maxLength: 1 }),
-      }),
-      { minLength: 1, maxLength: 8 },
-    ),
-  })
-  .map(({ layers, records }) => ({
-    layers: layers.map(([blob, below], index) => ({
-      blob: digestOf(`blob ${blob}`),
-      parent: index === 0 ? -1 : (below % (index + 1)) - 1,
-    })),
-    records: records.map(({ name, inputs, results, chains }, index) => ({
-      digest: digestOf(`record ${name}`),
-      inputs:
-        index === 0 ? [] : inputs.map((links) => links.map(([link, selector]) => ({ selector, link: link % index }))),
-      results: results.map(([layer, createdAt]) => ({ layer: layer % layers.length, createdAt })),
-      chains: chains.map(([named, createdAt]) => ({ layers: named.map((l) => l % layers.length), createdAt })),
-    })),
-    descriptors: new Map(
-      layers.map(([blob], index) => {
-        const digest = digestOf(`blob ${blob}`);
-        return [digest, { mediaType: 'x', digest, size: blob, annotations: { order: `${index % 2}` } }] as const;
-      }),
-    ),
-  }));
 
 const text = (graph: Graph) => {
   const { config, manifest } = saveGraph(graph, 'image-manifest');

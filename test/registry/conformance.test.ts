@@ -1,5 +1,6 @@
 import test from 'ava';
 import { conformance } from '../backend/conformance.js';
+import { inlineConformance } from '../backend/inline-conformance.js';
 import { placeIn, startTestRegistry, type TestRegistry, withRegistries } from './places.js';
 
 const KINDS = {
@@ -16,5 +17,6 @@ withRegistries(() => {
     });
     test.after.always(() => registry.stop());
     conformance(name, () => placeIn(registry));
+    inlineConformance(name, () => placeIn(registry));
   }
 });

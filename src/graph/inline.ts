@@ -1,0 +1,161 @@
+import type { CacheRecord, Chain, Result } from '../buildkit/cache-config.js';
+import { compareTimestamps, isTimestamp, normalizeTimestamp, type Timestamp, ZERO_TIME } from '../buildkit/time.js';
+import { CREATED_AT, DESCRIPTION, type Descriptor, UNCOMPRESSED } from '../oci/descriptor.js';
+import type { Digest } from '../oci/digest.js';
+import type { ImageConfig } from '../oci/image.js';
+import { compareText } from '../oci/json.js';
+import { canonical } from './canonical.js';
+import { checkConfig } from './check.js';
+import { type Graph, hasResults, withParents } from './graph.js';
+import { dropUnusedLayers, dropUnusedRecords, keepResults } from './keep.js';
+import { ociDescriptor } from './load.js';
+
+/**
+ * An image's layers, the lowest first, with the annotations that a cache's layers have: diffIDs from the image's
+ * config, dates and descriptions from its history (cache/remotecache/import.go, importInlineCache).
+ *
+ * @param layers - the manifest's, as many as the config has diffIDs
+ */
+export function describeLayers(layers: readonly Descriptor[], { diffIDs, history }: ImageConfig): Descriptor[] {
+  return layers.map((layer, index) => {
+    const { created, createdBy } = history[index] ?? {};
+    const diffID = diffIDs[index];
+    const annotations = {
+      ...layer.annotations,
+      ...(created !== undefined && isTimestamp(created) ? { [CREATED_AT]: normalizeTimestamp(created) } : {}),
+      ...(createdBy === undefined ? {} : { [DESCRIPTION]: createdBy }),
+      ...(diffID === undefined ? {} : { [UNCOMPRESSED]: diffID }),
+    };
+    return { ...ociDescriptor(layer), annotations };
+  });
+}
+
+/**
+ * The graph of an inline cache. Its layers are the image's, each on top of the one before.
+ *
+ * @param layers - described, the lowest first
+ * @param where - the image's config, for messages
+ * @throws CacheError CORRUPT for records that BuildKit would refuse
+ */
+export function fromInline(layers: readonly Descriptor[], records: readonly CacheRecord[], where: string): Graph {
+  const graph: Graph = {
+    layers: layers.map(({ digest }, index) => ({ blob: digest, parent: index - 1 })),
+    records,
+    descriptors: new Map(layers.map((layer) => [layer.digest, layer])),
+  };
+  checkConfig(graph, where);
+  return canonical(dropUnusedLayers(graph));
+}
+
+/** What of a cache an image's config can hold: the results that consist of its layers, and the keys that lead to them. */
+export function fitToImage(graph: Graph, layers: readonly Descriptor[]): Graph {
+  const places = placesOf(graph, layers);
+  return dropUnusedRecords(
+    keepResults(graph, (stack) => stack.length > 0 && missingLayers(graph, stack, places).length === 0),
+  );
+}
+
+/**
+ * The records of an inline cache as BuildKit writes them (cache/remotecache/inline/inline.go, ExportForLayers): a
+ * result whose layers are the image's lowest ones, in their order, is named by the topmost of them; any other is a
+ * chain that names each of its layers, and has no time of its own.
+ *
+ * @param layers - described, the lowest first
+ */
+export function toInline(graph: Graph, layers: readonly Descriptor[]): CacheRecord[] {
+  const fitting = canonical(fitToImage(graph, layers));
+  const places = placesOf(fitting, layers);
+  return fitting.records.map((record) => ({ ...record, ...placeResults(fitting, record, places, layers.length) }));
+}
+
+/** How far a cache fits an image, by the digests of the records that have results. */
+export interface Fit {
+  readonly fitting: readonly Digest[];
+  readonly others: readonly { readonly record: Digest; readonly missingLayers: readonly Digest[] }[];
+}
+
+/** Which records keep a result in the image, and which do not, and for want of which layers. */
+export function fitOf(graph: Graph, layers: readonly Descriptor[]): Fit {
+  const places = placesOf(graph, layers);
+  const fitting: Digest[] = [];
+  const others: { record: Digest; missingLayers: Digest[] }[] = [];
+  for (const record of graph.records.filter(hasResults)) {
+    const missing = stacksOf(graph, record)
+      .filter(({ stack }) => stack.length > 0)
+      .map(({ stack }) => missingLayers(graph, stack, places));
+    // Of several results that do not fit, the one that comes closest.
+    const [closest] = missing.toSorted((a, b) => a.length - b.length);
+    if (closest?.length === 0) fitting.push(record.digest);
+    else others.push({ record: record.digest, missingLayers: closest ?? [] });
+  }
+  return { fitting, others };
+}
+
+/**
+ * Where each blob of a graph stands in an image. Layers are the same when their diffIDs are, whatever their
+ * compression; a blob whose diffID is not known has to be the very same one, or the image's layer uncompressed.
+ */
+function placesOf({ descriptors, layers }: Graph, image: readonly Descriptor[]): Map<Digest, readonly number[]> {
+  const byDigest = new Map<string, number[]>();
+  for (const [place, { digest, annotations }] of image.entries()) {
+    for (const name of new Set([digest, annotations?.[UNCOMPRESSED] ?? digest])) {
+      byDigest.set(name, [...(byDigest.get(name) ?? []), place]);
+    }
+  }
+  const places = new Map<Digest, readonly number[]>();
+  for (const { blob } of layers) {
+    const diffID = descriptors.get(blob)?.annotations?.[UNCOMPRESSED] ?? blob;
+    const found = byDigest.get(diffID) ?? byDigest.get(blob);
+    if (found !== undefined) places.set(blob, found);
+  }
+  return places;
+}
+
+function missingLayers(graph: Graph, stack: readonly number[], places: ReadonlyMap<Digest, unknown>): Digest[] {
+  const blobs = stack.flatMap((layer) => graph.layers[layer]?.blob ?? []);
+  return blobs.filter((blob) => !places.has(blob));
+}
+
+interface Stack {
+  /** Indexes of layers, the lowest first. */
+  readonly stack: readonly number[];
+  readonly createdAt: Timestamp;
+}
+
+/** All results of a record, those that are chains too, newest first. */
+function stacksOf({ layers }: Graph, { results, chains }: CacheRecord): Stack[] {
+  return [
+    ...results.map(({ layer, createdAt }) => ({ stack: [...withParents(layers, layer)].toReversed(), createdAt })),
+    ...chains.map(({ layers: stack, createdAt }) => ({ stack, createdAt })),
+  ].toSorted(newestFirst);
+}
+
+function newestFirst(a: { readonly createdAt: Timestamp }, b: { readonly createdAt: Timestamp }): number {
+  return compareTimestamps(b.createdAt, a.createdAt);
+}
+
+function placeResults(
+  graph: Graph,
+  record: CacheRecord,
+  placesOfBlob: ReadonlyMap<Digest, readonly number[]>,
+  height: number,
+): Pick<CacheRecord, 'results' | 'chains'> {
+  // By what they come to, so that one layer in two compressions is one result: the newer one.
+  const results = new Map<number, Result>();
+  const chains = new Map<string, Chain>();
+  for (const { stack, createdAt } of stacksOf(graph, record)) {
+    const places = stack.map((layer) => placesOfBlob.get(graph.layers[layer]?.blob as Digest) ?? []);
+    if (places.length <= height && places.every((of, index) => of.includes(index))) {
+      const layer = places.length - 1;
+      if (!results.has(layer)) results.set(layer, { layer, createdAt });
+    } else {
+      // A blob that the image has twice is the same in either place; BuildKit names the upper one.
+      const layers = places.map((of) => of.at(-1) ?? -1);
+      chains.set(layers.join(), { layers, createdAt: ZERO_TIME });
+    }
+  }
+  return {
+    results: [...results.values()].toSorted((a, b) => newestFirst(a, b) || a.layer - b.layer),
+    chains: [...chains.entries()].toSorted(([a], [b]) => compareText(a, b)).map(([, chain]) => chain),
+  };
+}

@@ -1,0 +1,127 @@
+import { goJson } from './json.js';
+
+/** A value to put at a path of keys and list indexes; a last key that is not there yet is added. */
+export interface JsonEdit {
+  readonly path: readonly (string | number)[];
+  readonly value: unknown;
+}
+
+/**
+ * Changes values inside JSON and leaves every other byte as it is: spaces, the order of keys, the form of numbers, and
+ * fields that are not understood. A key that is added goes in front of the first key that sorts behind it, which is
+ * its place in what Go writes, and is spaced as its neighbours are.
+ *
+ * @param json - bytes that `parseJson` has accepted
+ * @throws RangeError for a path that leads nowhere
+ */
+export function editJson(json: Uint8Array, edits: readonly JsonEdit[]): Buffer {
+  // Latin-1 has a character for every byte, so that what is not touched comes back as it was. JSON's own is ASCII.
+  const text = Buffer.from(json).toString('latin1');
+  const splices = edits.map((edit) => spliceFor(text, edit)).toSorted((a, b) => b.start - a.start);
+  const edited = splices.reduce((now, { start, end, insert }) => now.slice(0, start) + insert + now.slice(end), text);
+  return Buffer.from(edited, 'latin1');
+}
+
+interface Splice {
+  readonly start: number;
+  readonly end: number;
+  readonly insert: string;
+}
+
+/** A key and its value, or an item of a list, as it stands in the text. */
+interface Member {
+  readonly key: string | number;
+  readonly start: number;
+  readonly keyEnd: number;
+  readonly valueStart: number;
+  readonly end: number;
+}
+
+function spliceFor(text: string, { path, value }: JsonEdit): Splice {
+  const insert = goJson(value).toString('latin1');
+  let at = skipSpace(text, 0);
+  for (const [depth, key] of path.entries()) {
+    const members = [...membersOf(text, at)];
+    // Of a key that is there twice, the last one counts, in Go as in JavaScript.
+    const found = members.findLast((member) => member.key === key);
+    if (found !== undefined) {
+      if (depth === path.length - 1) return { start: found.valueStart, end: found.end, insert };
+      at = found.valueStart;
+    } else if (depth === path.length - 1 && typeof key === 'string' && text[at] === '{') {
+      return addition(text, at, members, key, insert);
+    } else {
+      break;
+    }
+  }
+  throw new RangeError(`there is no ${path.join('.')} in this JSON`);
+}
+
+function addition(text: string, at: number, members: readonly Member[], key: string, value: string): Splice {
+  const name = goJson(key).toString('latin1');
+  const next = members.find((member) => member.key > key);
+  const neighbour = next ?? members.at(-1);
+  if (neighbour === undefined) return { start: at + 1, end: at + 1, insert: `${name}:${value}` };
+  const member = `${name}${text.slice(neighbour.keyEnd, neighbour.valueStart)}${value}`;
+  const space = spaceBefore(text, neighbour.start);
+  const place = next === undefined ? neighbour.end : neighbour.start;
+  return { start: place, end: place, insert: next === undefined ? `,${space}${member}` : `${member},${space}` };
+}
+
+function* membersOf(text: string, start: number): Generator<Member> {
+  const isObject = text[start] === '{';
+  if (!isObject && text[start] !== '[') return;
+  let at = skipSpace(text, start + 1);
+  for (let index = 0; text[at] !== '}' && text[at] !== ']'; index++) {
+    const keyEnd = isObject ? endOfString(text, at) : at;
+    const key = isObject ? (JSON.parse(latin1ToUtf8(text.slice(at, keyEnd))) as string) : index;
+    const valueStart = isObject ? skipSpace(text, skipSpace(text, keyEnd) + 1) : at;
+    const end = endOfValue(text, valueStart);
+    yield { key, start: at, keyEnd, valueStart, end };
+    at = skipSpace(text, end);
+    if (text[at] === ',') at = skipSpace(text, at + 1);
+  }
+}
+
+function latin1ToUtf8(text: string): string {
+  return Buffer.from(text, 'latin1').toString();
+}
+
+function endOfValue(text: string, start: number): number {
+  if (text[start] === '"') return endOfString(text, start);
+  if (text[start] !== '{' && text[start] !== '[') return searchFrom(/[,\]}\s]|$/g, text, start);
+  let depth = 0;
+  for (let at = start; ; at = searchFrom(/["[\]{}]/g, text, at)) {
+    const character = text[at];
+    if (character === '"') {
+      at = endOfString(text, at);
+      continue;
+    }
+    depth += character === '{' || character === '[' ? 1 : -1;
+    at++;
+    if (depth === 0) return at;
+  }
+}
+
+/** The place behind the quote that closes a string: the next one that no backslash of its own precedes. */
+function endOfString(text: string, start: number): number {
+  for (let at = text.indexOf('"', start + 1); ; at = text.indexOf('"', at + 1)) {
+    let backslashes = 0;
+    while (text[at - 1 - backslashes] === '\\') backslashes++;
+    if (backslashes % 2 === 0) return at + 1;
+  }
+}
+
+function skipSpace(text: string, start: number): number {
+  return searchFrom(/[^ \t\n\r]|$/g, text, start);
+}
+
+function spaceBefore(text: string, end: number): string {
+  let start = end;
+  while (' \t\n\r'.includes(text[start - 1] ?? 'x')) start--;
+  return text.slice(start, end);
+}
+
+function searchFrom(pattern: RegExp, text: string, start: number): number {
+  pattern.lastIndex = start;
+  return pattern.exec(text)?.index ?? text.length;
+}

@@ -1,0 +1,82 @@
+import { createHash } from 'node:crypto';
+import { chmodSync, cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { ExecutionContext } from 'ava';
+import { type Content, contentOf } from '../../src/oci/content.js';
+import { fixture, temporary } from './fixtures.js';
+
+export interface Entry {
+  mediaType: string;
+  digest: string;
+  size: number;
+  annotations?: Record<string, string>;
+  [field: string]: unknown;
+}
+
+/** A copy of an image in a folder, which a test may change in ways that BuildKit would not. */
+export class ImageFolder {
+  readonly path: string;
+
+  constructor(t: ExecutionContext, name: string) {
+    this.path = join(temporary(t), 'image');
+    cpSync(fixture(name), this.path, { recursive: true });
+  }
+
+  text(digest: string): string {
+    return readFileSync(this.#file(digest), 'utf8');
+  }
+
+  content(digest: string): Content {
+    return contentOf(readFileSync(this.#file(digest)));
+  }
+
+  json(digest: string): unknown {
+    return JSON.parse(this.text(digest));
+  }
+
+  put(text: string): { digest: string; size: number } {
+    const digest = `sha256:${createHash('sha256').update(text).digest('hex')}`;
+    rmSync(this.#file(digest), { force: true });
+    writeFileSync(this.#file(digest), text);
+    chmodSync(this.#file(digest), 0o444);
+    return { digest, size: Buffer.byteLength(text) };
+  }
+
+  get index(): { manifests: Entry[] } {
+    return JSON.parse(readFileSync(join(this.path, 'index.json'), 'utf8')) as { manifests: Entry[] };
+  }
+
+  set index(index: object) {
+    writeFileSync(join(this.path, 'index.json'), JSON.stringify(index));
+  }
+
+  /** The manifest of the first entry. */
+  get top(): Entry {
+    const [first] = this.index.manifests;
+    if (first === undefined) throw new Error('there is no image in this folder');
+    return first;
+  }
+
+  /** Puts another manifest behind the first entry. */
+  retag(text: string, fields: object = {}): void {
+    const [first, ...others] = this.index.manifests;
+    this.index = { ...this.index, manifests: [{ ...first, ...this.put(text), ...fields }, ...others] };
+  }
+
+  /** Changes the config of an image, and the text of its manifest to match. */
+  changeConfig(manifest: string, change: (config: string) => string): string {
+    const text = this.text(manifest);
+    const { config } = JSON.parse(text) as { config: Entry };
+    const changed = this.put(change(this.text(config.digest)));
+    return text.replace(config.digest, changed.digest).replace(`"size": ${config.size}`, `"size": ${changed.size}`);
+  }
+
+  #file(digest: string): string {
+    return join(this.path, 'blobs', ...digest.split(':'));
+  }
+}
+
+/** The text of an image config without its build cache. */
+export function stripped(config: string): string {
+  return config.replace(/"moby\.buildkit\.cache\.v0":"[^"]*",/, '');
+}
