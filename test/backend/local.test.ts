@@ -34,7 +34,7 @@ const digestOf = async (folder: string, select = '') =>
 
 /** The two manifests of a folder, as entries without a name. */
 function twoOf({ manifests }: { manifests: Entry[] }): [Entry, Entry] {
-  const [first, second] = manifests.map(({ annotations: _, ...entry }) => entry);
+  const [first, second] = manifests.map(({ annotations: _annotations, ...entry }) => entry);
   if (first === undefined || second === undefined) throw new Error('the fixture has lost a tag');
   return [first, second];
 }
@@ -52,7 +52,7 @@ test('a folder of an old release, with things in it that are not of a layout, is
     };
     return {
       schemaVersion: 2,
-      manifests: [stranger, ...index.manifests.map(({ mediaType: _, ...entry }) => entry)],
+      manifests: [stranger, ...index.manifests.map(({ mediaType: _mediaType, ...entry }) => entry)],
       'x-field': [1],
     };
   });

@@ -31,6 +31,15 @@ const OUTPUT = `#0 building with "default" instance using docker driver
 #8 merging 0.1s done
 #8 DONE 0.1s
 
+#16 [stage-3 1/3] COPY late /late
+#16 sha256:b52fc51cd9b8328f222a7463b4587d59bbe30fc1e55c0bcf50c0694d4833a944 1.10MB / 1.10MB 0.0s done
+#16 DONE 0.1s
+
+#17 [stage-3 2/3] RUN echo late
+#17 sha256:b52fc51cd9b8328f222a7463b4587d59bbe30fc1e55c0bcf50c0694d4833a944 1.10MB / 1.10MB 0.0s done
+#17 0.113 late
+#17 DONE 0.1s
+
 #15 exporting to oci image format
 #15 exporting layers done
 #15 DONE 0.1s
@@ -42,6 +51,8 @@ test('a step is cached only when BuildKit says so of it', (t) => {
     { name: '[deps 1/1] RUN echo CACHED', cached: false },
     { name: '[stage-2 2/3] COPY --link --from=deps /deps/logo.txt /static/logo.txt', cached: false },
     { name: '[stage-3 3/3] RUN echo ready > /app/READY', cached: true },
+    { name: '[stage-3 1/3] COPY late /late', cached: true },
+    { name: '[stage-3 2/3] RUN echo late', cached: false },
   ]);
 });
 

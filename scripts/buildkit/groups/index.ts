@@ -5,8 +5,19 @@ import { inline } from './inline.js';
 import { livingTogether } from './living-together.js';
 import { merging } from './merging.js';
 import { min } from './min.js';
+import { registry } from './registry.js';
 import { selecting } from './selecting.js';
 import { store } from './store.js';
 
 /** All groups, in the order in which they run. */
-export const GROUPS: readonly Group[] = [conversions, min, merging, store, selecting, livingTogether, inline, controls];
+export const GROUPS: readonly Group[] = [
+  conversions,
+  min,
+  merging,
+  store,
+  selecting,
+  livingTogether,
+  registry,
+  inline,
+  controls,
+];

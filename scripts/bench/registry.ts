@@ -1,0 +1,166 @@
+/**
+ * Copies a cache of 1 GB in 100 layers from a folder to a registry, again when all is there, and back, with bkcache and
+ * with what else can do that: skopeo and oras. Each starts with an empty registry, and all come to the same digest.
+ *
+ *     npm run build && node dist/scripts/bench/registry.js [ROUNDS]
+ *
+ * $SKOPEO and $ORAS name other programs than those in the path; what is not there is left out. Debian 13 has oras.
+ */
+import { execFile } from 'node:child_process';
+import { createHash, randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { gzipSync } from 'node:zlib';
+import { pack } from 'tar-stream';
+import { layoutRepository } from '../../src/backend/layout-repository.js';
+import { ZERO_TIME } from '../../src/buildkit/time.js';
+import type { Graph } from '../../src/graph/graph.js';
+import { saveGraph } from '../../src/graph/save.js';
+import { createLayout } from '../../src/layout/layout.js';
+import { contentOf } from '../../src/oci/content.js';
+import { type Descriptor, UNCOMPRESSED } from '../../src/oci/descriptor.js';
+import { sha256 } from '../../src/oci/digest.js';
+import { startRegistry } from '../servers/registry.js';
+
+const run = promisify(execFile);
+const LAYERS = 100;
+const LAYER_SIZE = 10_000_000;
+const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
+
+/** The commands of a tool; `ref` is a registry's `HOST/REPOSITORY:TAG`. */
+interface Tool {
+  readonly name: string;
+  readonly program: string;
+  readonly version: readonly string[];
+  readonly push: (folder: string, ref: string) => readonly string[];
+  readonly pull: (ref: string, folder: string) => readonly string[];
+}
+
+const TOOLS: readonly Tool[] = [
+  {
+    name: 'bkcache',
+    program: process.execPath,
+    version: [MAIN, '--version'],
+    push: (folder, ref) => [MAIN, 'copy', '--quiet', '--import-cache', folder, '--export-cache', ref],
+    pull: (ref, folder) => [MAIN, 'copy', '--quiet', '--import-cache', ref, '--export-cache', folder],
+  },
+  {
+    name: 'skopeo copy',
+    program: process.env['SKOPEO'] ?? 'skopeo',
+    version: ['--version'],
+    push: (folder, ref) => ['copy', '--quiet', '--dest-tls-verify=false', `oci:${folder}:latest`, `docker://${ref}`],
+    pull: (ref, folder) => ['copy', '--quiet', '--src-tls-verify=false', `docker://${ref}`, `oci:${folder}:latest`],
+  },
+  {
+    name: 'oras cp',
+    program: process.env['ORAS'] ?? 'oras',
+    version: ['version'],
+    push: (folder, ref) => ['cp', '--no-tty', '--from-oci-layout', `${folder}:latest`, '--to-plain-http', ref],
+    pull: (ref, folder) => ['cp', '--no-tty', '--from-plain-http', ref, '--to-oci-layout', `${folder}:latest`],
+  },
+];
+
+const STEPS = ['push', 'push again', 'pull', 'pull again'] as const;
+
+/** Bytes that no compression makes smaller, as a layer that gzip only wraps. */
+async function layer(index: number): Promise<{ readonly descriptor: Descriptor; readonly bytes: Buffer }> {
+  const tar = pack();
+  tar.entry({ name: `file-${index}`, mtime: new Date(0) }, randomBytes(LAYER_SIZE));
+  tar.finalize();
+  const chunks: Buffer[] = [];
+  tar.on('data', (chunk) => chunks.push(chunk as Buffer));
+  await once(tar, 'end');
+  const plain = Buffer.concat(chunks);
+  const bytes = gzipSync(plain, { level: 0 });
+  const mediaType = 'application/vnd.oci.image.layer.v1.tar+gzip';
+  const annotations = { [UNCOMPRESSED]: sha256(plain) };
+  return { descriptor: { mediaType, digest: sha256(bytes), size: bytes.length, annotations }, bytes };
+}
+
+async function writeCache(folder: string): Promise<void> {
+  const repository = layoutRepository(await createLayout(folder), 'copy');
+  const descriptors: Descriptor[] = [];
+  for (let index = 0; index < LAYERS; index++) {
+    const { descriptor, bytes } = await layer(index);
+    await repository.write(contentOf(bytes), descriptor);
+    descriptors.push(descriptor);
+  }
+  const graph: Graph = {
+    layers: descriptors.map(({ digest }, index) => ({ blob: digest, parent: index - 1 })),
+    records: descriptors.map(({ digest }, index) => ({
+      digest: `sha256:${createHash('sha256').update(digest).digest('hex')}` as typeof digest,
+      inputs: index === 0 ? [] : [[{ selector: '', link: index - 1 }]],
+      results: [{ layer: index, createdAt: ZERO_TIME }],
+      chains: [],
+    })),
+    descriptors: new Map(descriptors.map((descriptor) => [descriptor.digest, descriptor])),
+  };
+  const { config, manifest } = saveGraph(graph, 'image-manifest');
+  await repository.write(contentOf(config.bytes), config.descriptor);
+  await repository.publish(manifest, 'latest');
+  await repository.close();
+}
+
+async function seconds(program: string, args: readonly string[]): Promise<number> {
+  const start = performance.now();
+  await run(program, args);
+  return (performance.now() - start) / 1000;
+}
+
+async function measure(tool: Tool, cache: string, folder: string): Promise<number[]> {
+  const registry = await startRegistry(join(folder, 'registry'));
+  try {
+    const ref = `${registry.host}/bench/cache:latest`;
+    const out = join(folder, 'out');
+    const times: number[] = [];
+    for (const args of [tool.push(cache, ref), tool.push(cache, ref), tool.pull(ref, out), tool.pull(ref, out)]) {
+      times.push(await seconds(tool.program, args));
+    }
+    const digest = async (from: string) =>
+      (await run(process.execPath, [MAIN, 'resolve', `type=local,src=${from}`])).stdout.slice(0, 200);
+    const [there, back] = await Promise.all([digest(cache), digest(out)]);
+    if (/sha256:\w+/.exec(there)?.[0] !== /sha256:\w+/.exec(back)?.[0])
+      throw new Error(`${tool.name} changed the cache`);
+    return times;
+  } finally {
+    await registry.stop();
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+function median(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
+}
+
+const rounds = Number(process.argv[2] ?? 3);
+const folder = await mkdtemp(join(tmpdir(), 'bkcache-bench-'));
+try {
+  const cache = join(folder, 'cache');
+  await writeCache(cache);
+  const times = new Map<Tool, number[][]>();
+  for (const tool of TOOLS) {
+    try {
+      const { stdout } = await run(tool.program, tool.version);
+      process.stdout.write(`${tool.name}: ${/\d+\.\d+\.\d+/.exec(stdout)?.[0] ?? 'unknown version'}\n`);
+      times.set(tool, []);
+    } catch {
+      process.stdout.write(`${tool.name}: not installed, left out\n`);
+    }
+  }
+  // Round by round, so that a busy moment of the machine hits all of them.
+  for (let round = 0; round < rounds; round++) {
+    for (const [tool, list] of times) list.push(await measure(tool, cache, join(folder, 'round')));
+  }
+  process.stdout.write(`\nmedian of ${rounds}, in seconds\n`);
+  process.stdout.write(`${''.padEnd(12)}${STEPS.map((step) => step.padStart(12)).join('')}\n`);
+  for (const [{ name }, list] of times) {
+    const columns = STEPS.map((_, step) => median(list.map((round) => round[step] ?? Number.NaN)).toFixed(2));
+    process.stdout.write(`${name.padEnd(12)}${columns.map((column) => column.padStart(12)).join('')}\n`);
+  }
+} finally {
+  await rm(folder, { recursive: true, force: true });
+}
