@@ -20,7 +20,11 @@ const ENCODINGS = [
   'compression=zstd,compression-level=22',
   'compression=uncompressed',
 ];
-const SHAPES = ['image-manifest=true,oci-mediatypes=true', 'image-manifest=false,oci-mediatypes=true', 'oci-mediatypes=false'];
+const SHAPES = [
+  'image-manifest=true,oci-mediatypes=true',
+  'image-manifest=false,oci-mediatypes=true',
+  'oci-mediatypes=false',
+];
 
 async function copyOne(imported: string, exported: string): Promise<ExportResult> {
   const result = await copyCache({ imports: [imported], exports: [exported] });
