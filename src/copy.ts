@@ -1,4 +1,4 @@
-import type { Cache, CacheTarget } from './backend/backend.js';
+import type { Cache, CacheSource, CacheTarget, HeldCache } from './backend/backend.js';
 import { refuseOverlap } from './backend/local.js';
 import { openSource, openTarget } from './backend/open.js';
 import { type CacheOptions, compressionOf, flag, parseExport, parseImport } from './buildkit/options.js';
@@ -7,6 +7,7 @@ import { blobsOf } from './graph/graph.js';
 import { merge } from './graph/merge.js';
 import { min } from './graph/min.js';
 import { replaceBlobs } from './graph/replace.js';
+import type { LayoutSettings } from './layout/layout.js';
 import type { Shape } from './graph/save.js';
 import type { Descriptor } from './oci/descriptor.js';
 import { type Conversion, type ProgressEvent, transfer, type Transferred } from './transfer.js';
@@ -22,6 +23,8 @@ export interface CopyOptions {
   readonly hardlink?: boolean | undefined;
   /** Write a config or manifest over 1 MiB, which BuildKit will not import. */
   readonly allowOversize?: boolean | undefined;
+  /** How folders are read and written; what is left out is the default. */
+  readonly layout?: Partial<LayoutSettings>;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((event: ProgressEvent) => void) | undefined;
 }
@@ -61,14 +64,34 @@ export async function copyCache(options: CopyOptions): Promise<CopyResult> {
   if (imports.length === 0) throw new CacheError('USAGE', 'there is nothing to import', { hint: 'use --import-cache' });
   if (exports.length === 0)
     throw new CacheError('USAGE', 'there is nowhere to export to', { hint: 'use --export-cache' });
-  const sources = imports.map(openSource);
+  const sources = imports.map((imported) => openSource(imported, options.layout));
   for (const exported of exports) {
     if (exported.type === 'local') await refuseOverlap(imports, exported);
   }
-  const caches: Cache[] = [];
-  for (const source of sources) caches.push(await source.load(options.signal));
-  const cache = mergeCaches(caches);
+  const held: HeldCache[] = [];
+  try {
+    for (const source of sources) held.push(await hold(source, options.signal));
+    return await exportAll(
+      held.map(({ cache }) => cache),
+      exports,
+      options,
+    );
+  } finally {
+    for (const { release } of held) await release();
+  }
+}
 
+async function hold(source: CacheSource, signal: AbortSignal | undefined): Promise<HeldCache> {
+  if (source.hold !== undefined) return source.hold(signal);
+  return { cache: await source.load(signal), release: () => Promise.resolve() };
+}
+
+async function exportAll(
+  caches: readonly Cache[],
+  exports: readonly CacheOptions[],
+  options: CopyOptions,
+): Promise<CopyResult> {
+  const cache = mergeCaches(caches);
   const results: ExportResult[] = [];
   const ignored: { target: string; error: Error }[] = [];
   for (const exported of exports) {
@@ -114,6 +137,7 @@ async function exportCache(cache: Cache, exported: CacheOptions, options: CopyOp
   const target = await openTarget(exported, {
     sharing: options.hardlink === true ? 'hardlink' : 'copy',
     allowOversize: options.allowOversize ?? false,
+    ...(options.layout === undefined ? {} : { layout: options.layout }),
   });
   try {
     const result = await write(cache, exported, conversion, target, options);

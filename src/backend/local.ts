@@ -2,7 +2,7 @@ import { realpath } from 'node:fs/promises';
 import { dirname, join, resolve as resolvePath, sep } from 'node:path';
 import { type CacheOptions, flag } from '../buildkit/options.js';
 import { CacheError, isSystemError } from '../errors.js';
-import { createLayout, openLayout } from '../layout/layout.js';
+import { createLayout, type LayoutSettings, openLayout } from '../layout/layout.js';
 import { parseDigest } from '../oci/digest.js';
 import type { CacheSource, CacheTarget, TargetSettings } from './backend.js';
 import { layoutReader, layoutRepository } from './layout-repository.js';
@@ -13,11 +13,11 @@ import { repositoryTarget } from './repository-target.js';
 const LATEST = 'latest';
 
 /** A cache in a folder: `type=local,src=…[,digest=…][,tag=…]`. */
-export function localSource({ attributes }: CacheOptions): CacheSource {
+export function localSource({ attributes }: CacheOptions, settings: Partial<LayoutSettings> = {}): CacheSource {
   const root = attributes['src'] ?? '';
   const { digest, tag = LATEST } = attributes;
   const reference = digest === undefined ? { tag } : { digest: parseDigest(digest, 'digest=') };
-  return repositorySource(root, async () => layoutReader(await openLayout(root)), reference);
+  return repositorySource(root, async () => layoutReader(await openLayout(root, settings)), reference);
 }
 
 /** A folder to export to: `type=local,dest=…[,tag=…]`. */
@@ -33,7 +33,7 @@ export async function localTarget(options: CacheOptions, settings: TargetSetting
     );
   }
   const { dest: root = '', tag = LATEST } = options.attributes;
-  const repository = layoutRepository(await createLayout(root), settings.sharing);
+  const repository = layoutRepository(await createLayout(root, settings.layout), settings.sharing);
   return repositoryTarget(repository, tag, options, settings);
 }
 

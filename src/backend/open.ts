@@ -1,17 +1,18 @@
 import type { CacheOptions } from '../buildkit/options.js';
 import { CacheError, type Side } from '../errors.js';
-import { openLayout } from '../layout/layout.js';
+import { type LayoutSettings, openLayout } from '../layout/layout.js';
 import type { CacheSource, CacheTarget, TargetSettings } from './backend.js';
 import { layoutReader } from './layout-repository.js';
 import { localSource, localTarget } from './local.js';
 import type { RepositoryReader } from './repository.js';
 
 /**
+ * @param layout - how folders are read; what is left out is the default
  * @throws CacheError USAGE for a type that has no backend yet
  */
-export function openSource(options: CacheOptions): CacheSource {
+export function openSource(options: CacheOptions, layout: Partial<LayoutSettings> = {}): CacheSource {
   if (options.type !== 'local') throw unsupported(options, 'import');
-  return localSource(options);
+  return localSource(options, layout);
 }
 
 /**

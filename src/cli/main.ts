@@ -19,7 +19,8 @@ function fail(error: unknown): never {
   process.stderr.write(`bkcache: ${side === undefined ? '' : `${side}: `}${message}\n`);
   if (hint !== undefined) process.stderr.write(`  hint: ${hint}\n`);
   if (argv.includes('--debug') && error instanceof Error) process.stderr.write(`${error.stack}\n`);
-  process.exit(exitCode(error));
+  // An interrupt has set the code already.
+  process.exit(process.exitCode ?? exitCode(error));
 }
 
 interface Described {

@@ -1,6 +1,7 @@
 import type { CopyOptions, CopyResult } from '../copy.js';
 import { CacheError } from '../errors.js';
-import { type Arguments, type TRANSFER_OPTIONS } from './shared-options.js';
+import { untilInterrupted } from './interrupt.js';
+import { type Arguments, layoutSettings, type TRANSFER_OPTIONS } from './shared-options.js';
 
 type Settings = Omit<CopyOptions, 'imports' | 'exports'>;
 
@@ -11,21 +12,19 @@ export async function runCopy(
 ): Promise<void> {
   const { ProgressView } = await import('./progress.js');
   const progress = new ProgressView(argv.quiet);
-  const interrupt = new AbortController();
-  const signals = { SIGINT: 130, SIGTERM: 143 } as const;
-  const stop = (name: 'SIGINT' | 'SIGTERM') => {
-    process.exitCode = signals[name];
-    interrupt.abort(new CacheError('ABORTED', 'stopped; the target is as it was before'));
-  };
-  process.once('SIGINT', stop).once('SIGTERM', stop);
   try {
-    const result = await copy({
-      concurrency: concurrencyOf(argv.concurrency),
-      hardlink: argv.hardlink,
-      allowOversize: argv['allow-oversize'],
-      signal: interrupt.signal,
-      onProgress: (event) => progress.show(event),
-    });
+    const concurrency = concurrencyOf(argv.concurrency);
+    const layout = { ...layoutSettings(argv), heal: argv.heal };
+    const result = await untilInterrupted((signal) =>
+      copy({
+        concurrency,
+        hardlink: argv.hardlink,
+        allowOversize: argv['allow-oversize'],
+        layout,
+        signal,
+        onProgress: (event) => progress.show(event),
+      }),
+    );
     progress.end();
     for (const { target, error } of result.ignored) {
       process.stderr.write(
@@ -34,15 +33,8 @@ export async function runCopy(
     }
     if (argv.json) process.stdout.write(`${JSON.stringify({ ...result, ignored: result.ignored.map(plain) })}\n`);
     else if (!argv.quiet) process.stdout.write((await import('../report/summary.js')).summary(result));
-  } catch (error) {
-    progress.end();
-    if (process.exitCode !== undefined && interrupt.signal.aborted) {
-      process.stderr.write('bkcache: stopped; the target is as it was before\n');
-      process.exit(process.exitCode);
-    }
-    throw error;
   } finally {
-    process.off('SIGINT', stop).off('SIGTERM', stop);
+    progress.end();
   }
 }
 
@@ -50,7 +42,7 @@ function plain({ target, error }: CopyResult['ignored'][number]): object {
   return { target, error: error.message };
 }
 
-function concurrencyOf(text: string | undefined): number | undefined {
+export function concurrencyOf(text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
   const value = Number(text);
   if (Number.isInteger(value) && value >= 1 && value <= 256) return value;

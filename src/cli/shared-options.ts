@@ -1,4 +1,6 @@
 import type { InferredOptionTypes, Options } from 'yargs';
+import type { LayoutSettings } from '../layout/layout.js';
+import { parseDuration } from './quantities.js';
 
 /** Options that several verbs have, in one place so that they read and behave alike. */
 export const IMPORT_OPTION = {
@@ -31,6 +33,25 @@ export const JSON_OPTION = {
   json: { type: 'boolean', default: false, describe: 'One JSON document on stdout' },
 } as const satisfies Record<string, Options>;
 
+export const LOCK_OPTION = {
+  'lock-timeout': {
+    type: 'string',
+    requiresArg: true,
+    default: '10s',
+    describe: 'How long to wait for a build or another bkcache that holds the lock of a folder',
+  },
+} as const satisfies Record<string, Options>;
+
+/** For verbs that write to folders. */
+export const LAYOUT_OPTIONS = {
+  ...LOCK_OPTION,
+  fsync: {
+    type: 'boolean',
+    default: true,
+    describe: 'Make it survive a power cut; --no-fsync is faster, for folders that are thrown away',
+  },
+} as const satisfies Record<string, Options>;
+
 export const TRANSFER_OPTIONS = {
   ...JSON_OPTION,
   quiet: { type: 'boolean', default: false, describe: 'No progress, no summary' },
@@ -40,7 +61,21 @@ export const TRANSFER_OPTIONS = {
     describe: 'Layers at once [as many as there are cores]',
   },
   hardlink: { type: 'boolean', default: false, describe: 'Share files with the import where nothing changes' },
+  ...LAYOUT_OPTIONS,
+  heal: {
+    type: 'boolean',
+    default: false,
+    describe: 'Read blobs that are in the target already, and replace those that are damaged',
+  },
   'allow-oversize': { type: 'boolean', default: false, describe: 'Write a config over 1 MiB, which BuildKit refuses' },
 } as const satisfies Record<string, Options>;
+
+/** What the options say of how a folder is used. */
+export function layoutSettings(argv: {
+  readonly 'lock-timeout': string;
+  readonly fsync?: boolean;
+}): Pick<LayoutSettings, 'lockTimeout' | 'durable'> {
+  return { lockTimeout: parseDuration(argv['lock-timeout'], '--lock-timeout'), durable: argv.fsync ?? true };
+}
 
 export type Arguments<T extends Record<string, Options>> = InferredOptionTypes<T>;
