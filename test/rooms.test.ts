@@ -16,7 +16,7 @@ const ROOMS = [
   ['parallel.ts'],
   ['transfer.ts'],
   ['copy.ts', 'resolve.ts'],
-  ['store.ts'],
+  ['store.ts', 'collect.ts'],
   ['report'],
   ['cli', 'index.ts'],
 ];

@@ -5,6 +5,7 @@ import { CacheError, exitCode, isSystemError } from '../errors.js';
 import { copyCommand } from './copy.js';
 import { examples } from './examples.js';
 import { exportCommand } from './export.js';
+import { gcCommand } from './gc.js';
 import { importArgsCommand } from './import-args.js';
 import { importCommand } from './import.js';
 import { inspectCommand } from './inspect.js';
@@ -54,6 +55,7 @@ const cli = yargs(argv)
   .command(listCommand)
   .command(inspectCommand)
   .command(removeCommand)
+  .command(gcCommand)
   .option('debug', { type: 'boolean', describe: 'Show where an error came from', global: true })
   .epilogue(
     examples(

@@ -52,6 +52,22 @@ export const LAYOUT_OPTIONS = {
   },
 } as const satisfies Record<string, Options>;
 
+/** For verbs that change a folder in place. */
+export const FOLDER_OPTIONS = {
+  ...STORE_OPTION,
+  ...LAYOUT_OPTIONS,
+  'dry-run': { type: 'boolean', default: false, describe: 'Only say what would be done' },
+} as const satisfies Record<string, Options>;
+
+export const GRACE_OPTION = {
+  grace: {
+    type: 'string',
+    requiresArg: true,
+    default: '1h',
+    describe: 'Leave alone what was written in this time, since a build may need it soon',
+  },
+} as const satisfies Record<string, Options>;
+
 export const TRANSFER_OPTIONS = {
   ...JSON_OPTION,
   quiet: { type: 'boolean', default: false, describe: 'No progress, no summary' },

@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto';
-import { type FileHandle, mkdir, open, readdir, readFile, rm, rmdir } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, readFile, rm, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isSystemError } from '../errors.js';
 import { type Digest, isDigest } from '../oci/digest.js';
+import { namesIn } from './blob-list.js';
 import { isSameFile } from './lock.js';
 
 /** Where unfinished files are: beside the blobs, so that a rename moves them; hidden from tools that walk blobs/. */
@@ -131,11 +132,4 @@ async function readPins(path: string): Promise<Digest[] | 'dead' | 'hidden'> {
   } finally {
     await handle.close();
   }
-}
-
-async function namesIn(folder: string): Promise<string[]> {
-  return readdir(folder).catch((error: unknown) => {
-    if (isSystemError(error, 'ENOENT', 'ENOTDIR')) return [];
-    throw error;
-  });
 }
