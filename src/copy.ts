@@ -23,6 +23,8 @@ export interface CopyOptions {
   readonly hardlink?: boolean | undefined;
   /** Write a config or manifest over 1 MiB, which BuildKit will not import. */
   readonly allowOversize?: boolean | undefined;
+  /** The most that a layer may unpack to, in bytes; 128 GiB by default. */
+  readonly maxLayerSize?: number | undefined;
   /** How folders are read and written; what is left out is the default. */
   readonly layout?: Partial<LayoutSettings>;
   readonly signal?: AbortSignal | undefined;

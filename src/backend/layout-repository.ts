@@ -1,4 +1,4 @@
-import { CacheError, isSystemError } from '../errors.js';
+import { CacheError } from '../errors.js';
 import { lockedIndex, readIndex, updateIndex } from '../layout/index-file.js';
 import { findTag, type LayoutIndex, tagOf, withTag } from '../layout/index-json.js';
 import { isStore, recordUse, usedNow } from '../layout/last-used.js';
@@ -60,16 +60,8 @@ export function layoutRepository(layout: Layout, sharing: Sharing): Repository {
 
 /** Finds a manifest and keeps it, in one step as far as collect is concerned. */
 async function holdManifest(layout: Layout, reference: Reference, signal?: AbortSignal): Promise<Descriptor> {
-  const pin = async (digest: Digest) => {
-    try {
-      await layout.workspace.pin(digest);
-    } catch (error) {
-      // Where nothing can be written, nothing is collected either, at least by us.
-      if (!isSystemError(error, 'EACCES', 'EPERM', 'EROFS', 'ENOSPC', 'EDQUOT')) throw error;
-    }
-  };
   if ('digest' in reference) {
-    await pin(reference.digest);
+    await layout.workspace.tryPin(reference.digest);
     return resolveDigest(layout, reference.digest, signal);
   }
   return lockedIndex(
@@ -77,7 +69,7 @@ async function holdManifest(layout: Layout, reference: Reference, signal?: Abort
     'shared',
     async (index) => {
       const descriptor = resolveTag(layout, index, reference.tag);
-      await pin(descriptor.digest);
+      await layout.workspace.tryPin(descriptor.digest);
       return descriptor;
     },
     signal,

@@ -12,6 +12,7 @@ import { inspectCommand } from './inspect.js';
 import { listCommand } from './list.js';
 import { removeCommand } from './remove.js';
 import { resolveCommand } from './resolve.js';
+import { verifyCommand } from './verify.js';
 
 const argv = hideBin(process.argv);
 
@@ -55,6 +56,7 @@ const cli = yargs(argv)
   .command(listCommand)
   .command(inspectCommand)
   .command(removeCommand)
+  .command(verifyCommand)
   .command(gcCommand)
   .option('debug', { type: 'boolean', describe: 'Show where an error came from', global: true })
   .epilogue(

@@ -1,4 +1,5 @@
 import { CacheError } from '../errors.js';
+import type { Sample } from '../verify/sample.js';
 
 const MILLISECONDS: Readonly<Record<string, number>> = {
   ms: 1,
@@ -45,11 +46,27 @@ export function parseSize(text: string, option: string): number {
 }
 
 /**
- * A whole number from `least` on.
+ * A whole number from `least` to `most`.
  *
  * @throws CacheError USAGE
  */
-export function parseCount(text: string, option: string, least = 1): number {
-  if (/^\d{1,9}$/.test(text) && Number(text) >= least) return Number(text);
-  throw new CacheError('USAGE', `${option} takes a whole number from ${least} on, not "${text}"`);
+export function parseCount(text: string, option: string, least = 1, most = Number.MAX_SAFE_INTEGER): number {
+  if (/^\d{1,15}$/.test(text) && Number(text) >= least && Number(text) <= most) return Number(text);
+  const range = most === Number.MAX_SAFE_INTEGER ? `from ${least} on` : `from ${least} to ${most}`;
+  throw new CacheError('USAGE', `${option} takes a whole number ${range}, not "${text}"`);
+}
+
+/**
+ * A part of some blobs: `1/7`, `10%` or a size.
+ *
+ * @throws CacheError USAGE
+ */
+export function parseSample(text: string, option: string): Sample {
+  const [, part, of] = /^(\d{1,6})\/(\d{1,6})$/.exec(text) ?? [];
+  if (part !== undefined && Number(part) >= 1 && Number(part) <= Number(of))
+    return { part: Number(part), of: Number(of) };
+  const percent = Number(/^(\d+(?:\.\d+)?)%$/.exec(text)?.[1] ?? Number.NaN);
+  if (percent > 0 && percent <= 100) return { share: percent / 100 };
+  if (/^\d[^/%]*$/.test(text)) return { bytes: parseSize(text, option) };
+  throw new CacheError('USAGE', `${option} takes a part such as 1/7, 10% or 2GB, not "${text}"`);
 }

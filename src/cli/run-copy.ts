@@ -1,6 +1,6 @@
 import type { CopyOptions, CopyResult } from '../copy.js';
-import { CacheError } from '../errors.js';
 import { untilInterrupted } from './interrupt.js';
+import { parseCount, parseSize } from './quantities.js';
 import { type Arguments, layoutSettings, type TRANSFER_OPTIONS } from './shared-options.js';
 
 type Settings = Omit<CopyOptions, 'imports' | 'exports'>;
@@ -13,13 +13,16 @@ export async function runCopy(
   const { ProgressView } = await import('./progress.js');
   const progress = new ProgressView(argv.quiet);
   try {
-    const concurrency = concurrencyOf(argv.concurrency);
+    const concurrency =
+      argv.concurrency === undefined ? undefined : parseCount(argv.concurrency, '--concurrency', 1, 256);
+    const maxLayerSize = parseSize(argv['max-layer-size'], '--max-layer-size');
     const layout = { ...layoutSettings(argv), heal: argv.heal };
     const result = await untilInterrupted((signal) =>
       copy({
         concurrency,
         hardlink: argv.hardlink,
         allowOversize: argv['allow-oversize'],
+        maxLayerSize,
         layout,
         signal,
         onProgress: (event) => progress.show(event),
@@ -40,11 +43,4 @@ export async function runCopy(
 
 function plain({ target, error }: CopyResult['ignored'][number]): object {
   return { target, error: error.message };
-}
-
-export function concurrencyOf(text: string | undefined): number | undefined {
-  if (text === undefined) return undefined;
-  const value = Number(text);
-  if (Number.isInteger(value) && value >= 1 && value <= 256) return value;
-  throw new CacheError('USAGE', `--concurrency takes a whole number from 1 to 256, not ${JSON.stringify(text)}`);
 }

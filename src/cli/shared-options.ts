@@ -68,15 +68,29 @@ export const GRACE_OPTION = {
   },
 } as const satisfies Record<string, Options>;
 
-export const TRANSFER_OPTIONS = {
-  ...JSON_OPTION,
+export const LAYER_OPTION = {
+  'max-layer-size': {
+    type: 'string',
+    requiresArg: true,
+    default: '128GiB',
+    describe: 'Give up on a layer that unpacks to more',
+  },
+} as const satisfies Record<string, Options>;
+
+export const WORK_OPTIONS = {
   quiet: { type: 'boolean', default: false, describe: 'No progress, no summary' },
   concurrency: {
     type: 'string',
     requiresArg: true,
     describe: 'Layers at once [as many as there are cores]',
   },
+} as const satisfies Record<string, Options>;
+
+export const TRANSFER_OPTIONS = {
+  ...JSON_OPTION,
+  ...WORK_OPTIONS,
   hardlink: { type: 'boolean', default: false, describe: 'Share files with the import where nothing changes' },
+  ...LAYER_OPTION,
   ...LAYOUT_OPTIONS,
   heal: {
     type: 'boolean',

@@ -1,8 +1,8 @@
-import { link, mkdir, rename, rm, rmdir, stat } from 'node:fs/promises';
+import { link, rename, rm, rmdir, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { isSystemError } from '../errors.js';
 import { type Digest, isDigest, splitDigest } from '../oci/digest.js';
-import { exists } from './durable.js';
+import { exists, makeFolder } from './durable.js';
 import { namesIn } from './blob-list.js';
 import { WORKSPACE_FOLDER } from './workspace.js';
 
@@ -52,7 +52,7 @@ export async function setAside(
   const folder = join(root, WORKSPACE_FOLDER, `${damaged ? 'damaged' : 'removed'}-${now}`);
   const to = join(folder, digest);
   for (;;) {
-    await mkdir(folder, { recursive: true });
+    await makeFolder(folder, { durable: false });
     try {
       await rename(path, to);
       return { digest, path: to, since: now, damaged, size };
@@ -66,7 +66,7 @@ export async function setAside(
 /** Puts a blob back, unless a writer has put a new one there in the meantime. */
 export async function putBack(root: string, { digest, path }: AsideBlob): Promise<void> {
   const to = join(root, 'blobs', ...splitDigest(digest));
-  await mkdir(dirname(to), { recursive: true });
+  await makeFolder(dirname(to), { durable: true });
   try {
     await link(path, to);
   } catch (error) {

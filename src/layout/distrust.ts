@@ -1,8 +1,9 @@
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { rm, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isSystemError } from '../errors.js';
-import type { Digest } from '../oci/digest.js';
-import { exists } from './durable.js';
+import { type Digest, isDigest } from '../oci/digest.js';
+import { namesIn } from './blob-list.js';
+import { exists, makeFolder } from './durable.js';
 import { WORKSPACE_FOLDER } from './workspace.js';
 
 /**
@@ -20,10 +21,15 @@ export class Distrust {
     return exists(this.#path(digest));
   }
 
+  async list(): Promise<ReadonlySet<Digest>> {
+    const names = await namesIn(this.#folder);
+    return new Set(names.map((name) => name.replace(/^damaged\./, '')).filter(isDigest));
+  }
+
   /** Does nothing where nothing may be written: verify is for folders of others, too. */
   async add(digest: Digest): Promise<void> {
     try {
-      await mkdir(this.#folder, { recursive: true });
+      await makeFolder(this.#folder, { durable: false });
       await writeFile(this.#path(digest), '');
     } catch (error) {
       if (!isSystemError(error, 'EACCES', 'EPERM', 'EROFS', 'ENOSPC', 'EDQUOT', 'ENOENT')) throw error;
@@ -32,6 +38,7 @@ export class Distrust {
 
   async remove(digest: Digest): Promise<void> {
     await rm(this.#path(digest), { force: true });
+    await rmdir(this.#folder).catch(() => undefined);
   }
 
   #path(digest: Digest): string {

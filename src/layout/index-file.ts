@@ -1,14 +1,13 @@
-import { constants } from 'node:fs';
-import { type FileHandle, open, rename, rm } from 'node:fs/promises';
+import { type FileHandle, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { CacheError, isSystemError } from '../errors.js';
-import { JSON_LIMIT } from '../oci/json.js';
+import { CacheError } from '../errors.js';
 import { syncPath, writeNewFile } from './durable.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import { decodeIndex, encodeIndex, type LayoutIndex, sameEntry, withEntry } from './index-json.js';
 import type { Layout } from './layout.js';
 import { type HeldLock, withLock } from './lock.js';
+import { contentOfFile, openSmallFile, readSmallFile } from './small-file.js';
 
 // BuildKit holds the lock for less than this while it writes.
 const TORN_PAUSE = 5;
@@ -54,7 +53,7 @@ async function readUnder<T>(
   run: (index: LayoutIndex, lock: HeldLock) => Promise<T>,
   isLastTry: boolean,
 ): Promise<{ readonly value: T } | undefined> {
-  const bytes = await readFileOf(path);
+  const bytes = await contentOfFile(path);
   if (bytes === undefined) {
     throw new CacheError(
       'NOT_FOUND',
@@ -78,7 +77,7 @@ async function readUnder<T>(
 /** Whether a file is being written at this moment. */
 async function isChanging(path: string, bytes: Uint8Array): Promise<boolean> {
   await sleep(TORN_PAUSE);
-  const now = await readFileOf(path);
+  const now = await contentOfFile(path);
   return now === undefined || !now.equals(bytes);
 }
 
@@ -101,7 +100,7 @@ export async function updateIndex(
   while (late === undefined) {
     signal?.throwIfAborted();
     // What makes this fail may be gone by the time that the lock is ours.
-    const early = await prepare(layout, await readFileOf(path), change).catch(() => undefined);
+    const early = await prepare(layout, await contentOfFile(path), change).catch(() => undefined);
     if (early !== undefined && early.temporary === undefined) return;
     const replaced = await withLock(path, 'exclusive', (lock) => replaceUnder(lock, layout, early, change), options);
     late = replaced === 'again' ? undefined : await lateEntries(replaced, path);
@@ -144,9 +143,9 @@ async function replaceUnder(
   change: (index: LayoutIndex) => LayoutIndex,
 ): Promise<Replaced | 'again'> {
   const path = indexPath(layout);
-  const handle = await openFile(path);
+  const handle = await openSmallFile(path);
   try {
-    const bytes = await readOpen(handle, path);
+    const bytes = await readSmallFile(handle, path);
     const isCurrent = early !== undefined && sameBytes(early.bytes, bytes);
     if (!isCurrent && early?.temporary !== undefined) await rm(early.temporary, { force: true });
     const { before, temporary } = isCurrent ? early : await prepare(layout, bytes, change);
@@ -154,7 +153,7 @@ async function replaceUnder(
       await handle?.close();
       return { handle: undefined, before };
     }
-    if (!(await lock.isSeen()) || !sameBytes(await readOpen(handle, path), bytes)) {
+    if (!(await lock.isSeen()) || !sameBytes(await readSmallFile(handle, path), bytes)) {
       await rm(temporary, { force: true });
       await handle?.close();
       return 'again';
@@ -175,50 +174,13 @@ async function lateEntries({ handle, before }: Replaced, path: string): Promise<
   if (handle === undefined) return [];
   try {
     await sleep(TORN_PAUSE);
-    const bytes = await readOpen(handle, path);
+    const bytes = await readSmallFile(handle, path);
     if (bytes === undefined || bytes.length === 0) return [];
     const { manifests } = decodeIndex(bytes, path);
     return manifests.filter((entry) => !before.manifests.some((known) => sameEntry(known, entry)));
   } finally {
     await handle.close();
   }
-}
-
-async function readFileOf(path: string): Promise<Buffer | undefined> {
-  const handle = await openFile(path);
-  try {
-    return await readOpen(handle, path);
-  } finally {
-    await handle?.close();
-  }
-}
-
-async function openFile(path: string): Promise<FileHandle | undefined> {
-  try {
-    return await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-  } catch (error) {
-    if (isSystemError(error, 'ENOENT', 'ENOTDIR')) return undefined;
-    if (isSystemError(error, 'ELOOP')) {
-      throw new CacheError('CORRUPT', `${path} is a link; links inside a layout are not followed`);
-    }
-    throw error;
-  }
-}
-
-async function readOpen(handle: FileHandle | undefined, path: string): Promise<Buffer | undefined> {
-  if (handle === undefined) return undefined;
-  const stats = await handle.stat();
-  if (!stats.isFile()) throw new CacheError('CORRUPT', `${path} is not a regular file`);
-  if (stats.size > JSON_LIMIT) {
-    throw new CacheError('CORRUPT', `${path} has ${stats.size} bytes; no index is that large`);
-  }
-  const bytes = Buffer.alloc(stats.size);
-  let size = 0;
-  for (let read = -1; read !== 0 && size < bytes.length;) {
-    ({ bytesRead: read } = await handle.read(bytes, size, bytes.length - size, size));
-    size += read;
-  }
-  return bytes.subarray(0, size);
 }
 
 function sameBytes(a: Buffer | undefined, b: Buffer | undefined): boolean {

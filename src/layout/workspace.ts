@@ -1,9 +1,10 @@
 import { randomUUID } from 'node:crypto';
-import { type FileHandle, mkdir, open, readFile, rm, rmdir } from 'node:fs/promises';
+import { type FileHandle, open, readFile, rm, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isSystemError } from '../errors.js';
 import { type Digest, isDigest } from '../oci/digest.js';
 import { namesIn } from './blob-list.js';
+import { makeFolder } from './durable.js';
 import { isSameFile } from './lock.js';
 
 /** Where unfinished files are: beside the blobs, so that a rename moves them; hidden from tools that walk blobs/. */
@@ -34,12 +35,22 @@ export class Workspace {
     return join(this.#folder, `${this.#id}.${this.#files}`);
   }
 
-  /** Keeps a blob from being collected while this process runs. To be called before looking whether it is there. */
-  async pin(digest: Digest): Promise<void> {
-    if (this.#pinned.has(digest)) return;
+  /** Keeps blobs from being collected while this process runs. To be called before looking whether they are there. */
+  async pin(...digests: readonly Digest[]): Promise<void> {
+    const fresh = digests.filter((digest) => !this.#pinned.has(digest));
+    if (fresh.length === 0) return;
     const handle = await this.#open();
-    await handle.appendFile(`${digest}\n`);
-    this.#pinned.add(digest);
+    await handle.appendFile(fresh.map((digest) => `${digest}\n`).join(''));
+    for (const digest of fresh) this.#pinned.add(digest);
+  }
+
+  /** As `pin`, for readers: where nothing can be written, nothing is collected either, at least by this user. */
+  async tryPin(...digests: readonly Digest[]): Promise<void> {
+    try {
+      await this.pin(...digests);
+    } catch (error) {
+      if (!isSystemError(error, 'EACCES', 'EPERM', 'EROFS', 'ENOSPC', 'EDQUOT')) throw error;
+    }
   }
 
   /** Removes what is left, and the folder unless others have something in it. */
@@ -58,7 +69,10 @@ export class Workspace {
   }
 
   #open(): Promise<FileHandle> {
-    this.#lock ??= this.#create();
+    this.#lock ??= this.#create().catch((error: unknown) => {
+      this.#lock = undefined;
+      throw error;
+    });
     return this.#lock;
   }
 
@@ -66,7 +80,7 @@ export class Workspace {
     const { tryFlock } = await import('./flock.js');
     for (; ; this.#id = randomUUID()) {
       const path = join(this.#folder, this.#id);
-      await mkdir(this.#folder, { recursive: true });
+      await makeFolder(this.#folder, { durable: false });
       const handle = await open(path, 'ax', 0o644).catch((error: unknown) => {
         // Another process that went has taken the folder along.
         if (isSystemError(error, 'ENOENT')) return undefined;
