@@ -16,7 +16,7 @@ const ROOMS = [
   ['parallel.ts'],
   ['transfer.ts'],
   ['copy.ts', 'resolve.ts'],
-  ['store.ts', 'collect.ts', 'verify'],
+  ['store.ts', 'collect.ts', 'verify', 'prune'],
   ['report'],
   ['cli', 'index.ts'],
 ];

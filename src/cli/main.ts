@@ -10,6 +10,7 @@ import { importArgsCommand } from './import-args.js';
 import { importCommand } from './import.js';
 import { inspectCommand } from './inspect.js';
 import { listCommand } from './list.js';
+import { pruneCommand } from './prune.js';
 import { removeCommand } from './remove.js';
 import { resolveCommand } from './resolve.js';
 import { verifyCommand } from './verify.js';
@@ -58,6 +59,7 @@ const cli = yargs(argv)
   .command(removeCommand)
   .command(verifyCommand)
   .command(gcCommand)
+  .command(pruneCommand)
   .option('debug', { type: 'boolean', describe: 'Show where an error came from', global: true })
   .epilogue(
     examples(

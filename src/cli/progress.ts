@@ -50,7 +50,10 @@ export class ProgressView {
     if (event.type === 'start') {
       const { target, bytes } = event;
       const layers = `${event.layers} ${event.layers === 1 ? 'layer' : 'layers'}`;
-      this.#start('{bar} {percentage}% of {size}, {eta_formatted} left; {layers} to {target}', bytes, { layers, target });
+      this.#start('{bar} {percentage}% of {size}, {eta_formatted} left; {layers} to {target}', bytes, {
+        layers,
+        target,
+      });
     } else if (event.type === 'bytes') {
       this.#bar?.increment(event.bytes);
     } else if (event.action === 'present' || event.action === 'foreign') {

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { CacheError } from '../errors.js';
 import { syncPath, writeNewFile } from './durable.js';
 import type { Descriptor } from '../oci/descriptor.js';
-import { decodeIndex, encodeIndex, type LayoutIndex, sameEntry, withEntry } from './index-json.js';
+import { decodeIndex, encodeIndex, type LayoutIndex, entryKey, withEntry } from './index-json.js';
 import type { Layout } from './layout.js';
 import { type HeldLock, withLock } from './lock.js';
 import { contentOfFile, openSmallFile, readSmallFile } from './small-file.js';
@@ -177,7 +177,8 @@ async function lateEntries({ handle, before }: Replaced, path: string): Promise<
     const bytes = await readSmallFile(handle, path);
     if (bytes === undefined || bytes.length === 0) return [];
     const { manifests } = decodeIndex(bytes, path);
-    return manifests.filter((entry) => !before.manifests.some((known) => sameEntry(known, entry)));
+    const known = new Set(before.manifests.map(entryKey));
+    return manifests.filter((entry) => !known.has(entryKey(entry)));
   } finally {
     await handle.close();
   }

@@ -65,7 +65,7 @@ function imageName(annotations: Descriptor['annotations']): string {
   return annotations?.[IMAGE_NAME] ?? '';
 }
 
-/** Whether two entries say the same. */
-export function sameEntry(a: Descriptor, b: Descriptor): boolean {
-  return goJson(orderedDescriptor(a)).equals(goJson(orderedDescriptor(b)));
+/** A text that two entries have in common when they say the same. */
+export function entryKey(entry: Descriptor): string {
+  return goJson(orderedDescriptor(entry)).toString();
 }

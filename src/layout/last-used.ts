@@ -33,7 +33,12 @@ export function lastUsed({ annotations }: Descriptor): number | undefined {
 }
 
 export function usedNow(entry: Descriptor): Descriptor {
-  return { ...entry, annotations: { ...entry.annotations, [LAST_USED]: new Date().toISOString() } };
+  return usedAt(entry, Date.now());
+}
+
+/** @param time - in milliseconds since 1970 */
+export function usedAt(entry: Descriptor, time: number): Descriptor {
+  return { ...entry, annotations: { ...entry.annotations, [LAST_USED]: new Date(time).toISOString() } };
 }
 
 /**

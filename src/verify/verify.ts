@@ -2,7 +2,6 @@ import type { RepositoryEntry, RepositoryReader } from '../backend/repository.js
 import { layoutReader } from '../backend/layout-repository.js';
 import { openRepository, openSource } from '../backend/open.js';
 import { type CacheOptions, formatOptions, parseImport } from '../buildkit/options.js';
-import { CacheError } from '../errors.js';
 import { type Layout, type LayoutSettings, openLayout } from '../layout/layout.js';
 import { type Finding, quoted } from './finding.js';
 import { FolderCheck } from './folder.js';
