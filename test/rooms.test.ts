@@ -16,7 +16,7 @@ const ROOMS = [
   ['parallel.ts'],
   ['transfer.ts'],
   ['copy.ts', 'resolve.ts'],
-  ['store.ts', 'collect.ts', 'verify', 'prune'],
+  ['store.ts', 'collect.ts', 'verify', 'repair', 'prune'],
   ['report'],
   ['cli', 'index.ts'],
 ];

@@ -12,6 +12,7 @@ import { inspectCommand } from './inspect.js';
 import { listCommand } from './list.js';
 import { pruneCommand } from './prune.js';
 import { removeCommand } from './remove.js';
+import { repairCommand } from './repair.js';
 import { resolveCommand } from './resolve.js';
 import { verifyCommand } from './verify.js';
 
@@ -58,6 +59,7 @@ const cli = yargs(argv)
   .command(inspectCommand)
   .command(removeCommand)
   .command(verifyCommand)
+  .command(repairCommand)
   .command(gcCommand)
   .command(pruneCommand)
   .option('debug', { type: 'boolean', describe: 'Show where an error came from', global: true })

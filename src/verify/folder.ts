@@ -103,6 +103,7 @@ export class FolderCheck {
       if (!sound) await this.#distrust.add(digest);
       else if (distrusted.has(digest)) await this.#distrust.remove(digest);
     }
+    for (const digest of distrusted) if (!this.present.has(digest)) await this.#distrust.remove(digest);
   }
 
   async #marker(): Promise<void> {

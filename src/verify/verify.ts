@@ -118,10 +118,11 @@ async function walkAll(
   return walk;
 }
 
-function folderCommand(folder: string, { severity, kind }: Finding): string | undefined {
+function folderCommand(folder: string, { severity, kind, message }: Finding): string | undefined {
   if (kind === 'oversize') return `bkcache prune --fit-import-limit ${quoted(folder)}`;
   if (kind === 'unused') return severity === 'note' ? `bkcache gc ${quoted(folder)}` : undefined;
-  return severity === 'note' ? undefined : `bkcache repair ${quoted(folder)} --from OPTS`;
+  if (severity === 'note') return undefined;
+  return `bkcache repair ${message.includes('diffID') ? '--deep ' : ''}--from OPTS ${quoted(folder)}`;
 }
 
 function result(
