@@ -27,9 +27,12 @@ export async function makeFolder(path: string, { durable }: { readonly durable: 
     await mkdir(path);
   } catch (error) {
     if (isSystemError(error, 'EEXIST')) return;
-    if (!isSystemError(error, 'ENOENT') || dirname(path) === path || (await isFolder(dirname(path)))) throw error;
-    await makeFolder(dirname(path), { durable });
-    return makeFolder(path, { durable });
+    if (!isSystemError(error, 'ENOENT') || dirname(path) === path) throw error;
+    // Another process may make the same folders at this moment; a second failure is one.
+    if (!(await isFolder(dirname(path)))) await makeFolder(dirname(path), { durable });
+    await mkdir(path).catch((again: unknown) => {
+      if (!isSystemError(again, 'EEXIST')) throw again;
+    });
   }
   if (durable) await syncPath(dirname(path));
 }
