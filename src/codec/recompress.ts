@@ -76,8 +76,13 @@ async function* checkedTar(
   } else {
     // The members before the table are the original tar; the rest is read for the digests alone.
     const parts = splitAt(bytes, tocOffset);
-    yield* hashed(limited(decode(parts.head, compression, name), maxSize, name), whole);
-    for await (const chunk of limited(decode(parts.tail, compression, name), maxSize, name)) whole.update(chunk);
+    try {
+      yield* hashed(limited(decode(parts.head, compression, name), maxSize, name), whole);
+      for await (const chunk of limited(decode(parts.tail, compression, name), maxSize, name)) whole.update(chunk);
+    } finally {
+      // Neither part closes the source when it is given up.
+      await bytes.return();
+    }
   }
   const found = hashDigest('sha256', whole);
   if (diffID !== undefined && found !== diffID) {

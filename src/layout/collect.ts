@@ -142,12 +142,12 @@ class Collection {
 
   async run(): Promise<CollectResult> {
     const moved: Moved = { taken: [], doomed: [], back: [] };
+    for (const { remove } of this.#leftovers) await remove();
     try {
       await this.#moveAll(moved);
     } finally {
       await forget(this.#layout.root, [...moved.doomed, ...(this.#isBeingWritten ? [] : moved.taken)]);
     }
-    for (const { remove } of this.#leftovers) await remove();
     return this.#result(moved);
   }
 
