@@ -8,6 +8,7 @@ import { canMount, fullDiskRound } from './torture/full-disk.js';
 import { hostileRound } from './torture/hostile.js';
 import { killRound } from './torture/kill.js';
 import { Random } from './torture/random.js';
+import { compareText } from '../src/oci/json.js';
 
 // Tries to make bkcache lose something: kills it, fills its disk, damages its files, sets many processes on one folder,
 // and feeds it nonsense. The same seed tries the same things; what the scheduler makes of them is another matter.
@@ -55,5 +56,6 @@ try {
 } finally {
   rmSync(work, { recursive: true, force: true });
 }
-for (const [what, count] of [...totals].toSorted()) process.stdout.write(`${what}: ${count}\n`);
+for (const [what, count] of [...totals].toSorted(([a], [b]) => compareText(a, b)))
+  process.stdout.write(`${what}: ${count}\n`);
 process.stdout.write(`nothing was lost, in ${((performance.now() - start) / 1000).toFixed(0)} s\n`);

@@ -18,8 +18,8 @@ const [role, folder = '', name = '', count = '0', seed = '0'] = process.argv.sli
 const random = new Random(Number(seed));
 const SOURCES = ['max-gzip', 'max-zstd', 'min-gzip', 'min-zstd-index', 'max-gzip-index', 'max-uncompressed'];
 const layout = { durable: false, lockTimeout: 60_000 };
-let stopped = false;
-process.stdin.on('end', () => (stopped = true)).resume();
+const stopping = new AbortController();
+process.stdin.on('end', () => stopping.abort()).resume();
 
 async function write(tag: string): Promise<void> {
   const imports = [`type=local,src=${fixture(random.pick(SOURCES))}`];
@@ -32,15 +32,15 @@ async function read(): Promise<void> {
   const { manifests } = await readIndex(opened);
   const entries = manifests.filter((entry) => tagOf(entry)?.startsWith('w') === true);
   if (entries.length === 0) return;
-  const { graph, blob } = await loadCache(layoutReader(opened), random.pick(entries));
-  for (const descriptor of graph.descriptors.values()) {
-    await drain(verified(blob(descriptor).open(), descriptor, folder));
+  const cache = await loadCache(layoutReader(opened), random.pick(entries));
+  for (const descriptor of cache.graph.descriptors.values()) {
+    await drain(verified(cache.blob(descriptor).open(), descriptor, folder));
   }
 }
 
 async function repeat(act: () => Promise<unknown>): Promise<number> {
   let times = 0;
-  while (!stopped) {
+  while (!stopping.signal.aborted) {
     try {
       await act();
       times++;

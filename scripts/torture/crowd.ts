@@ -68,7 +68,7 @@ function member(...args: readonly string[]): Member {
         insist(code === 0, `${args.join(' ')} ended with ${code}: ${stderr}`);
         resolve(stdout);
       } catch (error) {
-        reject(error as Error);
+        reject(error);
       }
     });
   });

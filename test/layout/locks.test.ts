@@ -23,7 +23,7 @@ import { sha256 } from '../../src/oci/digest.js';
 import { temporary } from '../support/fixtures.js';
 
 const entry = (name: string) => ({ mediaType: 'x', digest: sha256(name), size: 1 });
-const tagsOf = async (layout: Layout) => (await readIndex(layout)).manifests.map(tagOf);
+const tagsOf = async (layout: Layout) => (await readIndex(layout)).manifests.map((entry) => tagOf(entry) ?? '');
 const put = (layout: Layout, tag: string) => updateIndex(layout, (index) => withTag(index, tag, entry(tag)));
 
 test('a lock that is held makes others wait, then fail with who holds it', async (t) => {
