@@ -1,6 +1,7 @@
 import { CacheError } from '../errors.js';
 import { lockedIndex, readIndex, updateIndex } from '../layout/index-file.js';
 import { findTag, type LayoutIndex, tagOf, withTag } from '../layout/index-json.js';
+import { holdFile } from '../layout/hold.js';
 import { isStore, recordUse, usedNow } from '../layout/last-used.js';
 import type { Layout } from '../layout/layout.js';
 import type { Sharing } from '../layout/share.js';
@@ -9,7 +10,7 @@ import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import { JSON_LIMIT } from '../oci/json.js';
 import { decodeManifest } from '../oci/manifest.js';
-import type { Reference, Repository, RepositoryReader } from './repository.js';
+import type { Held, Reference, Repository, RepositoryReader } from './repository.js';
 
 /** A layout on disk as a repository to read from. */
 export function layoutReader(layout: Layout): RepositoryReader {
@@ -20,10 +21,7 @@ export function layoutReader(layout: Layout): RepositoryReader {
       'tag' in reference
         ? resolveTag(layout, await readIndex(layout, signal), reference.tag)
         : resolveDigest(layout, reference.digest, signal),
-    async hold(reference, signal) {
-      const descriptor = await holdManifest(layout, reference, signal);
-      return { descriptor, release: () => layout.close() };
-    },
+    hold: (reference, signal) => holdManifest(layout, reference, signal),
     async used(reference, signal) {
       if ('tag' in reference) await recordUse(root, reference.tag, signal);
     },
@@ -59,21 +57,29 @@ export function layoutRepository(layout: Layout, sharing: Sharing): Repository {
 }
 
 /** Finds a manifest and keeps it, in one step as far as collect is concerned. */
-async function holdManifest(layout: Layout, reference: Reference, signal?: AbortSignal): Promise<Descriptor> {
-  if ('digest' in reference) {
-    await layout.workspace.tryPin(reference.digest);
-    return resolveDigest(layout, reference.digest, signal);
+async function holdManifest(layout: Layout, reference: Reference, signal?: AbortSignal): Promise<Held> {
+  const hold = async (descriptor: Descriptor): Promise<Held> => {
+    return { descriptor, release: await holdFile(layout.blobs.path(descriptor.digest)) };
+  };
+  if ('tag' in reference) {
+    return lockedIndex(layout, 'shared', (index) => hold(resolveTag(layout, index, reference.tag)), signal);
   }
-  return lockedIndex(
+  // Without an index nothing is collected.
+  const release = await lockedIndex(
     layout,
     'shared',
-    async (index) => {
-      const descriptor = resolveTag(layout, index, reference.tag);
-      await layout.workspace.tryPin(descriptor.digest);
-      return descriptor;
-    },
+    () => holdFile(layout.blobs.path(reference.digest)),
     signal,
-  );
+  ).catch((error: unknown) => {
+    if (error instanceof CacheError && error.code === 'NOT_FOUND') return () => Promise.resolve();
+    throw error;
+  });
+  try {
+    return { descriptor: await resolveDigest(layout, reference.digest, signal), release };
+  } catch (error) {
+    await release();
+    throw error;
+  }
 }
 
 function resolveTag({ root }: Layout, index: LayoutIndex, tag: string): Descriptor {

@@ -7,11 +7,12 @@ import type { Digest } from '../oci/digest.js';
 import { type AsideBlob, asideBlobs, forget, putBack, setAside } from './aside.js';
 import { listBlobs } from './blob-list.js';
 import { syncPath } from './durable.js';
+import { isHeld } from './hold.js';
 import { lockedIndex, readIndex } from './index-file.js';
 import type { Layout } from './layout.js';
 import { ingests, leftovers } from './leftovers.js';
 import { type Reached, References } from './reach.js';
-import { strayManifests } from './stray-manifests.js';
+import { type StrayManifest, strayManifests } from './stray-manifests.js';
 import { type TagUsage, usageOf } from './usage.js';
 import { readWorkspaces } from './workspace.js';
 
@@ -102,6 +103,7 @@ class Collection {
   readonly #live: Reached = new Map();
   #blobs: readonly Listed[] = [];
   #tags: readonly TagUsage[] = [];
+  #strays: readonly StrayManifest[] = [];
   #aside: readonly AsideBlob[] = [];
   #leftovers: Awaited<ReturnType<typeof leftovers>> = [];
   /** Whether somebody may be writing here, without a lock and unknown to us. */
@@ -158,6 +160,7 @@ class Collection {
     const { pinned, hidden } = await readWorkspaces(this.#layout.root);
     const pins = Array.from(pinned, (digest) => ({ digest }));
     await this.#references.reach(pins, this.#live, { document: 'unknown', signal });
+    await this.#references.reach(await this.#held(), this.#live, { document: 'unknown', signal });
     const [obstacle] = this.#references.obstacles;
     if (obstacle !== undefined) {
       const { message } = obstacle.error;
@@ -177,10 +180,20 @@ class Collection {
     }
   }
 
+  /** The manifests that no tag leads to and somebody is reading from. */
+  async #held(): Promise<{ readonly digest: Digest }[]> {
+    const held: { readonly digest: Digest }[] = [];
+    for (const { digest } of this.#strays) {
+      if (!this.#live.has(digest) && (await isHeld(this.#layout.blobs.path(digest)))) held.push({ digest });
+    }
+    return held;
+  }
+
   /** Keeps the referrers of what is kept, and finds out whether the other young blobs belong to finished exports. */
   async #lookAtStrays(): Promise<void> {
     const { signal } = this.#options;
     const strays = await strayManifests(this.#layout.blobs, this.#unreferenced(), signal);
+    this.#strays = strays;
     // Referrers can have referrers.
     for (let found = true; found;) {
       const isReferrer = ({ subject = '' as Digest }: { subject: Digest | undefined }) => this.#live.has(subject);

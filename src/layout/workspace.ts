@@ -44,15 +44,6 @@ export class Workspace {
     for (const digest of fresh) this.#pinned.add(digest);
   }
 
-  /** As `pin`, for readers: where nothing can be written, nothing is collected either, at least by this user. */
-  async tryPin(...digests: readonly Digest[]): Promise<void> {
-    try {
-      await this.pin(...digests);
-    } catch (error) {
-      if (!isSystemError(error, 'EACCES', 'EPERM', 'EROFS', 'ENOSPC', 'EDQUOT')) throw error;
-    }
-  }
-
   /** Removes what is left, and the folder unless others have something in it. */
   async close(): Promise<void> {
     if (this.#lock === undefined) return;

@@ -5,7 +5,7 @@ import { CacheError } from '../errors.js';
 import { asideBlobs } from '../layout/aside.js';
 import { type BlobEntry, listBlobs } from '../layout/blob-list.js';
 import { Distrust } from '../layout/distrust.js';
-import { lockedIndex } from '../layout/index-file.js';
+import { readIndex } from '../layout/index-file.js';
 import { tagOf } from '../layout/index-json.js';
 import type { Layout } from '../layout/layout.js';
 import { leftovers } from '../layout/leftovers.js';
@@ -39,15 +39,7 @@ export class FolderCheck {
     await this.#marker();
     const file = join(this.#layout.root, 'index.json');
     try {
-      const index = await lockedIndex(
-        this.#layout,
-        'shared',
-        async (found) => {
-          await this.#layout.workspace.tryPin(...found.manifests.map(({ digest }) => digest));
-          return found;
-        },
-        signal,
-      );
+      const index = await readIndex(this.#layout, signal);
       this.#fields(index, file);
       const entries = index.manifests.map((descriptor) => ({ tag: tagOf(descriptor), descriptor }));
       const seen = new Set<string>();

@@ -2,6 +2,8 @@ import type { RepositoryEntry, RepositoryReader } from '../backend/repository.js
 import { layoutReader } from '../backend/layout-repository.js';
 import { openRepository, openSource } from '../backend/open.js';
 import { type CacheOptions, formatOptions, parseImport } from '../buildkit/options.js';
+import { readIndex } from '../layout/index-file.js';
+import { entryKey } from '../layout/index-json.js';
 import { type Layout, type LayoutSettings, openLayout } from '../layout/layout.js';
 import { type Finding, quoted } from './finding.js';
 import { FolderCheck } from './folder.js';
@@ -48,7 +50,7 @@ export interface Examination {
 }
 
 /**
- * Looks at everything in a folder. What its tags refer to is not collected until the layout is closed.
+ * Looks at everything in a folder.
  *
  * @throws CacheError NOT_FOUND when there is no cache at all, BUSY
  */
@@ -60,7 +62,22 @@ export async function examineFolder(layout: Layout, options: VerifyOptions): Pro
   await check.blobs(walk);
   const read = await readBlobs(repository, layout.root, walk, check.findings, options, check.present);
   await check.remember(read.verdicts);
-  return { entries, walk, read, findings: [...check.findings, ...walk.findings, ...read.findings] };
+  const findings = [...check.findings, ...walk.findings, ...read.findings];
+  return { entries, walk, read, findings: await stillThere(layout, entries, findings, options.signal) };
+}
+
+/** Leaves out what was found of tags alone that somebody has dropped or replaced in the meantime. */
+async function stillThere(
+  layout: Layout,
+  entries: readonly RepositoryEntry[],
+  findings: readonly Finding[],
+  signal: AbortSignal | undefined,
+): Promise<readonly Finding[]> {
+  if (!findings.some(({ severity, tags }) => severity === 'corrupt' && tags.length > 0)) return findings;
+  const now = new Set((await readIndex(layout, signal)).manifests.map(entryKey));
+  const gone = entries.filter(({ descriptor }) => !now.has(entryKey(descriptor)));
+  const names = new Set(gone.map(({ tag, descriptor }) => tag ?? descriptor.digest));
+  return findings.filter(({ tags }) => tags.length === 0 || tags.some((tag) => !names.has(tag)));
 }
 
 /**
