@@ -1,0 +1,61 @@
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Daemon } from './daemon.js';
+import { type ImageLayer, readImage } from './image.js';
+import { type Step, stepsOf } from './progress.js';
+
+export interface BuildOptions {
+  /** Folder of the build context. */
+  readonly context: string;
+  /** A stage of the Dockerfile; the last one by default. */
+  readonly target?: string | undefined;
+  /** The values of `--cache-from` and `--cache-to`. */
+  readonly cacheFrom?: readonly string[];
+  readonly cacheTo?: readonly string[];
+}
+
+export interface Build {
+  readonly steps: readonly Step[];
+  readonly image: readonly ImageLayer[];
+  /** How long `docker buildx build` took. */
+  readonly seconds: number;
+  /** What it said. */
+  readonly log: string;
+}
+
+/** The builds of all stages that have names, by name, and of the last stage under undefined. */
+export type Builds = ReadonlyMap<string | undefined, Build>;
+
+/** Forgets all that BuildKit has cached by itself. */
+export async function prune(daemon: Daemon): Promise<void> {
+  await daemon.inside('docker', ['buildx', 'prune', '--all', '--force']);
+}
+
+/**
+ * Builds an image with BuildKit.
+ *
+ * @param scratch - a folder for the image, which is read and removed
+ * @throws CommandError when the build fails
+ */
+export async function build(daemon: Daemon, options: BuildOptions, scratch: string): Promise<Build> {
+  const image = join(scratch, 'image');
+  const { context, target, cacheFrom = [], cacheTo = [] } = options;
+  const start = performance.now();
+  const { stderr: log } = await daemon.inside('docker', [
+    'buildx',
+    'build',
+    '--network=host',
+    '--progress=plain',
+    `--output=type=oci,tar=false,dest=${image}`,
+    ...(target === undefined ? [] : ['--target', target]),
+    ...cacheFrom.flatMap((value) => ['--cache-from', value]),
+    ...cacheTo.flatMap((value) => ['--cache-to', value]),
+    context,
+  ]);
+  const seconds = (performance.now() - start) / 1000;
+  try {
+    return { steps: stepsOf(log), image: await readImage(image), seconds, log };
+  } finally {
+    await rm(image, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,14 @@
+import type { Bench } from '../bench.js';
+import type { Verdict } from '../verdict.js';
+
+/** One row of the table. */
+export interface Check {
+  readonly name: string;
+  readonly run: () => Promise<Verdict>;
+}
+
+/** Checks that belong together. They run one after the other, for each build context. */
+export interface Group {
+  readonly name: string;
+  readonly checks: (bench: Bench) => readonly Check[];
+}

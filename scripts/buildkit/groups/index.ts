@@ -1,0 +1,11 @@
+import { controls } from './controls.js';
+import { conversions } from './conversions.js';
+import type { Group } from './group.js';
+import { livingTogether } from './living-together.js';
+import { merging } from './merging.js';
+import { min } from './min.js';
+import { selecting } from './selecting.js';
+import { store } from './store.js';
+
+/** All groups, in the order in which they run. */
+export const GROUPS: readonly Group[] = [conversions, min, merging, store, selecting, livingTogether, controls];

@@ -1,0 +1,94 @@
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { gunzipSync } from 'node:zlib';
+import { extract } from 'tar-stream';
+import { decompress } from 'zstd-napi';
+
+/** A layer of an image that BuildKit wrote. */
+export interface ImageLayer {
+  readonly diffID: string;
+  readonly tar: Buffer;
+}
+
+interface Reference {
+  readonly mediaType: string;
+  readonly digest: string;
+}
+
+/**
+ * Reads an image out of the OCI layout that a build wrote, with other means than bkcache's own.
+ *
+ * @throws Error when a layer does not unpack to the diffID that the image's config has for it
+ */
+export async function readImage(folder: string): Promise<ImageLayer[]> {
+  const blob = ({ digest }: Reference) => readFile(join(folder, 'blobs', digest.replace(':', '/')));
+  const index = JSON.parse(await readFile(join(folder, 'index.json'), 'utf8')) as { manifests: [Reference] };
+  const manifest = JSON.parse(String(await blob(index.manifests[0]))) as { config: Reference; layers: Reference[] };
+  const config = JSON.parse(String(await blob(manifest.config))) as { rootfs: { diff_ids: string[] } };
+  const diffIDs = config.rootfs.diff_ids;
+  if (manifest.layers.length !== diffIDs.length || diffIDs.length === 0) {
+    throw new Error(`the image has ${manifest.layers.length} layers and ${diffIDs.length} diffIDs`);
+  }
+  const layers: ImageLayer[] = [];
+  for (const [index, diffID] of diffIDs.entries()) {
+    const layer = manifest.layers[index] as Reference;
+    const tar = unpack(await blob(layer), layer.mediaType);
+    if (sha256(tar) !== diffID) throw new Error(`layer ${index} of the image unpacks to ${sha256(tar)}, not ${diffID}`);
+    layers.push({ diffID, tar });
+  }
+  return layers;
+}
+
+function unpack(bytes: Buffer, mediaType: string): Buffer {
+  if (mediaType.endsWith('gzip')) return gunzipSync(bytes);
+  return mediaType.endsWith('zstd') ? decompress(bytes) : bytes;
+}
+
+function sha256(bytes: Uint8Array): string {
+  return `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
+}
+
+/** What an image has to have in common with the first one. */
+export type Likeness =
+  /** The same diffIDs. */
+  | 'diffIDs'
+  /** The same tars, each with estargz' table of contents behind it, which has a part in the diffID. */
+  | 'estargz'
+  /** The same files in the same layers, whenever they were made: where a step ran twice, either result will do. */
+  | 'files';
+
+/** How an image differs from the first one: one sentence for each layer. */
+export async function imageDifferences(
+  first: readonly ImageLayer[],
+  again: readonly ImageLayer[],
+  like: Likeness,
+): Promise<string[]> {
+  if (first.length !== again.length) return [`the image has ${again.length} layers instead of ${first.length}`];
+  const differences: string[] = [];
+  for (const [index, layer] of first.entries()) {
+    const other = again[index] as ImageLayer;
+    if (await isLike(layer, other, like)) continue;
+    differences.push(`layer ${index} of the image, ${other.diffID}, is not like the first one, ${layer.diffID}`);
+  }
+  return differences;
+}
+
+async function isLike(first: ImageLayer, again: ImageLayer, like: Likeness): Promise<boolean> {
+  if (like === 'diffIDs') return first.diffID === again.diffID;
+  if (like === 'estargz') return again.tar.subarray(0, first.tar.length).equals(first.tar);
+  return JSON.stringify(await filesOf(first.tar)) === JSON.stringify(await filesOf(again.tar));
+}
+
+/** All that a tar says of its files, but for their times. */
+async function filesOf(tar: Buffer): Promise<object[]> {
+  const files: object[] = [];
+  for await (const entry of Readable.from([tar]).pipe(extract())) {
+    const { name, type, mode, uid, gid, size, linkname, devmajor, devminor } = entry.header;
+    const content = createHash('sha256');
+    for await (const chunk of entry) content.update(chunk as Uint8Array);
+    files.push({ name, type, mode, uid, gid, size, linkname, devmajor, devminor, content: content.digest('hex') });
+  }
+  return files;
+}

@@ -1,0 +1,71 @@
+import type { Build } from './build.js';
+import { imageDifferences, type Likeness } from './image.js';
+import { stepsOf } from './progress.js';
+import { CommandError, lastLines } from './run.js';
+
+/** What came out of one check. */
+export interface Verdict {
+  readonly steps: number;
+  readonly cached: number;
+  readonly seconds: number;
+  /** What is not as it should be; nothing when all is well. */
+  readonly problems: readonly string[];
+  /** What is worth a word when all is well. */
+  readonly note?: string;
+}
+
+/** Judges a build that was to run nothing, and to come to the image of the first one. */
+export async function judge(first: Build, again: Build, like: Likeness = 'diffIDs'): Promise<Verdict> {
+  const ran = again.steps.filter(({ cached }) => !cached);
+  const problems = ran.map(({ name }) => `not cached: ${name}`);
+  if (again.steps.length === 0) problems.push('the build has no steps');
+  if (again.steps.length !== first.steps.length) {
+    problems.push(`the build has ${again.steps.length} steps, and the first one had ${first.steps.length}`);
+  }
+  problems.push(...(await imageDifferences(first.image, again.image, like)));
+  return { ...count(again), problems };
+}
+
+/** The numbers of a build. */
+export function count({
+  steps,
+  seconds,
+}: Pick<Build, 'steps' | 'seconds'>): Pick<Verdict, 'steps' | 'cached' | 'seconds'> {
+  return { steps: steps.length, cached: steps.filter(({ cached }) => cached).length, seconds };
+}
+
+/** Several verdicts as one. */
+export function together(verdicts: readonly Verdict[]): Verdict {
+  const sum = (field: 'steps' | 'cached' | 'seconds') => verdicts.reduce((total, verdict) => total + verdict[field], 0);
+  return {
+    steps: sum('steps'),
+    cached: sum('cached'),
+    seconds: sum('seconds'),
+    problems: verdicts.flatMap(({ problems }) => problems),
+  };
+}
+
+/** Judges a build that was to get nothing out of its cache. */
+export function unused(build: Build): Verdict {
+  const problems = build.steps.filter(({ cached }) => cached).map(({ name }) => `cached: ${name}`);
+  if (build.steps.length === 0) problems.push('the build has no steps');
+  return { ...count(build), problems, note: 'nothing is cached, as it should be' };
+}
+
+/**
+ * Turns a check round: something is wrong on purpose, and the check has to say so, or the build has to fail over it.
+ *
+ * @param signs - one of them has to occur in what is said
+ */
+export async function noticed(check: Promise<Verdict>, ...signs: readonly string[]): Promise<Verdict> {
+  const start = performance.now();
+  const verdict = await check.catch((error: unknown): Verdict => {
+    if (!(error instanceof CommandError)) throw error;
+    const seconds = (performance.now() - start) / 1000;
+    return { ...count({ steps: stepsOf(error.output.stderr), seconds }), problems: [lastLines(error.message, 1)] };
+  });
+  const problem = verdict.problems.find((text) => signs.some((sign) => text.includes(sign)));
+  if (problem !== undefined) return { ...verdict, problems: [], note: `noticed: ${problem}` };
+  const said = verdict.problems.length === 0 ? 'nothing' : verdict.problems.join('; ');
+  return { ...verdict, problems: [`what is wrong here was not noticed: the check says ${said}`] };
+}
