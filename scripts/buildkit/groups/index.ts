@@ -6,6 +6,7 @@ import { merging } from './merging.js';
 import { min } from './min.js';
 import { selecting } from './selecting.js';
 import { store } from './store.js';
+import { upkeep } from './upkeep.js';
 
 /** All groups, in the order in which they run. */
-export const GROUPS: readonly Group[] = [conversions, min, merging, store, selecting, livingTogether, controls];
+export const GROUPS: readonly Group[] = [conversions, min, merging, store, selecting, livingTogether, upkeep, controls];
