@@ -21,7 +21,7 @@ const nameOf = (digest = '') => join('blobs', 'sha256', digest.slice('sha256:'.l
 
 function contents(folder: string): Record<string, string> {
   const paths = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter(
-    (path) => !path.startsWith('.bkcache'),
+    (path) => !/^\.bkcache|lock$/.test(path),
   );
   return Object.fromEntries(
     paths

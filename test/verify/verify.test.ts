@@ -43,16 +43,14 @@ test('one cache can be checked by its import string', async (t) => {
 });
 
 test('every byte of index.json and oci-layout that can be told to be wrong is', async (t) => {
-  for (const name of ['max-gzip', 'max-gzip-docker-list']) {
-    const folder = folderOf(t, name);
-    for (const path of ['index.json', 'oci-layout']) {
-      const bytes = readFileSync(join(folder, path));
-      for (const at of bytes.keys()) {
-        if (path === 'index.json' && isFreeText(bytes, at)) continue;
-        const { what, undo } = flip(folder, path, at, 1);
-        t.true(await isFound(folder), `${name}: ${what}`);
-        undo();
-      }
+  const folder = folderOf(t, 'max-gzip');
+  for (const path of ['index.json', 'oci-layout']) {
+    const bytes = readFileSync(join(folder, path));
+    for (const at of bytes.keys()) {
+      if (path === 'index.json' && isFreeText(bytes, at)) continue;
+      const { what, undo } = flip(folder, path, at, 1);
+      t.true(await isFound(folder), what);
+      undo();
     }
   }
 });
@@ -63,14 +61,14 @@ for (const name of DAMAGED) {
     for (const path of filesOf(folder)) {
       const { length } = readFileSync(join(folder, path));
       if (path.startsWith('blobs')) {
-        const step = Math.ceil(length / 12);
+        const step = Math.ceil(length / 3);
         for (let at = 0; at < length; at += step) {
           const { what, undo } = flip(folder, path, at, 0x10);
           t.true(await isFound(folder), what);
           undo();
         }
       }
-      for (const size of new Set([0, 1, length >> 1, length - 1])) {
+      for (const size of new Set([0, length >> 1, length - 1])) {
         if (size >= length) continue;
         const { what, undo } = truncate(folder, path, size);
         t.true(await isFound(folder), what);
@@ -87,12 +85,12 @@ for (const name of DAMAGED) {
 
 test('random damage of every kind is found, and nothing else breaks on it', async (t) => {
   const work = temporary(t);
-  for (let seed = 0; seed < 6; seed++) await t.notThrowsAsync(damageRound(new Random(seed), work), `seed ${seed}`);
+  for (let seed = 0; seed < 3; seed++) await t.notThrowsAsync(damageRound(new Random(seed), work), `seed ${seed}`);
 });
 
 test('documents that somebody made up are refused or repaired', async (t) => {
   const work = temporary(t);
-  for (let seed = 100; seed < 112; seed++) await t.notThrowsAsync(hostileRound(new Random(seed), work), `seed ${seed}`);
+  for (let seed = 100; seed < 104; seed++) await t.notThrowsAsync(hostileRound(new Random(seed), work), `seed ${seed}`);
 });
 
 test('all findings are reported, with tag, digest, file and the command that repairs it', async (t) => {
