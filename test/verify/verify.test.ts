@@ -1,4 +1,4 @@
-import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import {
@@ -17,11 +17,11 @@ import { CacheError } from '../../src/errors.js';
 import { sha256 } from '../../src/oci/digest.js';
 import { sampleOf } from '../../src/verify/sample.js';
 import { verifyCache, verifyFolder } from '../../src/verify/verify.js';
-import { fixture, FIXTURES, importOf, temporary } from '../support/fixtures.js';
+import { copyFixture, fixture, FIXTURES, importOf, temporary } from '../support/fixtures.js';
 
 function folderOf(t: ExecutionContext, name: string): string {
   const folder = join(temporary(t), 'cache');
-  cpSync(fixture(name), folder, { recursive: true });
+  copyFixture(name, folder);
   return folder;
 }
 
