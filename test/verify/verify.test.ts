@@ -155,7 +155,7 @@ test('a part of an image that is not there is only noted', async (t) => {
 });
 
 test('a layer that has no end is given up at the limit', async (t) => {
-  const { sound, findings } = await verifyFolder(fixture('max-gzip'), { deep: true, maxLayerSize: 100 });
+  const { sound, findings } = await verifyFolder(folderOf(t, 'max-gzip'), { deep: true, maxLayerSize: 100 });
   t.false(sound);
   t.regex(findings[0]?.message ?? '', /unpacks to more than 100 bytes/);
 });
