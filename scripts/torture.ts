@@ -37,12 +37,16 @@ const KINDS: Readonly<Record<string, (random: Random, round: number) => Promise<
   crowd: (random, round) => (round % 20 === 0 ? crowdRound(random, work, crowd) : Promise.resolve({})),
 };
 
+// Ctrl-C ends it with what was tried until then.
+const stopping = new AbortController();
+process.once('SIGINT', () => stopping.abort()).once('SIGTERM', () => stopping.abort());
+
 const totals = new Map<string, number>();
 const only = values.only ?? Object.keys(KINDS);
 process.stdout.write(`seed ${seed}, ${rounds} rounds of ${only.join(', ')}\n`);
 const start = performance.now();
 try {
-  for (let round = 0; round < rounds; round++) {
+  for (let round = 0; round < rounds && !stopping.signal.aborted; round++) {
     for (const kind of only) {
       const counts = await KINDS[kind]?.(new Random(seed + round * 1000), round).catch((error: unknown) => {
         process.stderr.write(

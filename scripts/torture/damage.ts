@@ -1,5 +1,4 @@
 import {
-  cpSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -16,7 +15,7 @@ import { CacheError } from '../../src/errors.js';
 import { prune } from '../../src/prune/prune.js';
 import { inspectCache, listCaches } from '../../src/report/describe.js';
 import { verifyFolder } from '../../src/verify/verify.js';
-import { fixture, insist } from './folder.js';
+import { copyFixture, insist } from './folder.js';
 import type { Random } from './random.js';
 
 /** The folders that are damaged. */
@@ -116,7 +115,7 @@ export async function damageRound(random: Random, work: string): Promise<Record<
   for (const name of DAMAGED) {
     const folder = join(work, 'damage', name);
     mkdirSync(folder, { recursive: true });
-    cpSync(fixture(name), folder, { recursive: true });
+    copyFixture(name, folder);
     const { what, undo } = damageBy(random, folder);
     insist(await isFound(folder), `verify has not found that in ${name} ${what}`);
     await survives(folder, join(work, 'damage', 'out'), `${name} with ${what}`);

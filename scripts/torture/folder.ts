@@ -12,6 +12,13 @@ export function fixture(name: string): string {
   return join(ROOT, 'fixtures', 'caches', name);
 }
 
+/** A copy of a fixture that may be changed, without what those who read the fixture at the same time have in it. */
+export function copyFixture(name: string, folder: string): void {
+  for (const part of ['oci-layout', 'index.json', 'blobs']) {
+    cpSync(join(fixture(name), part), join(folder, part), { recursive: true });
+  }
+}
+
 /** Fails the torture, with everything that is needed to look into it. */
 export function insist(condition: boolean, message: string): asserts condition {
   if (!condition) throw new Error(message);
@@ -41,7 +48,7 @@ export function bkcache(args: readonly string[], killAfter?: number): Promise<Ou
 
 /** A folder with two tags, and older blobs that nothing refers to. */
 export function grownFolder(folder: string): void {
-  cpSync(fixture('grown'), folder, { recursive: true });
+  copyFixture('grown', folder);
   const old = new Date(Date.now() - 3 * 3_600_000);
   for (const path of readdirSync(folder, { recursive: true, encoding: 'utf8' }))
     utimesSync(join(folder, path), old, old);

@@ -1,4 +1,4 @@
-import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseExport, parseImport } from '../../src/buildkit/options.js';
 import { CacheError } from '../../src/errors.js';
@@ -6,7 +6,7 @@ import { sha256 } from '../../src/oci/digest.js';
 import { inspectCache } from '../../src/report/describe.js';
 import { repairFolder } from '../../src/repair/repair.js';
 import { verifyFolder } from '../../src/verify/verify.js';
-import { fixture, insist } from './folder.js';
+import { copyFixture, insist } from './folder.js';
 import type { Random } from './random.js';
 
 // In milliseconds, on a machine with much else to do.
@@ -43,7 +43,7 @@ export async function hostileRound(random: Random, work: string): Promise<Record
   for (let count = 0; count < 5; count++) {
     const folder = join(work, 'hostile');
     mkdirSync(folder, { recursive: true });
-    cpSync(fixture('max-gzip'), folder, { recursive: true });
+    copyFixture('max-gzip', folder);
     const what = forge(random, folder);
     await expectCacheError(() => inspectCache(`type=local,src=${folder}`), `inspect, ${what}`);
     await expectCacheError(() => verifyFolder(folder, { deep: true }), `verify, ${what}`);

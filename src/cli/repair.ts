@@ -26,7 +26,7 @@ export const repairCommand: CommandModule<object, Arguments<typeof OPTIONS> & { 
       .epilogue(
         examples(
           ['What would be done', 'bkcache repair --dry-run ./cache'],
-          ['With the good blobs of another folder', 'bkcache repair --from ./backup ./cache'],
+          ['With the good blobs of another folder', 'bkcache repair --from ./cache-main ./cache'],
         ),
       ),
   async handler(argv) {

@@ -38,7 +38,8 @@ export async function fateOf(layout: Layout, entry: Descriptor, bad: ReadonlySet
     manifest = decodeManifest(bytes, entry.digest);
   } catch (error) {
     if (!(error instanceof CacheError)) throw error;
-    return { kind: 'goes', reason: error.message };
+    // What is too large to be read here is not damaged by that.
+    return error.code === 'CORRUPT' ? { kind: 'goes', reason: error.message } : { kind: 'stays' };
   }
   const config = configOf(manifest);
   if (config === undefined) return corrected(entry, manifest, size);
@@ -47,7 +48,8 @@ export async function fateOf(layout: Layout, entry: Descriptor, bad: ReadonlySet
     decoded = decodeCacheConfig(await readBlob(layout, config.digest), config.digest);
   } catch (error) {
     if (!(error instanceof CacheError)) throw error;
-    return { kind: 'goes', reason: error.message };
+    // What is too large to be read here is not damaged by that.
+    return error.code === 'CORRUPT' ? { kind: 'goes', reason: error.message } : { kind: 'stays' };
   }
   const mended = mend(decoded);
   const before = graphOf(manifest, mended);

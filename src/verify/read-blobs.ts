@@ -57,7 +57,8 @@ export async function readBlobs(
     const { digest } = blob.descriptor;
     const need = walk.needs.get(digest);
     if (error !== undefined) findings.push(damage(blob, need, error));
-    verdicts.push({ digest, sound: error === undefined });
+    // A layer that is given up for its size may be what its digest says.
+    if (error === undefined || error.code === 'CORRUPT') verdicts.push({ digest, sound: error === undefined });
   });
   for (const digest of walk.sound) verdicts.push({ digest, sound: true });
   const documents = [...walk.sound].reduce((sum, digest) => sum + (walk.needs.get(digest)?.descriptor.size ?? 0), 0);

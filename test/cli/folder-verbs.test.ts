@@ -1,12 +1,12 @@
 import { spawn } from 'node:child_process';
-import { cpSync, existsSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { setTimeout as sleep } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
 import { parseDuration, parseSample, parseSize } from '../../src/cli/quantities.js';
 import { CacheError } from '../../src/errors.js';
-import { fixture, importOf, temporary } from '../support/fixtures.js';
+import { copyFixture, fixture, importOf, temporary } from '../support/fixtures.js';
 
 const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
 
@@ -25,7 +25,7 @@ function bkcache(args: readonly string[], stopWith?: NodeJS.Signals): Promise<{ 
 
 function grown(t: ExecutionContext): string {
   const folder = join(temporary(t), 'cache');
-  cpSync(fixture('grown'), folder, { recursive: true });
+  copyFixture('grown', folder);
   const old = new Date(Date.now() - 3 * 3_600_000);
   for (const path of readdirSync(folder, { recursive: true, encoding: 'utf8' }))
     utimesSync(join(folder, path), old, old);

@@ -1,4 +1,4 @@
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { copyCache } from '../../src/copy.js';
@@ -8,13 +8,13 @@ import { createLayout, openLayout } from '../../src/layout/layout.js';
 import { contentOf } from '../../src/oci/content.js';
 import { sha256 } from '../../src/oci/digest.js';
 import { verifyFolder } from '../../src/verify/verify.js';
-import { fixture, importOf, temporary } from '../support/fixtures.js';
+import { copyFixture, importOf, temporary } from '../support/fixtures.js';
 
 const old = new Date(Date.now() - 3 * 3_600_000);
 
 function folderOf(t: ExecutionContext, name: string): string {
   const folder = join(temporary(t), 'cache');
-  cpSync(fixture(name), folder, { recursive: true });
+  copyFixture(name, folder);
   for (const path of readdirSync(folder, { recursive: true, encoding: 'utf8' }))
     utimesSync(join(folder, path), old, old);
   return folder;

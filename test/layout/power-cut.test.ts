@@ -9,7 +9,7 @@ import { repairFolder } from '../../src/repair/repair.js';
 import { sha256 } from '../../src/oci/digest.js';
 import { importCache, removeCache } from '../../src/store.js';
 import { verifyFolder } from '../../src/verify/verify.js';
-import { fixture, importOf, temporary } from '../support/fixtures.js';
+import { copyFixture, fixture, importOf, temporary } from '../support/fixtures.js';
 import { type Loss, record } from '../support/power.js';
 
 /** Something that changes a folder, and what has to be true of the folder whenever it is cut off. */
@@ -30,7 +30,7 @@ function age(folder: string): void {
 }
 
 function grown(folder: string): void {
-  cpSync(fixture('grown'), folder, { recursive: true });
+  copyFixture('grown', folder);
   age(folder);
 }
 

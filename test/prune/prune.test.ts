@@ -1,4 +1,4 @@
-import { cpSync, existsSync, readdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import fc from 'fast-check';
@@ -11,13 +11,13 @@ import { prune } from '../../src/prune/prune.js';
 import { resolveCache } from '../../src/resolve.js';
 import { importCache } from '../../src/store.js';
 import { verifyFolder } from '../../src/verify/verify.js';
-import { fixture, importOf, loadFixture, temporary } from '../support/fixtures.js';
+import { copyFixture, importOf, loadFixture, temporary } from '../support/fixtures.js';
 
 const old = new Date(Date.now() - 3 * 3_600_000);
 
 function grown(t: ExecutionContext): string {
   const folder = join(temporary(t), 'cache');
-  cpSync(fixture('grown'), folder, { recursive: true });
+  copyFixture('grown', folder);
   for (const path of readdirSync(folder, { recursive: true, encoding: 'utf8' }))
     utimesSync(join(folder, path), old, old);
   return folder;

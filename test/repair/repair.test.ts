@@ -1,4 +1,4 @@
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { flip, truncate } from '../../scripts/torture/damage.js';
@@ -7,11 +7,11 @@ import { hasResults } from '../../src/graph/graph.js';
 import { localSource } from '../../src/backend/local.js';
 import { repairFolder } from '../../src/repair/repair.js';
 import { verifyFolder } from '../../src/verify/verify.js';
-import { fixture, importOf, loadFixture, temporary } from '../support/fixtures.js';
+import { copyFixture, fixture, importOf, loadFixture, temporary } from '../support/fixtures.js';
 
 function folderOf(t: ExecutionContext, name: string): string {
   const folder = join(temporary(t), 'cache');
-  cpSync(fixture(name), folder, { recursive: true });
+  copyFixture(name, folder);
   return folder;
 }
 
@@ -21,7 +21,7 @@ const nameOf = (digest = '') => join('blobs', 'sha256', digest.slice('sha256:'.l
 
 function contents(folder: string): Record<string, string> {
   const paths = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter(
-    (path) => !path.startsWith('.bkcache'),
+    (path) => !/^\.bkcache|lock$/.test(path),
   );
   return Object.fromEntries(
     paths
