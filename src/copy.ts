@@ -1,4 +1,4 @@
-import type { Cache, CacheTarget, ImageFit } from './backend/backend.js';
+import type { Cache, CacheSource, CacheTarget, HeldCache, ImageFit } from './backend/backend.js';
 import { refuseOverlap } from './backend/local.js';
 import { checkReferences, openSource, openTarget } from './backend/open.js';
 import { type CacheOptions, compressionOf, flag, parseExport, parseImport } from './buildkit/options.js';
@@ -7,6 +7,7 @@ import { blobsOf } from './graph/graph.js';
 import { merge } from './graph/merge.js';
 import { min } from './graph/min.js';
 import { replaceBlobs } from './graph/replace.js';
+import type { LayoutSettings } from './layout/layout.js';
 import type { Shape } from './graph/save.js';
 import { type Registries, type RegistryAccess, withRegistries } from './net/registries.js';
 import type { Descriptor } from './oci/descriptor.js';
@@ -25,6 +26,10 @@ export interface CopyOptions {
   readonly allowOversize?: boolean | undefined;
   /** How registries are reached. */
   readonly registry?: RegistryAccess | undefined;
+  /** The most that a layer may unpack to, in bytes; 128 GiB by default. */
+  readonly maxLayerSize?: number | undefined;
+  /** How folders are read and written; what is left out is the default. */
+  readonly layout?: Partial<LayoutSettings>;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((event: ProgressEvent) => void) | undefined;
 }
@@ -80,11 +85,33 @@ async function copyAll(
   registries: Registries,
 ): Promise<CopyResult> {
   checkReferences([...imports, ...exports], registries);
-  const sources = await Promise.all(imports.map((imported) => openSource(imported, registries)));
-  const caches: Cache[] = [];
-  for (const source of sources) caches.push(await source.load(options.signal));
-  const cache = mergeCaches(caches);
+  const sources = await Promise.all(imports.map((imported) => openSource(imported, registries, options.layout)));
+  const held: HeldCache[] = [];
+  try {
+    for (const source of sources) held.push(await hold(source, options.signal));
+    return await exportAll(
+      held.map(({ cache }) => cache),
+      exports,
+      options,
+      registries,
+    );
+  } finally {
+    for (const { release } of held) await release();
+  }
+}
 
+async function hold(source: CacheSource, signal: AbortSignal | undefined): Promise<HeldCache> {
+  if (source.hold !== undefined) return source.hold(signal);
+  return { cache: await source.load(signal), release: () => Promise.resolve() };
+}
+
+async function exportAll(
+  caches: readonly Cache[],
+  exports: readonly CacheOptions[],
+  options: CopyOptions,
+  registries: Registries,
+): Promise<CopyResult> {
+  const cache = mergeCaches(caches);
   const results: ExportResult[] = [];
   const ignored: { target: string; error: Error }[] = [];
   for (const exported of exports) {
@@ -140,6 +167,7 @@ async function exportCache(
     sharing: options.hardlink === true ? 'hardlink' : 'copy',
     allowOversize: options.allowOversize ?? false,
     signal: options.signal,
+    ...(options.layout === undefined ? {} : { layout: options.layout }),
   } as const;
   const target = await openTarget(exported, settings, registries);
   try {

@@ -4,6 +4,7 @@ export type { CacheConfig, CacheRecord, Chain, ConfigLayer, Link, Result } from 
 export { type CacheOptions, type CacheType, formatOptions, parseExport, parseImport } from './buildkit/options.js';
 export type { Compression } from './codec/compression.js';
 export { type CopyOptions, type CopyResult, copyCache, type ExportResult } from './copy.js';
+export { type Amount, collectGarbage, type CollectResult, type GarbageOptions, type TagUsage } from './collect.js';
 export { CacheError, type ErrorCode } from './errors.js';
 export type { Graph, Layer } from './graph/graph.js';
 export type { Shape } from './graph/save.js';
@@ -17,6 +18,10 @@ export {
   listCaches,
   type ListEntry,
 } from './report/describe.js';
+export { prune, type PruneOptions, type PruneResult } from './prune/prune.js';
+export { type RepairAction, repairFolder, type RepairOptions, type RepairResult } from './repair/repair.js';
 export { importArguments, resolveCache, type Tool } from './resolve.js';
 export { exportCache, importCache, removeCache, storePath } from './store.js';
+export type { Finding } from './verify/finding.js';
+export { verifyCache, verifyFolder, type VerifyOptions, type VerifyResult } from './verify/verify.js';
 export type { LayerAction, ProgressEvent } from './transfer.js';

@@ -2,12 +2,11 @@ import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { formatOptions, parseExport } from './buildkit/options.js';
 import { type CopyOptions, type CopyResult, copyCache } from './copy.js';
-import { CacheError, isSystemError } from './errors.js';
-import { findTag, replaceFile, tagOf, updateIndex, withoutTag } from './layout/index-file.js';
-import { createLayout } from './layout/layout.js';
-
-// https://bford.info/cachedir/: backup programs leave out folders with this file in them.
-const CACHEDIR_TAG = 'Signature: 8a477f597d28d172789f06886806bc55\n# The blobs of build caches, kept by bkcache.\n';
+import { CacheError } from './errors.js';
+import { updateIndex } from './layout/index-file.js';
+import { findTag, tagOf, withoutTag } from './layout/index-json.js';
+import { markStore } from './layout/last-used.js';
+import { createLayout, type LayoutSettings, openLayout } from './layout/layout.js';
 
 /** The folder of the store: the one that is named, or `$BKCACHE_STORE`, or `bkcache` in the user's cache folder. */
 export function storePath(named?: string, env: NodeJS.ProcessEnv = process.env): string {
@@ -30,8 +29,12 @@ export async function importCache(
   options: Other = {},
 ): Promise<CopyResult> {
   checkName(name);
-  await createLayout(store);
-  await replaceFile(join(store, 'CACHEDIR.TAG'), Buffer.from(CACHEDIR_TAG));
+  const layout = await createLayout(store, options.layout);
+  try {
+    await markStore(layout);
+  } finally {
+    await layout.close();
+  }
   const exports = [formatOptions({ type: 'local', attributes: { dest: store, tag: name } })];
   return copyCache({ ...options, imports, exports });
 }
@@ -53,6 +56,13 @@ export async function exportCache(
   return copyCache({ ...options, imports, exports });
 }
 
+export interface RemoveOptions {
+  /** Only check that the name is there. */
+  readonly dryRun?: boolean;
+  readonly layout?: Partial<LayoutSettings>;
+  readonly signal?: AbortSignal;
+}
+
 /**
  * Takes a name out of the store. Its blobs stay where they are.
  *
@@ -61,12 +71,16 @@ export async function exportCache(
 export async function removeCache(
   store: string,
   name: string,
-  { dryRun = false, signal }: { readonly dryRun?: boolean; readonly signal?: AbortSignal } = {},
+  { dryRun = false, layout: settings, signal }: RemoveOptions = {},
 ): Promise<void> {
   checkName(name);
+  const layout = await openLayout(store, settings).catch((error: unknown) => {
+    if (!(error instanceof CacheError && error.code === 'NOT_FOUND')) throw error;
+    throw new CacheError('NOT_FOUND', `there is no store in ${store}`, { hint: '"bkcache import" makes one' });
+  });
   try {
     await updateIndex(
-      store,
+      layout,
       (index) => {
         const left = withoutTag(index, name);
         if (left.manifests.length < index.manifests.length) return dryRun ? index : left;
@@ -78,9 +92,8 @@ export async function removeCache(
       },
       signal,
     );
-  } catch (error) {
-    if (!isSystemError(error, 'ENOENT')) throw error;
-    throw new CacheError('NOT_FOUND', `there is no store in ${store}`, { hint: '"bkcache import" makes one' });
+  } finally {
+    await layout.close();
   }
 }
 

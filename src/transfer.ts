@@ -36,6 +36,8 @@ export interface Conversion {
 export interface TransferOptions {
   readonly conversion: Conversion | undefined;
   readonly concurrency?: number | undefined;
+  /** The most that a layer may unpack to, in bytes. */
+  readonly maxLayerSize?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((event: ProgressEvent) => void) | undefined;
 }
@@ -60,7 +62,13 @@ export async function transfer(
   cache: Cache,
   blobs: readonly Descriptor[],
   target: CacheTarget,
-  { conversion, concurrency = concurrencyFor(cache, target, conversion), signal, onProgress }: TransferOptions,
+  {
+    conversion,
+    concurrency = concurrencyFor(cache, target, conversion),
+    maxLayerSize,
+    signal,
+    onProgress,
+  }: TransferOptions,
 ): Promise<Transferred> {
   const replacements = new Map<Digest, Descriptor>();
   const actions = { copied: 0, converted: 0, mounted: 0, present: 0, foreign: 0 };
@@ -74,7 +82,7 @@ export async function transfer(
   };
 
   const convert = async (layer: Descriptor, content: Content, encoding: Encoding, inner: AbortSignal) => {
-    const to = await convertLayer(cache, layer, content, encoding, target, inner);
+    const to = await convertLayer(cache, layer, content, { encoding, maxSize: maxLayerSize }, target, inner);
     totals.bytesRead += layer.size;
     totals.bytesWritten += to.size;
     if (to.digest !== layer.digest) replacements.set(layer.digest, to);
@@ -155,13 +163,13 @@ async function convertLayer(
   cache: Cache,
   layer: Descriptor,
   content: Content,
-  encoding: Encoding,
+  { encoding, maxSize }: { readonly encoding: Encoding; readonly maxSize: number | undefined },
   target: CacheTarget,
   signal: AbortSignal,
 ): Promise<Descriptor> {
   const claimed = layer.annotations?.[UNCOMPRESSED];
   const diffID = claimed === undefined ? undefined : parseDigest(claimed, `${cache.name}: ${UNCOMPRESSED}`);
-  const recompressed = recompress(content, { blob: layer, diffID, encoding, where: cache.name });
+  const recompressed = recompress(content, { blob: layer, diffID, encoding, maxSize, where: cache.name });
   const blob = await target.write(recompressed.content, undefined, signal);
   // Neither the places to fetch the old bytes from nor a copy of them belong to the new blob.
   const { urls: _urls, data: _data, ...kept } = layer;

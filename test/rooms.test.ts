@@ -17,7 +17,7 @@ const ROOMS = [
   ['backend'],
   ['transfer.ts'],
   ['copy.ts', 'resolve.ts'],
-  ['store.ts'],
+  ['store.ts', 'collect.ts', 'verify', 'repair', 'prune'],
   ['report'],
   ['cli', 'index.ts'],
 ];

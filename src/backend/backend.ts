@@ -1,6 +1,7 @@
 import type { Graph } from '../graph/graph.js';
 import type { Fit } from '../graph/inline.js';
 import type { SavedCache, Shape } from '../graph/save.js';
+import type { LayoutSettings } from '../layout/layout.js';
 import type { Sharing } from '../layout/share.js';
 import type { Content } from '../oci/content.js';
 import type { BlobId, Descriptor } from '../oci/descriptor.js';
@@ -31,6 +32,17 @@ export interface CacheSource {
   resolve(signal?: AbortSignal): Promise<Descriptor>;
   /** @throws CacheError NOT_FOUND, CORRUPT */
   load(signal?: AbortSignal): Promise<Cache>;
+  /**
+   * As `load`, and keeps the cache from being collected until it is released: for whoever reads its blobs for long. Left
+   * out where nothing is collected while it is read.
+   */
+  hold?(signal?: AbortSignal): Promise<HeldCache>;
+}
+
+/** A cache that stays whole until it is released. */
+export interface HeldCache {
+  readonly cache: Cache;
+  readonly release: () => Promise<void>;
 }
 
 /** A cache whose layers are at their target, and that is to be seen there. */
@@ -88,4 +100,6 @@ export interface TargetSettings {
   /** Write documents that BuildKit is known not to import. */
   readonly allowOversize: boolean;
   readonly signal?: AbortSignal | undefined;
+  /** How folders are written to; what is left out is the default. */
+  readonly layout?: Partial<LayoutSettings>;
 }

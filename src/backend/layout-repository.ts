@@ -1,5 +1,8 @@
 import { CacheError } from '../errors.js';
-import { findTag, readIndex, tagOf, updateIndex, withTag } from '../layout/index-file.js';
+import { lockedIndex, readIndex, updateIndex } from '../layout/index-file.js';
+import { findTag, type LayoutIndex, tagOf, withTag } from '../layout/index-json.js';
+import { holdFile } from '../layout/hold.js';
+import { isStore, recordUse, usedNow } from '../layout/last-used.js';
 import type { Layout } from '../layout/layout.js';
 import type { Sharing } from '../layout/share.js';
 import { contentOf, readWhole } from '../oci/content.js';
@@ -7,7 +10,7 @@ import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import { JSON_LIMIT } from '../oci/json.js';
 import { decodeManifest } from '../oci/manifest.js';
-import type { Repository, RepositoryReader } from './repository.js';
+import type { Held, Reference, Repository, RepositoryReader } from './repository.js';
 
 /** A layout on disk as a repository to read from. */
 export function layoutReader(layout: Layout): RepositoryReader {
@@ -15,9 +18,15 @@ export function layoutReader(layout: Layout): RepositoryReader {
   return {
     name: root,
     resolve: async (reference, signal) =>
-      'tag' in reference ? resolveTag(root, reference.tag, signal) : resolveDigest(layout, reference.digest, signal),
+      'tag' in reference
+        ? resolveTag(layout, await readIndex(layout, signal), reference.tag)
+        : resolveDigest(layout, reference.digest, signal),
+    hold: (reference, signal) => holdManifest(layout, reference, signal),
+    async used(reference, signal) {
+      if ('tag' in reference) await recordUse(root, reference.tag, signal);
+    },
     async entries(signal) {
-      const { manifests } = await readIndex(root, signal);
+      const { manifests } = await readIndex(layout, signal);
       return manifests.map((descriptor) => ({ tag: tagOf(descriptor), descriptor }));
     },
     manifest: ({ digest }) => blobs.content(digest),
@@ -32,18 +41,48 @@ export function layoutRepository(layout: Layout, sharing: Sharing): Repository {
     blobs.write(content, expected, { where: content.path ?? root, sharing, ...(signal ? { signal } : {}) });
   return {
     ...layoutReader(layout),
-    has: (blob) => blobs.has(blob),
+    has: (blob, signal) => blobs.has(blob, signal),
     write,
     async publish({ descriptor, bytes }, tag, signal) {
-      if (!(await blobs.has(descriptor))) await write(contentOf(bytes), descriptor, signal);
-      if (tag !== undefined) await updateIndex(root, (index) => withTag(index, tag, descriptor), signal);
+      // In this order they survive a power cut: what a manifest names, the manifest, and then what names that.
+      await blobs.sync();
+      if (!(await blobs.has(descriptor, signal))) await write(contentOf(bytes), descriptor, signal);
+      await blobs.sync();
+      if (tag === undefined) return;
+      const entry = (await isStore(root)) ? usedNow(descriptor) : descriptor;
+      await updateIndex(layout, (index) => withTag(index, tag, entry), signal);
     },
-    close: () => blobs.close(),
+    close: () => layout.close(),
   };
 }
 
-async function resolveTag(root: string, tag: string, signal?: AbortSignal): Promise<Descriptor> {
-  const index = await readIndex(root, signal);
+/** Finds a manifest and keeps it, in one step as far as collect is concerned. */
+async function holdManifest(layout: Layout, reference: Reference, signal?: AbortSignal): Promise<Held> {
+  const hold = async (descriptor: Descriptor): Promise<Held> => {
+    return { descriptor, release: await holdFile(layout.blobs.path(descriptor.digest)) };
+  };
+  if ('tag' in reference) {
+    return lockedIndex(layout, 'shared', (index) => hold(resolveTag(layout, index, reference.tag)), signal);
+  }
+  // Without an index nothing is collected.
+  const release = await lockedIndex(
+    layout,
+    'shared',
+    () => holdFile(layout.blobs.path(reference.digest)),
+    signal,
+  ).catch((error: unknown) => {
+    if (error instanceof CacheError && error.code === 'NOT_FOUND') return () => Promise.resolve();
+    throw error;
+  });
+  try {
+    return { descriptor: await resolveDigest(layout, reference.digest, signal), release };
+  } catch (error) {
+    await release();
+    throw error;
+  }
+}
+
+function resolveTag({ root }: Layout, index: LayoutIndex, tag: string): Descriptor {
   const found = findTag(index, tag);
   if (found !== undefined) return found;
   const tags = index.manifests.map(tagOf).filter((name) => name !== undefined);
@@ -53,10 +92,11 @@ async function resolveTag(root: string, tag: string, signal?: AbortSignal): Prom
 }
 
 /** An explicit digest only has to be among the blobs (client/solve.go); its own mediaType says what it is. */
-async function resolveDigest({ root, blobs }: Layout, digest: Digest, signal?: AbortSignal): Promise<Descriptor> {
+async function resolveDigest(layout: Layout, digest: Digest, signal?: AbortSignal): Promise<Descriptor> {
+  const { root, blobs } = layout;
   const size = await blobs.size(digest);
   if (size === undefined) {
-    const index = await readIndex(root, signal);
+    const index = await readIndex(layout, signal);
     const known = index.manifests.map((entry) => `${entry.digest} (${tagOf(entry) ?? 'no tag'})`);
     throw new CacheError('NOT_FOUND', `${root} has no blob ${digest}`, {
       hint: known.length === 0 ? 'its index.json lists nothing' : `its index.json lists: ${known.join(', ')}`,

@@ -2,7 +2,9 @@ import { realpath } from 'node:fs/promises';
 import { dirname, join, resolve as resolvePath, sep } from 'node:path';
 import { type CacheOptions, flag } from '../buildkit/options.js';
 import { CacheError, isSystemError } from '../errors.js';
-import { createLayout, openLayout } from '../layout/layout.js';
+import { collect } from '../layout/collect.js';
+import { createLayout, type Layout, type LayoutSettings, openLayout } from '../layout/layout.js';
+import { reachOfTag } from '../layout/usage.js';
 import { parseDigest } from '../oci/digest.js';
 import type { CacheSource, CacheTarget, TargetSettings } from './backend.js';
 import { layoutReader, layoutRepository } from './layout-repository.js';
@@ -13,28 +15,45 @@ import { repositoryTarget } from './repository-target.js';
 export const LATEST = 'latest';
 
 /** A cache in a folder: `type=local,src=…[,digest=…][,tag=…]`. */
-export function localSource({ attributes }: CacheOptions): CacheSource {
+export function localSource({ attributes }: CacheOptions, settings: Partial<LayoutSettings> = {}): CacheSource {
   const root = attributes['src'] ?? '';
   const { digest, tag = LATEST } = attributes;
   const reference = digest === undefined ? { tag } : { digest: parseDigest(digest, 'digest=') };
-  return repositorySource(root, async () => layoutReader(await openLayout(root)), reference);
+  return repositorySource(root, async () => layoutReader(await openLayout(root, settings)), reference);
 }
 
 /** A folder to export to: `type=local,dest=…[,tag=…]`. */
 export async function localTarget(options: CacheOptions, settings: TargetSettings): Promise<CacheTarget> {
-  if (flag(options, 'reset') === true) {
-    throw new CacheError(
-      'USAGE',
-      'reset=true deletes blobs that other builds may be writing; this version refuses it',
-      {
-        hint: 'export to a new folder, and move that into the place of the old one',
-        side: 'export',
-      },
-    );
-  }
   const { dest: root = '', tag = LATEST } = options.attributes;
-  const repository = layoutRepository(await createLayout(root), settings.sharing);
-  return repositoryTarget(repository, tag, options, settings);
+  const layout = await createLayout(root, settings.layout);
+  const target = repositoryTarget(layoutRepository(layout, settings.sharing), tag, options, settings);
+  return flag(options, 'reset') === true ? withReset(target, layout, tag) : target;
+}
+
+/**
+ * `reset=true`: what nothing refers to goes once the export is done. BuildKit deletes all of it (client/solve.go,
+ * resetCacheStore), with what others are writing; here that has a period of grace, and what the tag stood for has none.
+ */
+function withReset(target: CacheTarget, layout: Layout, tag: string): CacheTarget {
+  return {
+    ...target,
+    async publish(cache, signal) {
+      const former = await reachOfTag(layout, tag, signal);
+      const descriptor = await target.publish(cache, signal);
+      try {
+        await collect(layout, { former, signal });
+      } catch (cause) {
+        if (!(cause instanceof CacheError)) throw cause;
+        const { hint } = cause;
+        throw new CacheError(cause.code, `${layout.root} was written, but reset=true failed: ${cause.message}`, {
+          ...(hint === undefined ? {} : { hint }),
+          side: 'export',
+          cause,
+        });
+      }
+      return descriptor;
+    },
+  };
 }
 
 /**

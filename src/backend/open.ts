@@ -1,6 +1,6 @@
 import type { CacheOptions } from '../buildkit/options.js';
 import { CacheError, type Side } from '../errors.js';
-import { openLayout } from '../layout/layout.js';
+import { type LayoutSettings, openLayout } from '../layout/layout.js';
 import type { Registries, RegistryAccess } from '../net/registries.js';
 import { parseReference } from '../oci/reference.js';
 import type { CacheSource, CacheTarget, TargetSettings } from './backend.js';
@@ -28,13 +28,18 @@ export function checkReferences(all: readonly CacheOptions[], registries: Regist
 }
 
 /**
+ * @param layout - how folders are read; what is left out is the default
  * @throws CacheError USAGE for a type that has no backend yet, and for a reference that is none
  */
-export async function openSource(imported: CacheOptions, registries: Registries): Promise<CacheSource> {
+export async function openSource(
+  imported: CacheOptions,
+  registries: Registries,
+  layout: Partial<LayoutSettings> = {},
+): Promise<CacheSource> {
   const options = imageImport(imported);
   switch (options.type) {
     case 'local':
-      return localSource(options);
+      return localSource(options, layout);
     case 'registry':
       return (await import('./registry.js')).registrySource(options, registries);
     default:

@@ -16,10 +16,30 @@ export function repositorySource(
 ): CacheSource {
   return {
     name,
-    resolve: async (signal) => (await open()).resolve(reference, signal),
+    async resolve(signal) {
+      const repository = await open();
+      const descriptor = await repository.resolve(reference, signal);
+      await repository.used?.(reference, signal);
+      return descriptor;
+    },
     async load(signal) {
       const repository = await open();
       return loadCache(repository, await repository.resolve(reference, signal), signal);
+    },
+    async hold(signal) {
+      const repository = await open();
+      const { descriptor, release } = (await repository.hold?.(reference, signal)) ?? {
+        descriptor: await repository.resolve(reference, signal),
+        release: () => Promise.resolve(),
+      };
+      try {
+        const cache = await loadCache(repository, descriptor, signal);
+        await repository.used?.(reference, signal);
+        return { cache, release };
+      } catch (error) {
+        await release();
+        throw error;
+      }
     },
   };
 }

@@ -6,6 +6,12 @@ import type { Document } from '../oci/manifest.js';
 /** What names a manifest in a repository. */
 export type Reference = { readonly tag: string } | { readonly digest: Digest };
 
+/** A manifest that stays until it is released. */
+export interface Held {
+  readonly descriptor: Descriptor;
+  readonly release: () => Promise<void>;
+}
+
 /** A manifest, and the tag that names it; one without a tag stands in the list all the same. */
 export interface RepositoryEntry {
   readonly tag: string | undefined;
@@ -27,6 +33,13 @@ export interface RepositoryReader {
    * @throws CacheError NOT_FOUND, whose hint says what is there
    */
   resolve(reference: Reference, signal?: AbortSignal): Promise<Descriptor>;
+  /**
+   * As `resolve`, and keeps what it finds, with everything below it, from being collected until it is released. Left
+   * out where nothing is collected while it is read.
+   */
+  hold?(reference: Reference, signal?: AbortSignal): Promise<Held>;
+  /** Writes down that it is being used, where that is kept. */
+  used?(reference: Reference, signal?: AbortSignal): Promise<void>;
   /** Every manifest that can be asked for by name. */
   entries(signal?: AbortSignal): Promise<readonly RepositoryEntry[]>;
   /** A manifest's bytes, unverified. Reading them throws CacheError CORRUPT when they are not there. */

@@ -5,12 +5,16 @@ import { CacheError, exitCode, isSystemError } from '../errors.js';
 import { copyCommand } from './copy.js';
 import { examples } from './examples.js';
 import { exportCommand } from './export.js';
+import { gcCommand } from './gc.js';
 import { importArgsCommand } from './import-args.js';
 import { importCommand } from './import.js';
 import { inspectCommand } from './inspect.js';
 import { listCommand } from './list.js';
+import { pruneCommand } from './prune.js';
 import { removeCommand } from './remove.js';
+import { repairCommand } from './repair.js';
 import { resolveCommand } from './resolve.js';
+import { verifyCommand } from './verify.js';
 
 const argv = hideBin(process.argv);
 
@@ -19,7 +23,8 @@ function fail(error: unknown): never {
   process.stderr.write(`bkcache: ${side === undefined ? '' : `${side}: `}${message}\n`);
   if (hint !== undefined) process.stderr.write(`  hint: ${hint}\n`);
   if (argv.includes('--debug') && error instanceof Error) process.stderr.write(`${error.stack}\n`);
-  process.exit(exitCode(error));
+  // An interrupt has set the code already.
+  process.exit(process.exitCode ?? exitCode(error));
 }
 
 interface Described {
@@ -53,6 +58,10 @@ const cli = yargs(argv)
   .command(listCommand)
   .command(inspectCommand)
   .command(removeCommand)
+  .command(verifyCommand)
+  .command(repairCommand)
+  .command(gcCommand)
+  .command(pruneCommand)
   .option('debug', { type: 'boolean', describe: 'Show where an error came from', global: true })
   .epilogue(
     examples(

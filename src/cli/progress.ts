@@ -19,24 +19,41 @@ export class ProgressView {
     else if (event.type === 'layer') process.stderr.write(`${line(event)}\n`);
   }
 
+  /** For work that is one stream of bytes: a bar on a terminal, and nothing elsewhere. */
+  work(what: string): (event: WorkEvent) => void {
+    return (event) => {
+      if (this.#quiet || !this.#terminal) return;
+      if (event.type === 'bytes') this.#bar?.increment(event.bytes);
+      else this.#start(`{bar} {percentage}% of {size} ${what}, {eta_formatted} left`, event.bytes, {});
+    };
+  }
+
   end(): void {
     this.#bar?.stop();
     this.#bar = undefined;
   }
 
+  #start(format: string, bytes: number, values: Readonly<Record<string, string | number>>): void {
+    this.end();
+    this.#bar = new cliProgress.SingleBar({
+      stream: process.stderr,
+      format,
+      barCompleteChar: '█',
+      barIncompleteChar: '░',
+      hideCursor: true,
+      clearOnComplete: true,
+    });
+    this.#bar.start(bytes, 0, { size: prettyBytes(bytes), ...values });
+  }
+
   #draw(event: ProgressEvent): void {
     if (event.type === 'start') {
-      this.end();
-      this.#bar = new cliProgress.SingleBar({
-        stream: process.stderr,
-        format: '{bar} {percentage}% of {size}, {eta_formatted} left; {layers} to {target}',
-        barCompleteChar: '█',
-        barIncompleteChar: '░',
-        hideCursor: true,
-        clearOnComplete: true,
-      });
+      const { target, bytes } = event;
       const layers = `${event.layers} ${event.layers === 1 ? 'layer' : 'layers'}`;
-      this.#bar.start(event.bytes, 0, { size: prettyBytes(event.bytes), layers, target: event.target });
+      this.#start('{bar} {percentage}% of {size}, {eta_formatted} left; {layers} to {target}', bytes, {
+        layers,
+        target,
+      });
     } else if (event.type === 'bytes') {
       this.#bar?.increment(event.bytes);
     } else if (event.action === 'present' || event.action === 'foreign') {
@@ -44,6 +61,9 @@ export class ProgressView {
     }
   }
 }
+
+/** Sizes are in bytes. */
+type WorkEvent = { readonly type: 'start' | 'bytes'; readonly bytes: number };
 
 function line({ action, from, to }: Extract<ProgressEvent, { type: 'layer' }>): string {
   const change =

@@ -1,7 +1,8 @@
 import type { CopyOptions, CopyResult } from '../copy.js';
-import { CacheError } from '../errors.js';
+import { untilInterrupted } from './interrupt.js';
+import { parseCount, parseSize } from './quantities.js';
 import { registryAccess } from './registry-access.js';
-import { type Arguments, type TRANSFER_OPTIONS } from './shared-options.js';
+import { type Arguments, layoutSettings, type TRANSFER_OPTIONS } from './shared-options.js';
 
 type Settings = Omit<CopyOptions, 'imports' | 'exports'>;
 
@@ -12,22 +13,24 @@ export async function runCopy(
 ): Promise<void> {
   const { ProgressView } = await import('./progress.js');
   const progress = new ProgressView(argv.quiet);
-  const interrupt = new AbortController();
-  const signals = { SIGINT: 130, SIGTERM: 143 } as const;
-  const stop = (name: 'SIGINT' | 'SIGTERM') => {
-    process.exitCode = signals[name];
-    interrupt.abort(new CacheError('ABORTED', 'stopped; the target is as it was before'));
-  };
-  process.once('SIGINT', stop).once('SIGTERM', stop);
   try {
-    const result = await copy({
-      concurrency: concurrencyOf(argv.concurrency),
-      hardlink: argv.hardlink,
-      allowOversize: argv['allow-oversize'],
-      registry: await registryAccess(argv),
-      signal: interrupt.signal,
-      onProgress: (event) => progress.show(event),
-    });
+    const concurrency =
+      argv.concurrency === undefined ? undefined : parseCount(argv.concurrency, '--concurrency', 1, 256);
+    const maxLayerSize = parseSize(argv['max-layer-size'], '--max-layer-size');
+    const layout = { ...layoutSettings(argv), heal: argv.heal };
+    const registry = await registryAccess(argv);
+    const result = await untilInterrupted((signal) =>
+      copy({
+        concurrency,
+        hardlink: argv.hardlink,
+        allowOversize: argv['allow-oversize'],
+        maxLayerSize,
+        layout,
+        registry,
+        signal,
+        onProgress: (event) => progress.show(event),
+      }),
+    );
     progress.end();
     for (const { target, error } of result.ignored) {
       process.stderr.write(
@@ -36,25 +39,11 @@ export async function runCopy(
     }
     if (argv.json) process.stdout.write(`${JSON.stringify({ ...result, ignored: result.ignored.map(plain) })}\n`);
     else if (!argv.quiet) process.stdout.write((await import('../report/summary.js')).summary(result));
-  } catch (error) {
-    progress.end();
-    if (process.exitCode !== undefined && interrupt.signal.aborted) {
-      process.stderr.write('bkcache: stopped; the target is as it was before\n');
-      process.exit(process.exitCode);
-    }
-    throw error;
   } finally {
-    process.off('SIGINT', stop).off('SIGTERM', stop);
+    progress.end();
   }
 }
 
 function plain({ target, error }: CopyResult['ignored'][number]): object {
   return { target, error: error.message };
-}
-
-function concurrencyOf(text: string | undefined): number | undefined {
-  if (text === undefined) return undefined;
-  const value = Number(text);
-  if (Number.isInteger(value) && value >= 1 && value <= 256) return value;
-  throw new CacheError('USAGE', `--concurrency takes a whole number from 1 to 256, not ${JSON.stringify(text)}`);
 }

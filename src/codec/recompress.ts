@@ -6,6 +6,7 @@ import { type Digest, hashDigest } from '../oci/digest.js';
 import type { Encoding } from './compression.js';
 import { decode } from './decode.js';
 import { encode } from './encode.js';
+import { limited, MAX_LAYER_SIZE } from './limit.js';
 import { type Sniffed, sniff } from './sniff.js';
 
 /** A layer that is packed anew while it is read. */
@@ -20,6 +21,8 @@ export interface RecompressOptions {
   /** What the source says of its uncompressed bytes, to be checked; for eStargz that includes the table's tar. */
   readonly diffID: Digest | undefined;
   readonly encoding: Encoding;
+  /** The most that the layer may unpack to, in bytes. */
+  readonly maxSize?: number | undefined;
   /** Where the source is, for messages. */
   readonly where: string;
 }
@@ -62,19 +65,24 @@ export async function digestTar(source: Content, blob: BlobId, where: string, si
 async function* checkedTar(
   source: Content,
   { compression, tocOffset }: Sniffed,
-  { blob, diffID, where }: RecompressOptions,
+  { blob, diffID, where, maxSize = MAX_LAYER_SIZE }: RecompressOptions,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const name = `${where}: blob ${blob.digest}`;
   const bytes = verified(source.open({}, signal), blob, where);
   const whole = createHash('sha256');
   if (tocOffset === undefined) {
-    yield* hashed(decode(bytes, compression, name), whole);
+    yield* hashed(limited(decode(bytes, compression, name), maxSize, name), whole);
   } else {
     // The members before the table are the original tar; the rest is read for the digests alone.
     const parts = splitAt(bytes, tocOffset);
-    yield* hashed(decode(parts.head, compression, name), whole);
-    for await (const chunk of decode(parts.tail, compression, name)) whole.update(chunk);
+    try {
+      yield* hashed(limited(decode(parts.head, compression, name), maxSize, name), whole);
+      for await (const chunk of limited(decode(parts.tail, compression, name), maxSize, name)) whole.update(chunk);
+    } finally {
+      // Neither part closes the source when it is given up.
+      await bytes.return();
+    }
   }
   const found = hashDigest('sha256', whole);
   if (diffID !== undefined && found !== diffID) {

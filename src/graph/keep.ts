@@ -1,3 +1,4 @@
+import type { CacheRecord } from '../buildkit/cache-config.js';
 import { canonical } from './canonical.js';
 import { links } from './check.js';
 import { type Graph, hasResults, layersOf, withParents } from './graph.js';
@@ -50,15 +51,21 @@ export function dropUnusedRecords(graph: Graph): Graph {
   // A set that grows while it is walked is walked to its end.
   for (const index of used) for (const link of links(graph.records[index])) used.add(link);
   if (used.size === graph.records.length) return graph;
-  const kept = [...graph.records.keys()].filter((index) => used.has(index));
-  const placeOf = new Map(kept.map((old, place) => [old, place]));
-  const records = graph.records
-    .filter((_, index) => used.has(index))
+  return { ...graph, records: keepRecords(graph.records, used) };
+}
+
+/** Some of the records, and of their links those that lead to one of them. */
+export function keepRecords(records: readonly CacheRecord[], kept: ReadonlySet<number>): CacheRecord[] {
+  const places = new Map([...records.keys()].filter((index) => kept.has(index)).map((old, place) => [old, place]));
+  return records
+    .filter((_, index) => kept.has(index))
     .map((record) => ({
       ...record,
       inputs: record.inputs.map((alternatives) =>
-        alternatives.map(({ selector, link }) => ({ selector, link: placeOf.get(link) ?? -1 })),
+        alternatives.flatMap(({ selector, link }) => {
+          const place = places.get(link);
+          return place === undefined ? [] : { selector, link: place };
+        }),
       ),
     }));
-  return { ...graph, records };
 }

@@ -26,6 +26,11 @@ export function layersIn(manifest: ImageManifest | ImageIndex): readonly Descrip
 export function loadGraph(manifest: Manifest, configBytes: Uint8Array, where: string): Graph {
   const config: CacheConfig = decodeCacheConfig(configBytes, where);
   checkConfig(config, where);
+  return graphOf(manifest, config);
+}
+
+/** The graph of a config that has no faults. */
+export function graphOf(manifest: Manifest, config: CacheConfig): Graph {
   return {
     layers: config.layers.map(({ blob, parent }) => ({ blob, parent })),
     records: config.records,

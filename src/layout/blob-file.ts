@@ -9,7 +9,7 @@ import { type Digest, hashDigest } from '../oci/digest.js';
 const READ_SIZE = 1024 * 1024;
 
 /**
- * Writes content to a new file, hashed on the way, and syncs it.
+ * Writes content to a new file, hashed on the way, and syncs it when that is to be durable.
  *
  * @param expected - what the bytes must be; left out where they are made on the way
  * @throws CacheError CORRUPT
@@ -18,11 +18,15 @@ export async function writeBlobFile(
   content: Content,
   expected: BlobId | undefined,
   path: string,
-  { where, signal }: { readonly where: string; readonly signal?: AbortSignal | undefined },
+  {
+    where,
+    durable,
+    signal,
+  }: { readonly where: string; readonly durable: boolean; readonly signal?: AbortSignal | undefined },
 ): Promise<BlobId> {
   const hash = createHash('sha256');
   let size = 0;
-  const handle = await open(path, 'wx', 0o600);
+  const handle = await open(path, 'wx', 0o444);
   try {
     const bytes = content.open({}, signal);
     for await (const chunk of expected === undefined ? bytes : verified(bytes, expected, where)) {
@@ -31,7 +35,7 @@ export async function writeBlobFile(
       size += chunk.length;
       for (let at = 0; at < chunk.length;) at += (await handle.write(chunk, at)).bytesWritten;
     }
-    await handle.sync();
+    if (durable) await handle.sync();
   } finally {
     await handle.close();
   }

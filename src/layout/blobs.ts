@@ -1,23 +1,42 @@
-import { randomUUID } from 'node:crypto';
-import { chmod, mkdir, rename, rm, rmdir } from 'node:fs/promises';
+import { chmod, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { isSystemError } from '../errors.js';
-import type { Content } from '../oci/content.js';
+import { CacheError } from '../errors.js';
+import { type Content, verified } from '../oci/content.js';
 import type { BlobId } from '../oci/descriptor.js';
 import { type Digest, splitDigest } from '../oci/digest.js';
 import { readBlobFile, refuseOthers, statOf, writeBlobFile } from './blob-file.js';
-import { FileSharer, type Sharing } from './share.js';
+import { Distrust } from './distrust.js';
+import { makeFolder, syncPath } from './durable.js';
+import { drain, FileSharer, type Sharing } from './share.js';
+import type { Workspace } from './workspace.js';
 
-/** The blobs of a layout on disk, each in a file named by its digest: image-spec image-layout.md, "Blobs". */
+/**
+ * The blobs of a layout on disk, each in a file named by its digest: image-spec image-layout.md, "Blobs".
+ *
+ * A blob is written beside its place, checked, synced, made read-only and renamed: a file under its name is whole, but
+ * for damage done later. Many processes may write at once, the same blob too. What this process found or wrote here is
+ * not collected while it runs.
+ */
 export class Blobs {
   readonly #root: string;
-  /** Beside the blobs, so that a rename moves them; hidden from tools that walk blobs/. */
-  readonly #ingest: string;
+  readonly #workspace: Workspace;
+  readonly #durable: boolean;
+  readonly #heal: boolean;
   readonly #sharer = new FileSharer();
+  readonly #distrust: Distrust;
+  /** Folders with names in them that a power cut might still take away. */
+  readonly #unsynced = new Set<string>();
 
-  constructor(root: string) {
+  constructor(
+    root: string,
+    workspace: Workspace,
+    { durable, heal }: { readonly durable: boolean; readonly heal: boolean },
+  ) {
     this.#root = root;
-    this.#ingest = join(root, '.bkcache');
+    this.#workspace = workspace;
+    this.#durable = durable;
+    this.#heal = heal;
+    this.#distrust = new Distrust(root);
   }
 
   path(digest: Digest): string {
@@ -41,14 +60,34 @@ export class Blobs {
     return stats?.size;
   }
 
-  /** Whether the blob is there with the right size. One of a wrong size counts as missing, and is replaced. */
-  async has({ digest, size }: BlobId): Promise<boolean> {
-    return (await this.size(digest)) === size;
+  /**
+   * Whether the blob is there and can be relied on; from then on it is not collected while this process runs. One of a
+   * wrong size counts as missing, and so does one with wrong bytes where those are looked at: when healing, and when
+   * verify has named the digest.
+   */
+  async has(blob: BlobId, signal?: AbortSignal): Promise<boolean> {
+    await this.#workspace.pin(blob.digest);
+    if ((await this.size(blob.digest)) !== blob.size) return false;
+    // Whoever wrote it may not have synced the name yet.
+    this.#unsynced.add(dirname(this.path(blob.digest)));
+    const suspect = this.#heal || (await this.#distrust.has(blob.digest));
+    return !suspect || (await this.isWhole(blob, signal));
+  }
+
+  /** Whether the bytes under a digest are the right ones. */
+  async isWhole(blob: BlobId, signal?: AbortSignal): Promise<boolean> {
+    try {
+      await drain(verified(this.content(blob.digest).open({}, signal), blob, this.path(blob.digest)));
+      return true;
+    } catch (error) {
+      if (error instanceof CacheError && error.code === 'CORRUPT') return false;
+      throw error;
+    }
   }
 
   /**
-   * Stores a blob: written beside its place, checked, synced, made read-only and renamed. Many processes may do this
-   * at once, with the same blob too. Either the whole blob is there afterwards or nothing is.
+   * Stores a blob: either the whole of it is there afterwards, or nothing. One that is there already stays, unless it
+   * cannot be relied on (see `has`); then it is replaced.
    *
    * @param expected - what the bytes must be; left out where they are made on the way
    * @throws CacheError CORRUPT
@@ -58,26 +97,29 @@ export class Blobs {
     expected: BlobId | undefined,
     { where, sharing, signal }: { readonly where: string; readonly sharing: Sharing; readonly signal?: AbortSignal },
   ): Promise<BlobId> {
-    await mkdir(this.#ingest, { recursive: true });
-    const temporary = join(this.#ingest, randomUUID());
+    const temporary = await this.#workspace.temporary();
     try {
       const shared = expected && (await this.#sharer.share(content, expected, temporary, { sharing, where, signal }));
-      const blob = shared ?? (await writeBlobFile(content, expected, temporary, { where, signal }));
+      const blob =
+        shared ?? (await writeBlobFile(content, expected, temporary, { where, durable: this.#durable, signal }));
+      if (shared !== undefined && this.#durable) await syncPath(temporary);
       if (shared === undefined || sharing !== 'hardlink') await chmod(temporary, 0o444);
       const path = this.path(blob.digest);
-      await mkdir(dirname(path), { recursive: true });
-      if (await this.has(blob)) return blob;
+      await makeFolder(dirname(path), { durable: this.#durable });
+      if (await this.has(blob, signal)) return blob;
       await rename(temporary, path);
+      this.#unsynced.add(dirname(path));
+      await this.#distrust.remove(blob.digest);
       return blob;
     } finally {
       await rm(temporary, { force: true });
     }
   }
 
-  /** Removes the folder for unfinished blobs, unless another process has one in it. */
-  async close(): Promise<void> {
-    await rmdir(this.#ingest).catch((error: unknown) => {
-      if (!isSystemError(error, 'ENOENT', 'ENOTEMPTY', 'EEXIST')) throw error;
-    });
+  /** Makes what was found or written here so far survive a power cut. */
+  async sync(): Promise<void> {
+    if (!this.#durable) return;
+    for (const folder of this.#unsynced) await syncPath(folder);
+    this.#unsynced.clear();
   }
 }

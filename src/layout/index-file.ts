@@ -1,61 +1,20 @@
-import { randomUUID } from 'node:crypto';
-import { constants } from 'node:fs';
-import { open, rename, rm } from 'node:fs/promises';
+import { type FileHandle, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import * as v from 'valibot';
-import { CacheError, isSystemError } from '../errors.js';
-import { type Descriptor, IMAGE_NAME, REF_NAME } from '../oci/descriptor.js';
-import { goJson, JSON_LIMIT, parseJson } from '../oci/json.js';
-import { descriptorSchema, orderedDescriptor } from '../oci/manifest.js';
-import { OCI_INDEX } from '../oci/media-types.js';
-import { withLock } from './lock.js';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { CacheError } from '../errors.js';
+import { syncPath, writeNewFile } from './durable.js';
+import type { Descriptor } from '../oci/descriptor.js';
+import { decodeIndex, encodeIndex, type LayoutIndex, entryKey, withEntry } from './index-json.js';
+import type { Layout } from './layout.js';
+import { type HeldLock, withLock } from './lock.js';
+import { contentOfFile, openSmallFile, readSmallFile } from './small-file.js';
 
-/** index.json: image-spec image-layout.md. Entries and fields that are not understood here survive a rewrite. */
-export interface LayoutIndex {
-  readonly manifests: readonly Descriptor[];
-  readonly [field: string]: unknown;
-}
+// BuildKit holds the lock for less than this while it writes.
+const TORN_PAUSE = 5;
+const TORN_TRIES = 20;
 
-const indexSchema = v.looseObject({ manifests: v.nullish(v.array(descriptorSchema), []) });
-
-/** The tag of an index entry: the name that an import could ask for. */
-export function tagOf({ annotations }: Descriptor): string | undefined {
-  return annotations?.[IMAGE_NAME] ?? annotations?.[REF_NAME];
-}
-
-/** The entry for a tag, as BuildKit looks for it (client/ociindex/ociindex.go, Get). */
-export function findTag(index: LayoutIndex, tag: string): Descriptor | undefined {
-  return (
-    index.manifests.find(({ annotations }) => annotations?.[IMAGE_NAME] === tag) ??
-    index.manifests.find(({ annotations }) => annotations?.[REF_NAME] === tag)
-  );
-}
-
-/**
- * Points a tag at a manifest, as BuildKit does (insertDesc): the entries of the same name go, the new one comes last.
- * A descriptor that has names already, as images have, takes the place of the entry with these names, so that whatever
- * found that one finds it.
- */
-export function withTag(index: LayoutIndex, tag: string, descriptor: Descriptor): LayoutIndex {
-  if (tagOf(descriptor) !== undefined) {
-    const place = index.manifests.findIndex((entry) => sameNames(entry, descriptor));
-    const others = index.manifests.filter((entry) => !sameNames(entry, descriptor));
-    return { ...index, manifests: others.toSpliced(place === -1 ? others.length : place, 0, descriptor) };
-  }
-  const entry = { ...descriptor, annotations: { ...descriptor.annotations, [REF_NAME]: tag } };
-  return { ...index, manifests: [...withoutTag(index, tag).manifests, entry] };
-}
-
-function sameNames(a: Descriptor, b: Descriptor): boolean {
-  return [IMAGE_NAME, REF_NAME].every((name) => a.annotations?.[name] === b.annotations?.[name]);
-}
-
-/** Takes a tag away; entries that have an image name beside it are other names. */
-export function withoutTag(index: LayoutIndex, tag: string): LayoutIndex {
-  const others = index.manifests.filter(
-    ({ annotations }) => annotations?.[REF_NAME] !== tag || (annotations[IMAGE_NAME] ?? '') !== '',
-  );
-  return { ...index, manifests: others };
+export function indexPath({ root }: Pick<Layout, 'root'>): string {
+  return join(root, 'index.json');
 }
 
 /**
@@ -63,80 +22,168 @@ export function withoutTag(index: LayoutIndex, tag: string): LayoutIndex {
  *
  * @throws CacheError NOT_FOUND when there is none, CORRUPT when it is none, BUSY
  */
-export async function readIndex(root: string, signal?: AbortSignal): Promise<LayoutIndex> {
-  const path = join(root, 'index.json');
-  const bytes = await withLock(path, 'shared', () => readFileOf(path), { signal });
-  if (bytes === undefined) {
-    throw new CacheError('NOT_FOUND', `there is no cache in ${root}: it has no index.json`, {
-      hint: 'the first build with --export-cache type=local,dest=… makes one',
-    });
-  }
-  return decodeIndex(bytes, path);
+export async function readIndex(layout: Layout, signal?: AbortSignal): Promise<LayoutIndex> {
+  return lockedIndex(layout, 'shared', (index) => Promise.resolve(index), signal);
 }
 
-/** Changes index.json under the exclusive lock; a reader sees the old file or the new one. */
+/**
+ * Does something with index.json while nobody can change it; with the exclusive lock, while nobody can read it either.
+ *
+ * @throws CacheError NOT_FOUND when there is none, CORRUPT when it is none, BUSY
+ */
+export async function lockedIndex<T>(
+  layout: Layout,
+  kind: 'shared' | 'exclusive',
+  run: (index: LayoutIndex, lock: HeldLock) => Promise<T>,
+  signal?: AbortSignal,
+): Promise<T> {
+  const path = indexPath(layout);
+  const options = { timeout: layout.settings.lockTimeout, signal };
+  for (let attempt = 1; ; attempt++) {
+    const outcome = await withLock(path, kind, (lock) => readUnder(lock, path, run, attempt >= TORN_TRIES), options);
+    if (outcome !== undefined) return outcome.value;
+    await sleep(TORN_PAUSE, undefined, { signal });
+  }
+}
+
+/** @returns undefined when somebody wrote in spite of the lock, and it has to be read again */
+async function readUnder<T>(
+  lock: HeldLock,
+  path: string,
+  run: (index: LayoutIndex, lock: HeldLock) => Promise<T>,
+  isLastTry: boolean,
+): Promise<{ readonly value: T } | undefined> {
+  const bytes = await contentOfFile(path);
+  if (bytes === undefined) {
+    throw new CacheError(
+      'NOT_FOUND',
+      `there is no cache in ${path.slice(0, -'/index.json'.length)}: it has no index.json`,
+      {
+        hint: 'the first build with --export-cache type=local,dest=… makes one',
+      },
+    );
+  }
+  if (!isLastTry && !(await lock.isSeen())) return undefined;
+  let index: LayoutIndex;
+  try {
+    index = decodeIndex(bytes, path);
+  } catch (error) {
+    if (isLastTry || !(await isChanging(path, bytes))) throw error;
+    return undefined;
+  }
+  return { value: await run(index, lock) };
+}
+
+/** Whether a file is being written at this moment. */
+async function isChanging(path: string, bytes: Uint8Array): Promise<boolean> {
+  await sleep(TORN_PAUSE);
+  const now = await contentOfFile(path);
+  return now === undefined || !now.equals(bytes);
+}
+
+/**
+ * Changes index.json: a reader sees the old file or the new one, also after a crash. The new file is written and synced
+ * before the exclusive lock is taken, which is held for little more than the rename; where somebody else was faster,
+ * the change is made again on top of theirs.
+ *
+ * @param change - pure; may be called several times. Giving back what it was given leaves the file as it is.
+ * @throws CacheError CORRUPT when index.json is none, BUSY
+ */
 export async function updateIndex(
-  root: string,
+  layout: Layout,
   change: (index: LayoutIndex) => LayoutIndex,
   signal?: AbortSignal,
 ): Promise<void> {
-  const path = join(root, 'index.json');
-  await withLock(
-    path,
-    'exclusive',
-    async () => {
-      const bytes = await readFileOf(path);
-      const before = bytes === undefined || bytes.length === 0 ? { manifests: [] } : decodeIndex(bytes, path);
-      const after = change(before);
-      if (after !== before) await replaceFile(path, encodeIndex(after));
-    },
-    { signal },
-  );
-}
-
-function decodeIndex(bytes: Uint8Array, path: string): LayoutIndex {
-  return parseJson(indexSchema, bytes, path);
-}
-
-function encodeIndex({ manifests, ...fields }: LayoutIndex): Buffer {
-  // Older releases of BuildKit leave the media type out; newer ones fill it in when they write (setOCIIndexDefaults).
-  const { schemaVersion = 2, mediaType = OCI_INDEX, ...others } = fields;
-  return goJson({ schemaVersion, mediaType, manifests: manifests.map(orderedDescriptor), ...others });
-}
-
-async function readFileOf(path: string): Promise<Buffer | undefined> {
-  try {
-    const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
-    try {
-      const { size } = await handle.stat();
-      if (size > JSON_LIMIT) throw new CacheError('CORRUPT', `${path} has ${size} bytes; no index is that large`);
-      return await handle.readFile();
-    } finally {
-      await handle.close();
-    }
-  } catch (error) {
-    if (isSystemError(error, 'ENOENT', 'ENOTDIR')) return undefined;
-    if (isSystemError(error, 'ELOOP')) {
-      throw new CacheError('CORRUPT', `${path} is a link; links inside a layout are not followed`);
-    }
-    throw error;
+  const path = indexPath(layout);
+  const options = { timeout: layout.settings.lockTimeout, signal };
+  let late: readonly Descriptor[] | undefined;
+  while (late === undefined) {
+    signal?.throwIfAborted();
+    // What makes this fail may be gone by the time that the lock is ours.
+    const early = await prepare(layout, await contentOfFile(path), change).catch(() => undefined);
+    if (early !== undefined && early.temporary === undefined) return;
+    const replaced = await withLock(path, 'exclusive', (lock) => replaceUnder(lock, layout, early, change), options);
+    late = replaced === 'again' ? undefined : await lateEntries(replaced, path);
   }
+  if (layout.settings.durable) await syncPath(layout.root);
+  if (late.length > 0) await updateIndex(layout, (index) => late.reduce(withEntry, index), signal);
 }
 
-/** Writes a file beside its place, and moves it there when it is whole. */
-export async function replaceFile(path: string, bytes: Uint8Array, mode = 0o644): Promise<void> {
-  const temporary = `${path}.${randomUUID()}`;
+/** A new index.json that is written, but not in its place yet. */
+interface Prepared {
+  readonly bytes: Buffer | undefined;
+  readonly before: LayoutIndex;
+  /** Undefined when nothing is to be changed. */
+  readonly temporary: string | undefined;
+}
+
+async function prepare(
+  layout: Layout,
+  bytes: Buffer | undefined,
+  change: (index: LayoutIndex) => LayoutIndex,
+): Promise<Prepared> {
+  const before = bytes === undefined || bytes.length === 0 ? { manifests: [] } : decodeIndex(bytes, indexPath(layout));
+  const after = change(before);
+  if (after === before) return { bytes, before, temporary: undefined };
+  const temporary = await layout.workspace.temporary();
+  await writeNewFile(temporary, encodeIndex(after), layout.settings);
+  return { bytes, before, temporary };
+}
+
+/** The file that was replaced, kept open, and what was in it. */
+interface Replaced {
+  readonly handle: FileHandle | undefined;
+  readonly before: LayoutIndex;
+}
+
+async function replaceUnder(
+  lock: HeldLock,
+  layout: Layout,
+  early: Prepared | undefined,
+  change: (index: LayoutIndex) => LayoutIndex,
+): Promise<Replaced | 'again'> {
+  const path = indexPath(layout);
+  const handle = await openSmallFile(path);
   try {
-    const handle = await open(temporary, 'wx', mode);
-    try {
-      await handle.writeFile(bytes);
-      await handle.sync();
-    } finally {
-      await handle.close();
+    const bytes = await readSmallFile(handle, path);
+    const isCurrent = early !== undefined && sameBytes(early.bytes, bytes);
+    if (!isCurrent && early?.temporary !== undefined) await rm(early.temporary, { force: true });
+    const { before, temporary } = isCurrent ? early : await prepare(layout, bytes, change);
+    if (temporary === undefined) {
+      await handle?.close();
+      return { handle: undefined, before };
+    }
+    if (!(await lock.isSeen()) || !sameBytes(await readSmallFile(handle, path), bytes)) {
+      await rm(temporary, { force: true });
+      await handle?.close();
+      return 'again';
     }
     await rename(temporary, path);
+    return { handle, before };
   } catch (error) {
-    await rm(temporary, { force: true });
+    await handle?.close();
     throw error;
   }
+}
+
+/**
+ * What a build has written into the replaced file after all. BuildKit writes in place, and may do so under a lock that
+ * meets nobody else's, on a lock file that was deleted before ours was made.
+ */
+async function lateEntries({ handle, before }: Replaced, path: string): Promise<readonly Descriptor[]> {
+  if (handle === undefined) return [];
+  try {
+    await sleep(TORN_PAUSE);
+    const bytes = await readSmallFile(handle, path);
+    if (bytes === undefined || bytes.length === 0) return [];
+    const { manifests } = decodeIndex(bytes, path);
+    const known = new Set(before.manifests.map(entryKey));
+    return manifests.filter((entry) => !known.has(entryKey(entry)));
+  } finally {
+    await handle.close();
+  }
+}
+
+function sameBytes(a: Buffer | undefined, b: Buffer | undefined): boolean {
+  return a === undefined || b === undefined ? a === b : a.equals(b);
 }

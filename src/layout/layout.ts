@@ -1,14 +1,41 @@
-import { lstat, mkdir, stat } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { lstat, rename, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import { CacheError, isSystemError } from '../errors.js';
 import { goJson } from '../oci/json.js';
 import { Blobs } from './blobs.js';
-import { replaceFile } from './index-file.js';
+import { exists, makeFolder, syncPath, writeNewFile } from './durable.js';
+import { LOCK_TIMEOUT } from './lock.js';
+import { Workspace } from './workspace.js';
 
-/** An OCI image layout on disk: image-spec image-layout.md. Any file in it that is not part of one is left alone. */
+/** How a layout is used. */
+export interface LayoutSettings {
+  /** How long to wait for somebody else's lock, in milliseconds. */
+  readonly lockTimeout: number;
+  /** Whether what was written has to survive a power cut: every file and folder is synced before it is relied on. */
+  readonly durable: boolean;
+  /** Whether blobs that are there already are read and checked before they are relied on. */
+  readonly heal: boolean;
+}
+
+export const DEFAULT_SETTINGS: LayoutSettings = { lockTimeout: LOCK_TIMEOUT, durable: true, heal: false };
+
+/**
+ * An OCI image layout on disk: image-spec image-layout.md. Any file in it that is not part of one is left alone.
+ *
+ * What is promised of it, to every reader, BuildKit included:
+ * - at every instant, also after a kill or a power cut, index.json is the old one or the new one, and what it refers to
+ *   is there and whole, if it was before;
+ * - a blob is not removed while a tag, a running process or a young writer needs it;
+ * - many processes may read and write at once.
+ */
 export interface Layout {
   readonly root: string;
   readonly blobs: Blobs;
+  readonly settings: LayoutSettings;
+  /** What this process has in it while it works. */
+  readonly workspace: Workspace;
+  /** Gives back the workspace; also after a failure. */
+  close(): Promise<void>;
 }
 
 /**
@@ -16,7 +43,7 @@ export interface Layout {
  *
  * @throws CacheError NOT_FOUND, CORRUPT when blobs/ leads elsewhere
  */
-export async function openLayout(root: string): Promise<Layout> {
+export async function openLayout(root: string, settings: Partial<LayoutSettings> = {}): Promise<Layout> {
   const stats = await stat(root).catch((error: unknown) => {
     if (isSystemError(error, 'ENOENT')) return undefined;
     throw error;
@@ -28,42 +55,49 @@ export async function openLayout(root: string): Promise<Layout> {
   }
   if (!stats.isDirectory()) throw new CacheError('NOT_FOUND', `${root} is not a folder`);
   await refuseLinks(root);
-  return { root, blobs: new Blobs(root) };
+  return layoutAt(root, settings);
 }
 
 /** A layout to write to; made when it is not there. */
-export async function createLayout(root: string): Promise<Layout> {
-  await makeFolder(join(root, 'blobs', 'sha256'));
+export async function createLayout(root: string, settings: Partial<LayoutSettings> = {}): Promise<Layout> {
+  const layout = layoutAt(root, settings);
+  await makeFolder(join(root, 'blobs', 'sha256'), layout.settings);
   await refuseLinks(root);
-  const marker = join(root, 'oci-layout');
-  const present = await lstat(marker).catch((error: unknown) => {
-    if (isSystemError(error, 'ENOENT')) return undefined;
-    throw error;
-  });
-  if (present === undefined) await replaceFile(marker, goJson({ imageLayoutVersion: '1.0.0' }));
-  return { root, blobs: new Blobs(root) };
+  if (!(await exists(join(root, 'oci-layout')))) await writeMarker(layout);
+  return layout;
 }
 
-/**
- * Makes a folder and those above it. Node's own `recursive` hides why that fails on a read-only filesystem, and never
- * returns on some others.
- */
-async function makeFolder(path: string): Promise<void> {
+/** Writes `oci-layout`, which says that the folder is a layout. */
+export async function writeMarker(layout: Layout): Promise<void> {
+  await replaceFile(layout, 'oci-layout', goJson({ imageLayoutVersion: '1.0.0' }));
+}
+
+/** Writes a file in the root, whole or not at all. */
+export async function replaceFile(
+  { root, workspace, settings }: Layout,
+  name: string,
+  bytes: Uint8Array,
+): Promise<void> {
+  const temporary = await workspace.temporary();
   try {
-    await mkdir(path);
-  } catch (error) {
-    if (isSystemError(error, 'EEXIST')) return;
-    if (!isSystemError(error, 'ENOENT') || dirname(path) === path || (await isFolder(dirname(path)))) throw error;
-    await makeFolder(dirname(path));
-    await makeFolder(path);
+    await writeNewFile(temporary, bytes, settings);
+    await rename(temporary, join(root, name));
+    if (settings.durable) await syncPath(root);
+  } finally {
+    await rm(temporary, { force: true });
   }
 }
 
-async function isFolder(path: string): Promise<boolean> {
-  return stat(path).then(
-    (stats) => stats.isDirectory(),
-    () => false,
-  );
+function layoutAt(root: string, settings: Partial<LayoutSettings>): Layout {
+  const all = { ...DEFAULT_SETTINGS, ...settings };
+  const workspace = new Workspace(root);
+  return {
+    root,
+    settings: all,
+    workspace,
+    blobs: new Blobs(root, workspace, all),
+    close: () => workspace.close(),
+  };
 }
 
 async function refuseLinks(root: string): Promise<void> {

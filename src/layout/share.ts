@@ -49,7 +49,8 @@ export class FileSharer {
   }
 }
 
-async function drain(bytes: AsyncIterable<Uint8Array>): Promise<void> {
+/** Reads to the end, for the checks on the way. */
+export async function drain(bytes: AsyncIterable<Uint8Array>): Promise<void> {
   const iterator = bytes[Symbol.asyncIterator]();
   while ((await iterator.next()).done !== true);
 }

@@ -13,7 +13,8 @@ export type DigestAlgorithm = 'sha256' | 'sha512';
 const GRAMMAR = /^[a-z0-9]+(?:[+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]+$/;
 const HEX_LENGTH: Readonly<Record<DigestAlgorithm, number>> = { sha256: 64, sha512: 128 };
 
-function isKnown(algorithm: string): algorithm is DigestAlgorithm {
+/** Whether digests of this algorithm can be computed here. */
+export function isKnownAlgorithm(algorithm: string): algorithm is DigestAlgorithm {
   return Object.hasOwn(HEX_LENGTH, algorithm);
 }
 
@@ -21,7 +22,7 @@ function isKnown(algorithm: string): algorithm is DigestAlgorithm {
 export function isDigest(text: unknown): text is Digest {
   if (typeof text !== 'string' || text.length > 512 || !GRAMMAR.test(text)) return false;
   const [algorithm, encoded] = splitDigest(text as Digest);
-  return !isKnown(algorithm) || (encoded.length === HEX_LENGTH[algorithm] && /^[0-9a-f]+$/.test(encoded));
+  return !isKnownAlgorithm(algorithm) || (encoded.length === HEX_LENGTH[algorithm] && /^[0-9a-f]+$/.test(encoded));
 }
 
 /**
@@ -55,7 +56,7 @@ export function sha256(bytes: Uint8Array | string): Digest {
  */
 export function hasherFor(digest: Digest): { readonly algorithm: DigestAlgorithm; readonly hash: Hash } {
   const [algorithm] = splitDigest(digest);
-  if (!isKnown(algorithm)) {
+  if (!isKnownAlgorithm(algorithm)) {
     throw new CacheError('FAILED', `${digest} cannot be checked: only sha256 and sha512 can be computed`);
   }
   return { algorithm, hash: createHash(algorithm) };

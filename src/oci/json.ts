@@ -14,6 +14,28 @@ export const digestSchema = v.custom<Digest>(isDigest, 'not a digest');
 /** A size or count: whole and not negative. */
 export const sizeSchema = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 
+// Go's encoding/json (decode.go, maxNestingDepth) allows ten times as much. Real documents have ten levels at most.
+const DEPTH_LIMIT = 1000;
+
+function isNestedDeeper(bytes: Uint8Array, limit: number): boolean {
+  let depth = 0;
+  let inText = false;
+  for (let at = 0; at < bytes.length; at++) {
+    const byte = bytes[at];
+    if (inText) {
+      if (byte === BACKSLASH) at++;
+      else if (byte === QUOTE) inText = false;
+    } else if (byte === QUOTE) inText = true;
+    else if (byte === BRACKET || byte === BRACE) {
+      depth++;
+      if (depth > limit) return true;
+    } else if (byte === BRACKET_END || byte === BRACE_END) depth--;
+  }
+  return false;
+}
+
+const [QUOTE, BACKSLASH, BRACKET, BRACKET_END, BRACE, BRACE_END] = Buffer.from('"\\[]{}');
+
 /**
  * Reads JSON of an expected shape.
  *
@@ -27,6 +49,9 @@ export function parseJson<TSchema extends v.GenericSchema>(
 ): v.InferOutput<TSchema> {
   const text = new TextDecoder().decode(bytes);
   let value: unknown;
+  if (isNestedDeeper(bytes, DEPTH_LIMIT)) {
+    throw new CacheError('CORRUPT', `${where} is nested more than ${DEPTH_LIMIT} levels deep`);
+  }
   try {
     value = JSON.parse(text);
   } catch (cause) {

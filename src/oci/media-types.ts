@@ -3,6 +3,8 @@ export const OCI_INDEX = 'application/vnd.oci.image.index.v1+json';
 export const OCI_MANIFEST = 'application/vnd.oci.image.manifest.v1+json';
 export const DOCKER_MANIFEST_LIST = 'application/vnd.docker.distribution.manifest.list.v2+json';
 export const DOCKER_MANIFEST = 'application/vnd.docker.distribution.manifest.v2+json';
+/** Of the release candidates of image-spec 1.1; some registries and tools still have such. */
+export const ARTIFACT_MANIFEST = 'application/vnd.oci.artifact.manifest.v1+json';
 export const OCI_IMAGE_CONFIG = 'application/vnd.oci.image.config.v1+json';
 export const DOCKER_IMAGE_CONFIG = 'application/vnd.docker.container.image.v1+json';
 /** cache/remotecache/v1/types/spec.go */
@@ -70,6 +72,19 @@ export function layerMediaType(
   if (found === undefined) return mediaType;
   const family = FAMILIES.find((f) => f.docker === docker && f.nonDistributable === found.family.nonDistributable);
   return family === undefined ? mediaType : build(family, encoding ?? found.encoding);
+}
+
+const MANIFESTS: ReadonlySet<string> = new Set([
+  OCI_INDEX,
+  OCI_MANIFEST,
+  DOCKER_MANIFEST_LIST,
+  DOCKER_MANIFEST,
+  ARTIFACT_MANIFEST,
+]);
+
+/** Whether the media type is that of a manifest or index. */
+export function isManifestType(mediaType: string): boolean {
+  return MANIFESTS.has(mediaType);
 }
 
 /** Whether a manifest's media type is Docker's. */

@@ -81,7 +81,8 @@ function* recordTree({ records, layerOf }: CacheDescription): Generator<string> 
   }
 }
 
-function table(head: string[], rows: string[][]): string {
+/** Rows under a head, aligned, without lines. */
+export function table(head: string[], rows: string[][]): string {
   const none = { top: '', 'top-mid': '', 'top-left': '', 'top-right': '', bottom: '', 'bottom-mid': '' };
   const more = { 'bottom-left': '', 'bottom-right': '', left: '', 'left-mid': '', mid: '', 'mid-mid': '', right: '' };
   const made = new Table({

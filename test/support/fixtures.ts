@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { cpSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -43,4 +43,11 @@ export function temporary(t: ExecutionContext): string {
   const folder = mkdtempSync(join(tmpdir(), 'bkcache-test-'));
   t.teardown(() => rmSync(folder, { recursive: true, force: true }));
   return folder;
+}
+
+/** A copy of a fixture that may be changed, without what those who read the fixture at the same time have in it. */
+export function copyFixture(name: string, folder: string): void {
+  for (const part of ['oci-layout', 'index.json', 'blobs']) {
+    cpSync(join(fixture(name), part), join(folder, part), { recursive: true });
+  }
 }

@@ -41,3 +41,12 @@ export const graphs: fc.Arbitrary<Graph> = fc
       }),
     ),
   }));
+
+/** The same with records that are all different, and layers of sizes worth comparing. */
+export const distinctGraphs: fc.Arbitrary<Graph> = graphs.map(({ layers, records, descriptors }) => ({
+  layers,
+  records: records.map((record, index) => ({ ...record, digest: digestOf(`record ${index}`) })),
+  descriptors: new Map(
+    [...descriptors].map(([blob, descriptor]) => [blob, { ...descriptor, size: 1000 * (descriptor.size + 1) }]),
+  ),
+}));

@@ -8,6 +8,7 @@ import { min } from './min.js';
 import { registry } from './registry.js';
 import { selecting } from './selecting.js';
 import { store } from './store.js';
+import { upkeep } from './upkeep.js';
 
 /** All groups, in the order in which they run. */
 export const GROUPS: readonly Group[] = [
@@ -19,5 +20,6 @@ export const GROUPS: readonly Group[] = [
   livingTogether,
   registry,
   inline,
+  upkeep,
   controls,
 ];

@@ -1,0 +1,67 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { layoutReader } from '../../src/backend/layout-repository.js';
+import { loadCache } from '../../src/backend/repository-source.js';
+import { collectGarbage } from '../../src/collect.js';
+import { copyCache } from '../../src/copy.js';
+import { CacheError } from '../../src/errors.js';
+import { tagOf } from '../../src/layout/index-json.js';
+import { readIndex } from '../../src/layout/index-file.js';
+import { openLayout } from '../../src/layout/layout.js';
+import { drain } from '../../src/layout/share.js';
+import { verified } from '../../src/oci/content.js';
+import { prune } from '../../src/prune/prune.js';
+import { fixture } from './folder.js';
+import { Random } from './random.js';
+
+// One process of a crowd: what it does until it is done, or until its standard input ends; it prints how often it did it.
+const [role, folder = '', name = '', count = '0', seed = '0'] = process.argv.slice(2);
+const random = new Random(Number(seed));
+const SOURCES = ['max-gzip', 'max-zstd', 'min-gzip', 'min-zstd-index', 'max-gzip-index', 'max-uncompressed'];
+const layout = { durable: false, lockTimeout: 60_000 };
+const stopping = new AbortController();
+process.stdin.on('end', () => stopping.abort()).resume();
+
+async function write(tag: string): Promise<void> {
+  const imports = [`type=local,src=${fixture(random.pick(SOURCES))}`];
+  await copyCache({ imports, exports: [`type=local,dest=${folder},tag=${tag}`], layout });
+}
+
+/** Follows a tag that stays down to the bytes of its layers. */
+async function read(): Promise<void> {
+  const opened = await openLayout(folder, layout);
+  const { manifests } = await readIndex(opened);
+  const entries = manifests.filter((entry) => tagOf(entry)?.startsWith('w') === true);
+  if (entries.length === 0) return;
+  const cache = await loadCache(layoutReader(opened), random.pick(entries));
+  for (const descriptor of cache.graph.descriptors.values()) {
+    await drain(verified(cache.blob(descriptor).open(), descriptor, folder));
+  }
+}
+
+async function repeat(act: () => Promise<unknown>): Promise<number> {
+  let times = 0;
+  while (!stopping.signal.aborted) {
+    try {
+      await act();
+      times++;
+    } catch (error) {
+      // Before the first tag is written.
+      if (!(error instanceof CacheError && error.code === 'NOT_FOUND')) throw error;
+    }
+    await sleep(random.below(20));
+  }
+  return times;
+}
+
+let times = Number(count);
+if (role === 'write') for (let tag = 0; tag < Number(count); tag++) await write(`${name}-${tag}`);
+else if (role === 'write-junk') times = await repeat(() => write(`junk-${random.below(20)}`));
+else if (role === 'read') times = await repeat(read);
+else {
+  times = await repeat(async () => {
+    await collectGarbage(folder, { grace: 0, layout });
+    await prune(folder, { untag: ['junk-*'], grace: 0, layout });
+  });
+}
+process.stdout.write(`${times}`);
+process.exit(0);

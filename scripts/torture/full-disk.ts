@@ -1,0 +1,62 @@
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { bkcache, grownFolder, insist, insistSound } from './folder.js';
+import { VICTIMS } from './kill.js';
+import type { Random } from './random.js';
+
+const SIZE = 1024 * 1024;
+
+/** Whether small filesystems can be mounted here: as root only, and not in every container. */
+export function canMount(work: string): boolean {
+  const place = join(work, 'probe');
+  mkdirSync(place, { recursive: true });
+  try {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', place], { stdio: 'ignore' });
+    execFileSync('umount', [place], { stdio: 'ignore' });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Runs each command on a filesystem with hardly any room left, and then again with room. */
+export async function fullDiskRound(random: Random, work: string): Promise<Record<string, number>> {
+  const counts: Record<string, number> = {};
+  for (const [name, { args, stays, prepare }] of Object.entries(VICTIMS)) {
+    const disk = join(work, 'disk');
+    mkdirSync(disk, { recursive: true });
+    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${SIZE}`, 'tmpfs', disk]);
+    try {
+      const folder = join(disk, 'folder');
+      grownFolder(folder);
+      prepare?.(folder);
+      const { bavail, bsize } = statfsSync(disk);
+      const room = random.below(16) * bsize;
+      const filler = join(disk, 'filler');
+      writeFileSync(filler, Buffer.alloc(Math.max(0, bavail * bsize - room)));
+      const outcome = await bkcache(args(folder));
+      const where = `${name} with room for ${room} bytes`;
+      const failed = outcome.code !== 0;
+      insist(
+        !failed || /full|ENOSPC|no space/i.test(outcome.stderr),
+        `${where}: exit ${outcome.code}: ${outcome.stderr}`,
+      );
+      if (prepare === undefined) await insistSound(folder, stays, where);
+      const left = readdirSync(folder).includes('.bkcache') ? readdirSync(join(folder, '.bkcache')) : [];
+      insist(
+        left.every((entry) => /^(?:removed|damaged)/.test(entry)),
+        `${where}: ${left.join(', ')} were left behind`,
+      );
+      rmSync(filler);
+      const again = await bkcache(args(folder));
+      insist(again.code === 0, `${where}, and then with room: ${again.stderr}`);
+      await insistSound(folder, stays, `${where}, and then with room`);
+      counts[`full disk ${name}`] = 1;
+      if (failed) counts[`full disk ${name}, failed`] = 1;
+    } finally {
+      execFileSync('umount', [disk]);
+    }
+  }
+  return counts;
+}

@@ -1,0 +1,35 @@
+import type { CommandModule } from 'yargs';
+import { examples } from './examples.js';
+import { type Arguments, FOLDER_OPTIONS, GRACE_OPTION, JSON_OPTION, layoutSettings } from './shared-options.js';
+
+const OPTIONS = { ...JSON_OPTION, ...FOLDER_OPTIONS, ...GRACE_OPTION };
+
+export const gcCommand: CommandModule<object, Arguments<typeof OPTIONS> & { folder: string | undefined }> = {
+  command: 'gc [folder]',
+  describe: 'Free what no tag needs, beside builds that run',
+  builder: (yargs) =>
+    yargs
+      .positional('folder', { type: 'string', describe: 'An OCI layout; the store when left out' })
+      .options(OPTIONS)
+      .epilogue(
+        examples(
+          ['What would go', 'bkcache gc --dry-run ./cache'],
+          ['At once, where nobody is writing', 'bkcache gc --grace 0 ./cache'],
+        ),
+      ),
+  async handler(argv) {
+    const [{ collectGarbage }, { storePath }, { untilInterrupted }, { parseDuration }] = await Promise.all([
+      import('../collect.js'),
+      import('../store.js'),
+      import('./interrupt.js'),
+      import('./quantities.js'),
+    ]);
+    const folder = argv.folder ?? storePath(argv.store);
+    const grace = parseDuration(argv.grace, '--grace');
+    const result = await untilInterrupted((signal) =>
+      collectGarbage(folder, { grace, dryRun: argv['dry-run'], layout: layoutSettings(argv), signal }),
+    );
+    if (argv.json) process.stdout.write(`${JSON.stringify({ folder, dryRun: argv['dry-run'], ...result })}\n`);
+    else process.stdout.write((await import('../report/freed.js')).freedText(result, argv['dry-run']));
+  },
+};

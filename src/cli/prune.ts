@@ -1,0 +1,81 @@
+import type { CommandModule } from 'yargs';
+import { CacheError } from '../errors.js';
+import { examples } from './examples.js';
+import { type Arguments, FOLDER_OPTIONS, GRACE_OPTION, JSON_OPTION, layoutSettings } from './shared-options.js';
+
+const OPTIONS = {
+  'max-size': {
+    type: 'string',
+    requiresArg: true,
+    describe: 'Evict results until all caches fit, least recently used first',
+  },
+  'max-age': { type: 'string', requiresArg: true, describe: 'Drop tags that were not used for so long, such as 30d' },
+  keep: { type: 'string', array: true, nargs: 1, requiresArg: true, describe: 'Leave these tags as they are (a glob)' },
+  'keep-last': {
+    type: 'string',
+    requiresArg: true,
+    describe: 'Keep so many of each kind of tag: pr-1, pr-2, … are one kind',
+  },
+  untag: { type: 'string', array: true, nargs: 1, requiresArg: true, describe: 'Drop these tags (a glob)' },
+  'fit-import-limit': {
+    type: 'boolean',
+    default: false,
+    describe: 'Evict results from configs over 1 MiB, which BuildKit refuses',
+  },
+  ...JSON_OPTION,
+  ...FOLDER_OPTIONS,
+  ...GRACE_OPTION,
+} as const;
+
+export const pruneCommand: CommandModule<object, Arguments<typeof OPTIONS> & { folder: string | undefined }> = {
+  command: 'prune [folder]',
+  describe: 'Keep a folder of caches to a size and an age',
+  builder: (yargs) =>
+    yargs
+      .positional('folder', { type: 'string', describe: 'An OCI layout; the store when left out' })
+      .options(OPTIONS)
+      .epilogue(
+        examples(
+          ['What would go', 'bkcache prune --max-size 10GB --max-age 30d --dry-run ./cache'],
+          ['The last five of each kind of tag, and main', 'bkcache prune --keep-last 5 --keep main ./cache'],
+          ['The caches of pull requests', "bkcache prune --untag 'pr-*' ./cache"],
+        ),
+      ),
+  async handler(argv) {
+    const [{ prune }, { storePath }, { untilInterrupted }, quantities] = await Promise.all([
+      import('../prune/prune.js'),
+      import('../store.js'),
+      import('./interrupt.js'),
+      import('./quantities.js'),
+    ]);
+    const read = <T>(name: 'max-size' | 'max-age' | 'keep-last', parse: (text: string, option: string) => T) => {
+      const text = argv[name];
+      return text === undefined ? undefined : parse(text, `--${name}`);
+    };
+    const options = {
+      maxSize: read('max-size', quantities.parseSize),
+      maxAge: read('max-age', quantities.parseDuration),
+      keepLast: read('keep-last', (text, option) => quantities.parseCount(text, option, 0)),
+      keep: argv.keep,
+      untag: argv.untag,
+      fitImportLimit: argv['fit-import-limit'],
+      grace: quantities.parseDuration(argv.grace, '--grace'),
+      dryRun: argv['dry-run'],
+      layout: layoutSettings(argv),
+    };
+    if (
+      [options.maxSize, options.maxAge, options.keepLast, options.untag].every((rule) => rule === undefined) &&
+      !options.fitImportLimit
+    ) {
+      throw new CacheError('USAGE', 'nothing says what is to go', {
+        hint: 'name --max-size, --max-age, --keep-last, --untag or --fit-import-limit; "bkcache gc" frees what no tag needs',
+      });
+    }
+    const result = await untilInterrupted((signal) =>
+      prune(argv.folder ?? storePath(argv.store), { ...options, signal }),
+    );
+    if (argv.json) process.stdout.write(`${JSON.stringify({ dryRun: options.dryRun, ...result })}\n`);
+    else process.stdout.write((await import('../report/pruned.js')).prunedText(result, options.dryRun));
+    if (result.unmet.length > 0) process.exitCode = 1;
+  },
+};

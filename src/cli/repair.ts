@@ -1,0 +1,68 @@
+import type { CommandModule } from 'yargs';
+import { examples } from './examples.js';
+import { registryAccess } from './registry-access.js';
+import {
+  type Arguments,
+  FOLDER_OPTIONS,
+  JSON_OPTION,
+  layoutSettings,
+  REGISTRY_OPTIONS,
+  WORK_OPTIONS,
+} from './shared-options.js';
+
+const OPTIONS = {
+  from: {
+    type: 'string',
+    array: true,
+    nargs: 1,
+    requiresArg: true,
+    describe: 'Where good copies of blobs may be: an import string or a path; may be given several times',
+  },
+  deep: { type: 'boolean', default: false, describe: 'Unpack every layer, and cut out those whose diffID is wrong' },
+  ...JSON_OPTION,
+  ...WORK_OPTIONS,
+  ...REGISTRY_OPTIONS,
+  ...FOLDER_OPTIONS,
+} as const;
+
+export const repairCommand: CommandModule<object, Arguments<typeof OPTIONS> & { folder: string | undefined }> = {
+  command: 'repair [folder]',
+  describe: 'Fetch what is missing or damaged, and cut out what cannot be had',
+  builder: (yargs) =>
+    yargs
+      .positional('folder', { type: 'string', describe: 'An OCI layout; the store when left out' })
+      .options(OPTIONS)
+      .epilogue(
+        examples(
+          ['What would be done', 'bkcache repair --dry-run ./cache'],
+          ['With the good blobs of another folder', 'bkcache repair --from ./cache-main ./cache'],
+        ),
+      ),
+  async handler(argv) {
+    const [{ repairFolder }, { storePath }, { untilInterrupted }, { parseCount }, { ProgressView }] = await Promise.all(
+      [
+        import('../repair/repair.js'),
+        import('../store.js'),
+        import('./interrupt.js'),
+        import('./quantities.js'),
+        import('./progress.js'),
+      ],
+    );
+    const folder = argv.folder ?? storePath(argv.store);
+    const progress = new ProgressView(argv.quiet);
+    const options = {
+      from: argv.from,
+      deep: argv.deep,
+      dryRun: argv['dry-run'],
+      concurrency: argv.concurrency === undefined ? undefined : parseCount(argv.concurrency, '--concurrency', 1, 256),
+      registry: await registryAccess(argv),
+      layout: layoutSettings(argv),
+    };
+    const result = await untilInterrupted((signal) =>
+      repairFolder(folder, { ...options, signal, onProgress: progress.work('read') }),
+    ).finally(() => progress.end());
+    if (argv.json) process.stdout.write(`${JSON.stringify({ folder, dryRun: argv['dry-run'], ...result })}\n`);
+    else process.stdout.write((await import('../report/repaired.js')).repairedText(folder, result, argv['dry-run']));
+    if (!result.sound && !argv['dry-run']) process.exitCode = 4;
+  },
+};

@@ -1,0 +1,67 @@
+import type { CommandModule } from 'yargs';
+import { examples } from './examples.js';
+import { registryAccess } from './registry-access.js';
+import {
+  type Arguments,
+  JSON_OPTION,
+  LAYER_OPTION,
+  LOCK_OPTION,
+  REGISTRY_OPTIONS,
+  STORE_OPTION,
+  WORK_OPTIONS,
+} from './shared-options.js';
+
+const OPTIONS = {
+  ...JSON_OPTION,
+  ...STORE_OPTION,
+  ...WORK_OPTIONS,
+  ...LAYER_OPTION,
+  ...LOCK_OPTION,
+  ...REGISTRY_OPTIONS,
+  deep: { type: 'boolean', default: false, describe: 'Unpack every layer, and check its diffID' },
+  sample: { type: 'string', requiresArg: true, describe: 'Read a part of the blobs: 1/7 (then 2/7, …), 10% or 2GB' },
+} as const;
+
+export const verifyCommand: CommandModule<object, Arguments<typeof OPTIONS> & { cache: string | undefined }> = {
+  command: 'verify [cache]',
+  describe: 'Find all that is wrong with a folder, or with one cache anywhere',
+  builder: (yargs) =>
+    yargs
+      .positional('cache', { type: 'string', describe: 'A folder or an import string; the store when left out' })
+      .options(OPTIONS)
+      .epilogue(
+        examples(
+          ['Everything in a folder', 'bkcache verify --deep ./cache'],
+          ['A seventh of it each night', 'bkcache verify --sample 1/7 ./cache'],
+          ['One cache', 'bkcache verify type=local,src=./cache,tag=main'],
+        ),
+      ),
+  async handler(argv) {
+    const [{ verifyCache, verifyFolder }, { storePath }, { untilInterrupted }, quantities, { ProgressView }] =
+      await Promise.all([
+        import('../verify/verify.js'),
+        import('../store.js'),
+        import('./interrupt.js'),
+        import('./quantities.js'),
+        import('./progress.js'),
+      ]);
+    const target = argv.cache ?? storePath(argv.store);
+    const progress = new ProgressView(argv.quiet);
+    const options = {
+      deep: argv.deep,
+      sample: argv.sample === undefined ? undefined : quantities.parseSample(argv.sample, '--sample'),
+      maxLayerSize: quantities.parseSize(argv['max-layer-size'], '--max-layer-size'),
+      concurrency:
+        argv.concurrency === undefined ? undefined : quantities.parseCount(argv.concurrency, '--concurrency', 1, 256),
+      registry: await registryAccess(argv),
+      layout: { lockTimeout: quantities.parseDuration(argv['lock-timeout'], '--lock-timeout') },
+    };
+    const result = await untilInterrupted((signal) => {
+      const settings = { ...options, signal, onProgress: progress.work('read') };
+      return target.includes('type=') ? verifyCache(target, settings) : verifyFolder(target, settings);
+    }).finally(() => progress.end());
+    if (argv.json) process.stdout.write(`${JSON.stringify(result)}\n`);
+    else process.stdout.write((await import('../report/verified.js')).verifiedText(result, argv.quiet));
+    if (!result.sound) process.exitCode = 4;
+  },
+};

@@ -1,0 +1,28 @@
+import { collect, type CollectResult } from './layout/collect.js';
+import { type LayoutSettings, openLayout } from './layout/layout.js';
+
+export type { Amount, CollectResult } from './layout/collect.js';
+export type { TagUsage } from './layout/usage.js';
+
+export interface GarbageOptions {
+  /** How long what nothing refers to is left alone after it was last touched, in milliseconds; an hour by default. */
+  readonly grace?: number | undefined;
+  /** Only find out what would go. */
+  readonly dryRun?: boolean | undefined;
+  readonly layout?: Partial<LayoutSettings>;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Removes from a folder of caches what nothing needs: see `collect` for what is kept.
+ *
+ * @throws CacheError NOT_FOUND, CORRUPT when a manifest cannot be read (nothing is deleted then), BUSY
+ */
+export async function collectGarbage(folder: string, options: GarbageOptions = {}): Promise<CollectResult> {
+  const layout = await openLayout(folder, options.layout);
+  try {
+    return await collect(layout, options);
+  } finally {
+    await layout.close();
+  }
+}

@@ -1,0 +1,104 @@
+import type { Timestamp } from '../buildkit/time.js';
+import type { Digest } from '../oci/digest.js';
+import { links } from './check.js';
+import { canonical } from './canonical.js';
+import { type Graph, hasResults, withParents } from './graph.js';
+import { dependenciesFirst } from './order.js';
+import { keepRecords, keepResults } from './keep.js';
+
+/** A graph, and when it was last used as a whole. */
+export interface UsedGraph {
+  readonly graph: Graph;
+  /** In milliseconds since 1970; where it is not known, each result counts as used when it was made. */
+  readonly lastUsed: number | undefined;
+}
+
+/**
+ * Drops the results that need one of these blobs: whole chains, so that what remains can be imported. Every key stays.
+ */
+export function evict(graph: Graph, blobs: ReadonlySet<Digest>): Graph {
+  if (blobs.size === 0) return graph;
+  return keepResults(graph, (layers) => {
+    return layers.every((layer) => !blobs.has(graph.layers[layer]?.blob ?? ('' as Digest)));
+  });
+}
+
+/**
+ * The blobs of some graphs in the order in which they are to go: what was used least recently first, then what least
+ * stands on, then the largest. A blob never goes before one that stands on it, since that would go with it.
+ *
+ * Evicting the first few, and then a few more, is evicting those at once: a lower limit drops all that a higher one does.
+ */
+export function evictionOrder(graphs: readonly UsedGraph[]): readonly Digest[] {
+  const lastUse = new Map<Digest, number>();
+  const sizes = new Map<Digest, number>();
+  const above = new Map<Digest, Set<Digest>>();
+  for (const used of graphs) {
+    for (const [digest, { size }] of used.graph.descriptors) sizes.set(digest, size);
+    for (const { layers, time } of resultsOf(used)) {
+      let upper: Digest | undefined;
+      for (const blob of layers) {
+        lastUse.set(blob, Math.max(lastUse.get(blob) ?? 0, time));
+        const onTop = above.get(blob) ?? new Set();
+        above.set(blob, onTop);
+        if (upper !== undefined && upper !== blob) onTop.add(upper);
+        upper = blob;
+      }
+    }
+  }
+  const heights = heightsOf(above);
+  return [...lastUse.keys()].toSorted(
+    (a, b) =>
+      (lastUse.get(a) ?? 0) - (lastUse.get(b) ?? 0) ||
+      (heights.get(a) ?? 0) - (heights.get(b) ?? 0) ||
+      (sizes.get(b) ?? 0) - (sizes.get(a) ?? 0) ||
+      (a < b ? -1 : 1),
+  );
+}
+
+/** The results of a graph: the blobs that each needs, the topmost first, and when it was last used. */
+function* resultsOf({ graph, lastUsed }: UsedGraph): Generator<{ layers: Digest[]; time: number }> {
+  const blobs = (layers: Iterable<number>) =>
+    Array.from(layers, (layer) => graph.layers[layer]?.blob).filter((blob) => blob !== undefined);
+  const timeOf = (createdAt: Timestamp) => lastUsed ?? Math.max(0, Date.parse(createdAt));
+  for (const { results, chains } of graph.records) {
+    for (const { layer, createdAt } of results)
+      yield { layers: blobs(withParents(graph.layers, layer)), time: timeOf(createdAt) };
+    for (const { layers, createdAt } of chains) yield { layers: blobs(layers).toReversed(), time: timeOf(createdAt) };
+  }
+}
+
+/** How many blobs stand on each at most, one above the other. */
+function heightsOf(above: ReadonlyMap<Digest, ReadonlySet<Digest>>): Map<Digest, number> {
+  const blobs = [...above.keys()];
+  const indexOf = new Map(blobs.map((blob, index) => [blob, index]));
+  const onTop = (index: number) =>
+    [...(above.get(blobs[index] ?? ('' as Digest)) ?? [])].flatMap((blob) => indexOf.get(blob) ?? []);
+  const heights = new Map<Digest, number>();
+  // In two caches two blobs may stand on each other; those come last.
+  const { order, looping } = dependenciesFirst(blobs.length, onTop);
+  const place = (index: number) => blobs[index] ?? ('' as Digest);
+  for (const index of order) {
+    heights.set(place(index), Math.max(0, ...onTop(index).map((upper) => (heights.get(place(upper)) ?? 0) + 1)));
+  }
+  for (const index of looping) heights.set(place(index), blobs.length);
+  return heights;
+}
+
+/**
+ * Drops the keys that lead to no result any more. Nothing can be found by them; they are kept where there is room, since
+ * the next export of a build may have use of them.
+ */
+export function dropDeadKeys(graph: Graph): Graph {
+  const alive = new Set<number>();
+  const open = [...graph.records.keys()].filter((index) => hasResults(graph.records[index] ?? NONE));
+  for (let next = open.pop(); next !== undefined; next = open.pop()) {
+    if (alive.has(next)) continue;
+    alive.add(next);
+    for (const link of links(graph.records[next])) open.push(link);
+  }
+  if (alive.size === graph.records.length) return graph;
+  return canonical({ ...graph, records: keepRecords(graph.records, alive) });
+}
+
+const NONE = { digest: '' as Digest, inputs: [], results: [], chains: [] };

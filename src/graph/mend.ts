@@ -1,0 +1,74 @@
+import type { CacheConfig, CacheRecord } from '../buildkit/cache-config.js';
+import { links } from './check.js';
+import { dependenciesFirst } from './order.js';
+import { keepRecords } from './keep.js';
+
+/**
+ * Cuts out of a cacheconfig what makes BuildKit refuse it: results whose layers are not there or stand on themselves,
+ * and records whose inputs lead nowhere or in a circle. A config that has no fault stays as it is.
+ */
+export function mend(config: CacheConfig): CacheConfig {
+  return mendRecords(mendLayers(config));
+}
+
+function mendLayers(config: CacheConfig): CacheConfig {
+  const { layers, records } = config;
+  const exists = (index: number) => index >= 0 && index < layers.length;
+  const parentOf = (index: number) => layers[index]?.parent ?? -1;
+  const { order, looping } = dependenciesFirst(layers.length, (index) => {
+    return exists(parentOf(index)) ? [parentOf(index)] : [];
+  });
+  const broken = new Set(looping);
+  for (const index of order) {
+    const parent = parentOf(index);
+    if (parent !== -1 && (!exists(parent) || broken.has(parent))) broken.add(index);
+  }
+  const isWhole = (index: number) => exists(index) && !broken.has(index);
+  const isFine = (record: CacheRecord) =>
+    record.results.every(({ layer }) => isWhole(layer)) && record.chains.every((chain) => chain.layers.every(isWhole));
+  if (broken.size === 0 && records.every(isFine)) return config;
+  const places = new Map([...layers.keys()].filter(isWhole).map((old, place) => [old, place]));
+  const place = (old: number) => places.get(old) ?? -1;
+  return {
+    layers: layers.filter((_, index) => isWhole(index)).map((layer) => ({ ...layer, parent: place(layer.parent) })),
+    records: records.map((record) => ({
+      ...record,
+      results: record.results
+        .filter(({ layer }) => isWhole(layer))
+        .map((result) => ({ ...result, layer: place(result.layer) })),
+      chains: record.chains
+        .filter((chain) => chain.layers.every(isWhole))
+        .map((chain) => ({ ...chain, layers: chain.layers.map(place) })),
+    })),
+  };
+}
+
+function mendRecords(config: CacheConfig): CacheConfig {
+  const { records } = config;
+  const linksTo = records.map((record) => links(record).filter((link) => link >= 0 && link < records.length));
+  const circular = onLoops(linksTo);
+  // In this order it is known of all alternatives whether they stay before the record itself is looked at.
+  const { order } = dependenciesFirst(records.length, (index) =>
+    circular.has(index) ? [] : (linksTo[index] ?? []).filter((link) => !circular.has(link)),
+  );
+  const kept = new Set<number>();
+  for (const index of order) {
+    const { inputs } = records[index] ?? { inputs: [] };
+    const isPossible = inputs.every((alternatives) => alternatives.some(({ link }) => kept.has(link)));
+    if (isPossible && !circular.has(index)) kept.add(index);
+  }
+  const isWhole = records.every((record, index) => kept.has(index) && links(record).every((link) => kept.has(link)));
+  return isWhole ? config : { ...config, records: keepRecords(records, kept) };
+}
+
+/** The nodes on loops, and those between two of them. */
+function onLoops(linksTo: readonly (readonly number[])[]): ReadonlySet<number> {
+  const { looping } = dependenciesFirst(linksTo.length, (index) => linksTo[index] ?? []);
+  if (looping.length === 0) return new Set();
+  const candidates = new Set(looping);
+  const linkedFrom: number[][] = linksTo.map(() => []);
+  for (const index of looping)
+    for (const link of linksTo[index] ?? []) if (candidates.has(link)) linkedFrom[link]?.push(index);
+  const backwards = dependenciesFirst(linksTo.length, (index) => linkedFrom[index] ?? []);
+  return new Set(backwards.looping);
+}

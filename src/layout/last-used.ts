@@ -1,0 +1,65 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { CacheError, isSystemError } from '../errors.js';
+import type { Descriptor } from '../oci/descriptor.js';
+import { updateIndex } from './index-file.js';
+import { findTag, LAST_USED, type LayoutIndex } from './index-json.js';
+import { type Layout, openLayout, replaceFile } from './layout.js';
+
+// https://bford.info/cachedir/: backup programs leave out folders with this file in them.
+const CACHEDIR_TAG = 'Signature: 8a477f597d28d172789f06886806bc55\n# The blobs of build caches, kept by bkcache.\n';
+// So that builds that import all the time do not meet our lock all the time.
+const PRECISION = 10 * 60_000;
+
+/** Marks a layout as a store, which keeps many caches, and what was used when. */
+export async function markStore(layout: Layout): Promise<void> {
+  if (!(await isStore(layout.root))) await replaceFile(layout, 'CACHEDIR.TAG', Buffer.from(CACHEDIR_TAG));
+}
+
+/** Whether a layout is a store. */
+export async function isStore(root: string): Promise<boolean> {
+  try {
+    return (await readFile(join(root, 'CACHEDIR.TAG'), 'utf8')) === CACHEDIR_TAG;
+  } catch (error) {
+    if (isSystemError(error, 'ENOENT', 'ENOTDIR', 'EISDIR', 'EACCES')) return false;
+    throw error;
+  }
+}
+
+/** When an entry was last used, in milliseconds since 1970; undefined when nobody has written it down. */
+export function lastUsed({ annotations }: Descriptor): number | undefined {
+  const time = Date.parse(annotations?.[LAST_USED] ?? '');
+  return Number.isNaN(time) ? undefined : time;
+}
+
+export function usedNow(entry: Descriptor): Descriptor {
+  return usedAt(entry, Date.now());
+}
+
+/** @param time - in milliseconds since 1970 */
+export function usedAt(entry: Descriptor, time: number): Descriptor {
+  return { ...entry, annotations: { ...entry.annotations, [LAST_USED]: new Date(time).toISOString() } };
+}
+
+/**
+ * Writes down that a tag of a store is being used, to within ten minutes. It is a help for prune and no more: where the
+ * lock is taken, or nothing may be written, it is left.
+ */
+export async function recordUse(root: string, tag: string, signal?: AbortSignal): Promise<void> {
+  if (!(await isStore(root))) return;
+  const layout = await openLayout(root, { lockTimeout: 0, durable: false });
+  const now = Date.now();
+  const change = (index: LayoutIndex): LayoutIndex => {
+    const found = findTag(index, tag);
+    if (found === undefined || now - (lastUsed(found) ?? 0) < PRECISION) return index;
+    return { ...index, manifests: index.manifests.map((entry) => (entry === found ? usedNow(entry) : entry)) };
+  };
+  try {
+    await updateIndex(layout, change, signal);
+  } catch (error) {
+    const harmless = error instanceof CacheError && (error.code === 'BUSY' || error.code === 'CORRUPT');
+    if (!harmless && !isSystemError(error, 'EACCES', 'EPERM', 'EROFS', 'ENOSPC', 'EDQUOT')) throw error;
+  } finally {
+    await layout.close();
+  }
+}

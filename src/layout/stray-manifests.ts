@@ -1,0 +1,38 @@
+import { CacheError } from '../errors.js';
+import { readWhole } from '../oci/content.js';
+import type { BlobId } from '../oci/descriptor.js';
+import type { Digest } from '../oci/digest.js';
+import type { Blobs } from './blobs.js';
+import { manifestIn, startsAsJson } from './reach.js';
+
+/** The most that a manifest has, in bytes: distribution-spec, "Pushing Manifests". */
+const MANIFEST_LIMIT = 4 * 1024 * 1024;
+
+/** A manifest among blobs that no index leads to. */
+export interface StrayManifest {
+  readonly digest: Digest;
+  /** What it says that it belongs to: image-spec manifest.md, `subject`. */
+  readonly subject: Digest | undefined;
+}
+
+/** The manifests among some blobs. Damaged ones are none. */
+export async function strayManifests(
+  blobs: Blobs,
+  among: readonly BlobId[],
+  signal?: AbortSignal,
+): Promise<readonly StrayManifest[]> {
+  const found: StrayManifest[] = [];
+  for (const blob of among) {
+    if (blob.size > MANIFEST_LIMIT) continue;
+    const content = blobs.content(blob.digest);
+    try {
+      if (!(await startsAsJson(content.open({ end: 64 }, signal)))) continue;
+      const bytes = await readWhole(content, blob, blobs.path(blob.digest), { limit: MANIFEST_LIMIT, signal });
+      const manifest = manifestIn(bytes);
+      if (manifest !== undefined) found.push({ digest: blob.digest, ...manifest });
+    } catch (error) {
+      if (!(error instanceof CacheError) || signal?.aborted === true) throw error;
+    }
+  }
+  return found;
+}

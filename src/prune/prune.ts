@@ -1,0 +1,248 @@
+import { IMPORT_LIMIT } from '../buildkit/import-limit.js';
+import { CacheError } from '../errors.js';
+import { type Graph, hasResults } from '../graph/graph.js';
+import type { SavedCache } from '../graph/save.js';
+import { listBlobs } from '../layout/blob-list.js';
+import { collect, type CollectResult } from '../layout/collect.js';
+import { readIndex, updateIndex } from '../layout/index-file.js';
+import { entryKey, type LayoutIndex } from '../layout/index-json.js';
+import { usedAt } from '../layout/last-used.js';
+import { type Layout, type LayoutSettings, openLayout } from '../layout/layout.js';
+import { type Reached, References } from '../layout/reach.js';
+import { contentOf } from '../oci/content.js';
+import type { Descriptor } from '../oci/descriptor.js';
+import type { Digest } from '../oci/digest.js';
+import { fitImportLimit, fitSize } from './budget.js';
+import { dropped, type DropReason, protection, type TagPolicy } from './policy.js';
+import { readTagged, type Tagged } from './tagged.js';
+
+export interface PruneOptions extends TagPolicy {
+  /** What tags need is to have this size at most, in bytes. */
+  readonly maxSize?: number | undefined;
+  /** Bring every config and manifest under the 1 MiB that BuildKit imports. */
+  readonly fitImportLimit?: boolean | undefined;
+  /** As for collectGarbage, in milliseconds. */
+  readonly grace?: number | undefined;
+  readonly dryRun?: boolean | undefined;
+  readonly layout?: Partial<LayoutSettings>;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** A cache out of which results were evicted. */
+export interface ShrunkTag {
+  readonly tag: string | undefined;
+  readonly from: Digest;
+  readonly to: Digest;
+  readonly reason: 'max-size' | 'import-limit';
+  /** How many records had results before, and have some now. */
+  readonly resultsBefore: number;
+  readonly results: number;
+}
+
+export interface PruneResult {
+  readonly dropped: readonly {
+    readonly tag: string;
+    readonly digest: Digest;
+    readonly reason: DropReason;
+    readonly lastUsed: string;
+  }[];
+  readonly shrunk: readonly ShrunkTag[];
+  /** What tags needed before and need now, in bytes. */
+  readonly sizeBefore: number;
+  readonly size: number;
+  /** What could not be reached without touching what is protected; empty when all is as it was asked for. */
+  readonly unmet: readonly string[];
+  /** What was freed; for a dry run, what is free already. */
+  readonly collected: CollectResult;
+}
+
+/**
+ * Makes a folder of caches smaller by a policy: drops whole tags by name, age and number; then, where that is not
+ * enough for the size, evicts results from the caches that are left, the least recently used first, whole chains at a
+ * time, with all keys kept. What became free is collected.
+ *
+ * @throws CacheError NOT_FOUND, CORRUPT when anything of it cannot be read (nothing is changed then), BUSY
+ */
+export async function prune(folder: string, options: PruneOptions = {}): Promise<PruneResult> {
+  const layout = await openLayout(folder, options.layout);
+  try {
+    return await new Pruning(layout, options).run();
+  } finally {
+    await layout.close();
+  }
+}
+
+/** A cache that is to be replaced by a smaller one. */
+interface Shrinking {
+  readonly before: Tagged;
+  readonly graph: Graph;
+  readonly saved: SavedCache;
+  readonly reason: ShrunkTag['reason'];
+}
+
+class Pruning {
+  readonly #layout: Layout;
+  readonly #options: PruneOptions;
+  readonly #sizes = new Map<Digest, number>();
+  readonly #references: References;
+  readonly #unmet: string[] = [];
+
+  constructor(layout: Layout, options: PruneOptions) {
+    this.#layout = layout;
+    this.#options = options;
+    this.#references = new References(layout.blobs);
+  }
+
+  async run(): Promise<PruneResult> {
+    const { signal, dryRun = false } = this.#options;
+    const { manifests } = await readIndex(this.#layout, signal);
+    const tagged = await readTagged(this.#layout, manifests, signal);
+    for await (const { digest, stats } of listBlobs(this.#layout.root)) if (digest) this.#sizes.set(digest, stats.size);
+
+    const uses = tagged.flatMap(({ tag, lastUsed }) => (tag === undefined ? [] : { tag, lastUsed }));
+    const reasons = dropped(uses, this.#options, Date.now());
+    const goes = ({ tag = '' }: Tagged) => reasons.has(tag);
+    const kept = tagged.filter((one) => !goes(one));
+    const shrinking = await this.#shrink(kept);
+
+    const before = await this.#reach(manifests);
+    const after = await this.#sizeAfter(kept, shrinking);
+    if (!dryRun) await this.#apply(tagged.filter(goes), shrinking);
+    const former = new Set(before.keys());
+    const { grace } = this.#options;
+    return {
+      dropped: tagged.filter(goes).map(({ tag = '', entry, lastUsed }) => ({
+        tag,
+        digest: entry.digest,
+        reason: reasons.get(tag) ?? 'untag',
+        lastUsed: new Date(lastUsed).toISOString(),
+      })),
+      shrunk: shrinking.map(({ before: { tag, entry, cache }, graph, saved, reason }) => ({
+        tag,
+        from: entry.digest,
+        to: saved.manifest.descriptor.digest,
+        reason,
+        resultsBefore: cache?.graph.records.filter(hasResults).length ?? 0,
+        results: graph.records.filter(hasResults).length,
+      })),
+      sizeBefore: this.#bytes(before.keys()),
+      size: after,
+      unmet: this.#unmet,
+      collected: await collect(this.#layout, { former, grace, dryRun, signal }),
+    };
+  }
+
+  async #shrink(kept: readonly Tagged[]): Promise<Shrinking[]> {
+    const isProtected = protection(this.#options);
+    const open = kept.filter(({ tag, cache }) => tag !== undefined && !isProtected(tag) && cache !== undefined);
+    const fitted = this.#options.fitImportLimit === true ? this.#fitImportLimit(kept, open) : [];
+    return this.#options.maxSize === undefined ? fitted : this.#fitSize(kept, open, fitted, this.#options.maxSize);
+  }
+
+  #fitImportLimit(kept: readonly Tagged[], open: readonly Tagged[]): Shrinking[] {
+    const shrinking: Shrinking[] = [];
+    for (const before of kept) {
+      const saved = before.cache?.saved;
+      if (before.cache === undefined || saved === undefined) continue;
+      if (Math.max(saved.config.bytes.length, saved.manifest.bytes.length) <= IMPORT_LIMIT) continue;
+      const name = before.tag ?? before.entry.digest;
+      if (!open.includes(before)) {
+        this.#unmet.push(`${name} is over the import limit, and protected`);
+        continue;
+      }
+      const { value, fits } = fitImportLimit({ graph: before.cache.graph, lastUsed: before.recorded }, saved.shape);
+      if (!fits) this.#unmet.push(`${name} is over the import limit without a single result`);
+      shrinking.push({ before, ...value, reason: 'import-limit' });
+    }
+    return shrinking;
+  }
+
+  async #fitSize(
+    kept: readonly Tagged[],
+    open: readonly Tagged[],
+    fitted: readonly Shrinking[],
+    limit: number,
+  ): Promise<Shrinking[]> {
+    const shrunk = new Map(fitted.map((one) => [one.before, one]));
+    const caches = open.flatMap((before) => {
+      const { graph, saved } = shrunk.get(before) ?? before.cache ?? {};
+      return graph === undefined || saved === undefined ? [] : { before, graph, saved, lastUsed: before.recorded };
+    });
+    const closed = await this.#reach(kept.filter((one) => !open.includes(one)).map(({ entry }) => entry));
+    const others = new Map(Array.from(closed.keys(), (digest) => [digest, this.#sizes.get(digest) ?? 0]));
+    const { value, fits } = fitSize(caches, others, limit);
+    if (!fits) this.#unmet.push(`${limit} bytes: what is left is protected, or is no result of a cache`);
+    for (const [index, { before, graph }] of caches.entries()) {
+      const now = value[index];
+      if (now === undefined || now.graph === graph) continue;
+      shrunk.set(before, { before, ...now, reason: shrunk.get(before)?.reason ?? 'max-size' });
+    }
+    return [...shrunk.values()];
+  }
+
+  async #reach(entries: readonly Descriptor[]): Promise<Reached> {
+    const reached: Reached = new Map();
+    await this.#references.reach(entries, reached, { signal: this.#options.signal });
+    const [obstacle] = this.#references.obstacles;
+    if (obstacle === undefined) return reached;
+    throw new CacheError('CORRUPT', `nothing was changed: ${obstacle.error.message}`, {
+      hint: '"bkcache verify" says what is wrong, and "bkcache repair" mends it',
+      cause: obstacle.error,
+    });
+  }
+
+  async #sizeAfter(kept: readonly Tagged[], shrinking: readonly Shrinking[]): Promise<number> {
+    const smaller = new Map(shrinking.map(({ before, ...after }) => [before, after]));
+    const reached = await this.#reach(kept.filter((one) => !smaller.has(one)).map(({ entry }) => entry));
+    const digests = new Set(reached.keys());
+    let added = 0;
+    for (const { graph, saved } of smaller.values()) {
+      for (const { blob } of graph.layers) digests.add(blob);
+      for (const { descriptor } of [saved.config, saved.manifest]) {
+        if (digests.has(descriptor.digest)) continue;
+        digests.add(descriptor.digest);
+        if (!this.#sizes.has(descriptor.digest)) added += descriptor.size;
+      }
+    }
+    return this.#bytes(digests) + added;
+  }
+
+  #bytes(digests: Iterable<Digest>): number {
+    let sum = 0;
+    for (const digest of digests) sum += this.#sizes.get(digest) ?? 0;
+    return sum;
+  }
+
+  /** Writes the smaller caches, and then all changes of the index as one. */
+  async #apply(dropping: readonly Tagged[], shrinking: readonly Shrinking[]): Promise<void> {
+    const { blobs } = this.#layout;
+    const { signal } = this.#options;
+    const where = { where: this.#layout.root, sharing: 'copy' as const, ...(signal === undefined ? {} : { signal }) };
+    for (const { saved } of shrinking) {
+      await blobs.sync();
+      for (const { descriptor, bytes } of [saved.config, saved.manifest]) {
+        if (!(await blobs.has(descriptor, signal))) await blobs.write(contentOf(bytes), descriptor, where);
+      }
+    }
+    await blobs.sync();
+    await updateIndex(this.#layout, (index) => withChanges(index, dropping, shrinking), signal);
+  }
+}
+
+/** What somebody has written or used since it was read stays as it is. */
+function withChanges(index: LayoutIndex, dropping: readonly Tagged[], shrinking: readonly Shrinking[]): LayoutIndex {
+  if (dropping.length + shrinking.length === 0) return index;
+  const goes = new Set(dropping.map(({ entry }) => entryKey(entry)));
+  const smaller = new Map(shrinking.map((one) => [entryKey(one.before.entry), smallerEntry(one)]));
+  const manifests = index.manifests.flatMap((entry) => {
+    const key = entryKey(entry);
+    return goes.has(key) ? [] : (smaller.get(key) ?? entry);
+  });
+  return { ...index, manifests };
+}
+
+function smallerEntry({ before: { entry, lastUsed }, graph, saved }: Shrinking): Descriptor {
+  const smaller = { ...entry, ...saved.manifest.descriptor };
+  // Its results say how old a cache is, while there are some.
+  return graph.records.some(hasResults) ? smaller : usedAt(smaller, lastUsed);
+}

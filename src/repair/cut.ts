@@ -1,0 +1,88 @@
+import { type CacheConfig, decodeCacheConfig } from '../buildkit/cache-config.js';
+import { CacheError } from '../errors.js';
+import { evict } from '../graph/evict.js';
+import type { Graph } from '../graph/graph.js';
+import { configOf, graphOf } from '../graph/load.js';
+import { mend } from '../graph/mend.js';
+import { saveGraph, type SavedCache, shapeOf } from '../graph/save.js';
+import type { Layout } from '../layout/layout.js';
+import { readWhole } from '../oci/content.js';
+import { type Descriptor, UNCOMPRESSED } from '../oci/descriptor.js';
+import { type Digest, isDigest } from '../oci/digest.js';
+import { JSON_LIMIT } from '../oci/json.js';
+import { decodeManifest, type Manifest } from '../oci/manifest.js';
+import { isNonDistributable } from '../oci/media-types.js';
+
+/** What is to become of an entry of the index. */
+export type Fate =
+  | { readonly kind: 'stays' }
+  /** Its manifest or config cannot be had: nothing of it can be imported. */
+  | { readonly kind: 'goes'; readonly reason: string }
+  /** The entry says something else than the manifest that it names. */
+  | { readonly kind: 'corrected'; readonly descriptor: Descriptor }
+  /** Results went that need what is not there. */
+  | { readonly kind: 'cut'; readonly saved: SavedCache; readonly graph: Graph; readonly before: Graph | undefined };
+
+/**
+ * Finds out what of a cache can stay without some blobs. Images stay, as far as their own manifest is there: they may be
+ * there in part.
+ *
+ * @param bad - the blobs that are missing or damaged
+ */
+export async function fateOf(layout: Layout, entry: Descriptor, bad: ReadonlySet<Digest>): Promise<Fate> {
+  let manifest: Manifest;
+  let size: number;
+  try {
+    const bytes = await readBlob(layout, entry.digest);
+    size = bytes.length;
+    manifest = decodeManifest(bytes, entry.digest);
+  } catch (error) {
+    if (!(error instanceof CacheError)) throw error;
+    // What is too large to be read here is not damaged by that.
+    return error.code === 'CORRUPT' ? { kind: 'goes', reason: error.message } : { kind: 'stays' };
+  }
+  const config = configOf(manifest);
+  if (config === undefined) return corrected(entry, manifest, size);
+  let decoded: CacheConfig;
+  try {
+    decoded = decodeCacheConfig(await readBlob(layout, config.digest), config.digest);
+  } catch (error) {
+    if (!(error instanceof CacheError)) throw error;
+    // What is too large to be read here is not damaged by that.
+    return error.code === 'CORRUPT' ? { kind: 'goes', reason: error.message } : { kind: 'stays' };
+  }
+  const mended = mend(decoded);
+  const before = graphOf(manifest, mended);
+  const graph = unlist(evict(before, unusable(before, bad)), bad);
+  if (mended === decoded && graph === before) return corrected(entry, manifest, size);
+  return { kind: 'cut', saved: saveGraph(graph, shapeOf(manifest.mediaType)), graph, before };
+}
+
+function corrected(entry: Descriptor, { mediaType }: Manifest, size: number): Fate {
+  const isRight = entry.size === size && (entry.mediaType === '' || entry.mediaType === mediaType);
+  return isRight ? { kind: 'stays' } : { kind: 'corrected', descriptor: { ...entry, mediaType, size } };
+}
+
+/** Leaves out of the manifest what no result needs and cannot be had. */
+function unlist(graph: Graph, bad: ReadonlySet<Digest>): Graph {
+  const isBad = ({ digest, mediaType }: Descriptor) => bad.has(digest) && !isNonDistributable(mediaType);
+  if (![...graph.descriptors.values()].some(isBad)) return graph;
+  return { ...graph, descriptors: new Map([...graph.descriptors].filter(([, descriptor]) => !isBad(descriptor))) };
+}
+
+/** The layers that BuildKit could not use: not listed, not there, or without a diffID. */
+function unusable({ layers, descriptors }: Graph, bad: ReadonlySet<Digest>): ReadonlySet<Digest> {
+  const isUsable = (blob: Digest) => {
+    const descriptor = descriptors.get(blob);
+    if (descriptor === undefined || !isDigest(descriptor.annotations?.[UNCOMPRESSED])) return false;
+    return !bad.has(blob) || isNonDistributable(descriptor.mediaType);
+  };
+  return new Set(layers.map(({ blob }) => blob).filter((blob) => !isUsable(blob)));
+}
+
+/** A document that is what its digest says, whatever size something says it has. */
+async function readBlob({ blobs, root }: Layout, digest: Digest): Promise<Buffer> {
+  const size = await blobs.size(digest);
+  if (size === undefined) throw new CacheError('CORRUPT', `blob ${digest} is missing`);
+  return readWhole(blobs.content(digest), { digest, size }, root, { limit: JSON_LIMIT });
+}

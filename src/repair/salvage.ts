@@ -1,0 +1,74 @@
+import { join } from 'node:path';
+import { listBlobs } from '../layout/blob-list.js';
+import { decodeIndex, type LayoutIndex } from '../layout/index-json.js';
+import type { Layout } from '../layout/layout.js';
+import { contentOfFile } from '../layout/small-file.js';
+import { strayManifests } from '../layout/stray-manifests.js';
+import { CacheError } from '../errors.js';
+import { configOf } from '../graph/load.js';
+import { readWhole } from '../oci/content.js';
+import { type Descriptor, REF_NAME } from '../oci/descriptor.js';
+import { JSON_LIMIT } from '../oci/json.js';
+import { decodeManifest } from '../oci/manifest.js';
+
+/** What can be made of an index.json that is missing or no JSON any more. */
+export interface Salvaged {
+  readonly index: LayoutIndex;
+  /** Manifests of caches that no entry leads to, since their tags are lost; older ones that were replaced among them. */
+  readonly nameless: readonly Descriptor[];
+}
+
+// An entry as BuildKit and bkcache write it.
+const ENTRY =
+  /\{"mediaType":"[^"]*","digest":"sha256:[0-9a-f]{64}","size":\d+,"annotations":\{(?:"[^"]*":"[^"]*",?)+\}\}/g;
+
+/**
+ * Reads from a broken index the entries that are whole, and finds the manifests of caches among the blobs. Where there
+ * is no entry, and one such manifest, that is `latest`; of several it is not known which one was which.
+ *
+ * @returns undefined when index.json can be read
+ */
+export async function salvageIndex(layout: Layout, signal?: AbortSignal): Promise<Salvaged | undefined> {
+  const path = join(layout.root, 'index.json');
+  let text = '';
+  try {
+    const bytes = await contentOfFile(path);
+    if (bytes !== undefined && bytes.length > 0) {
+      text = bytes.toString();
+      decodeIndex(bytes, path);
+      return undefined;
+    }
+  } catch (error) {
+    if (!(error instanceof CacheError)) throw error;
+  }
+  const manifests = [...text.matchAll(ENTRY)].flatMap(([entry]) => {
+    try {
+      return decodeIndex(Buffer.from(`{"manifests":[${entry}]}`), path).manifests;
+    } catch {
+      return [];
+    }
+  });
+  const known = new Set(manifests.map(({ digest }) => digest));
+  const nameless = (await cacheManifests(layout, signal)).filter(({ digest }) => !known.has(digest));
+  const [only, ...others] = nameless;
+  if (manifests.length === 0 && only !== undefined) {
+    const entries = others.length === 0 ? [{ ...only, annotations: { [REF_NAME]: 'latest' } }] : nameless;
+    return { index: { manifests: entries }, nameless: others.length === 0 ? [] : nameless };
+  }
+  return { index: { manifests }, nameless };
+}
+
+async function cacheManifests({ root, blobs }: Layout, signal?: AbortSignal): Promise<Descriptor[]> {
+  const sizes = new Map();
+  for await (const { digest, stats } of listBlobs(root)) {
+    if (digest !== undefined && stats.isFile()) sizes.set(digest, { digest, size: stats.size });
+  }
+  const found: Descriptor[] = [];
+  for (const { digest } of await strayManifests(blobs, [...sizes.values()], signal)) {
+    const blob = sizes.get(digest);
+    const bytes = await readWhole(blobs.content(digest), blob, root, { limit: JSON_LIMIT, signal });
+    const manifest = decodeManifest(bytes, digest);
+    if (configOf(manifest) !== undefined) found.push({ mediaType: manifest.mediaType, ...blob });
+  }
+  return found;
+}

@@ -1,0 +1,18 @@
+import prettyBytes from 'pretty-bytes';
+import type { PruneResult } from '../prune/prune.js';
+import { freedText } from './freed.js';
+
+/** What a policy did to each tag, and what was freed. */
+export function prunedText(result: PruneResult, dryRun: boolean): string {
+  const { dropped, shrunk, sizeBefore, size, unmet, collected } = result;
+  const would = dryRun ? 'would be ' : '';
+  const lines = [
+    ...dropped.map(({ tag, reason, lastUsed }) => `${would}dropped: ${tag} (${reason}, last used ${lastUsed})`),
+    ...shrunk.map(({ tag = '-', reason, resultsBefore, results, to }) => {
+      return `${would}shrunk: ${tag} (${reason}), results on ${results} of ${resultsBefore} records, now ${to}`;
+    }),
+    `size: ${prettyBytes(sizeBefore)} -> ${prettyBytes(size)}`,
+    ...unmet.map((reason) => `not reached: ${reason}`),
+  ];
+  return `${lines.join('\n')}\n${dryRun ? '' : freedText(collected, false)}`;
+}

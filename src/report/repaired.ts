@@ -1,0 +1,42 @@
+import type { RepairAction, RepairResult } from '../repair/repair.js';
+
+/** What was repaired, a line each, and what is wrong still. */
+export function repairedText(folder: string, { actions, findings, sound }: RepairResult, dryRun: boolean): string {
+  const wrong = findings.filter(({ severity }) => severity === 'corrupt');
+  const lines = [
+    ...actions.flatMap(actionLines).map((line) => (dryRun ? `would have ${line}` : line)),
+    ...(dryRun ? [] : wrong.map(({ message, digest = '' }) => `still wrong: ${message} ${digest}`.trimEnd())),
+    ending(folder, actions.length, sound, dryRun),
+  ];
+  return lines.map((line) => `${line}\n`).join('');
+}
+
+function ending(folder: string, actions: number, sound: boolean, dryRun: boolean): string {
+  if (actions === 0) return sound ? `${folder}: sound; nothing was changed` : `${folder}: nothing could be repaired`;
+  if (dryRun) return `${folder}: nothing was changed`;
+  return sound ? `${folder}: sound again` : `${folder}: not sound yet`;
+}
+
+function actionLines(action: RepairAction): string[] {
+  switch (action.type) {
+    case 'fetched':
+      return [`fetched ${action.digest} from ${action.from}`];
+    case 'set-aside':
+      return [`set aside ${action.digest}, which is damaged: the next build that needs it writes it anew`];
+    case 'cut': {
+      const { tag = 'an entry without a tag', resultsBefore = 0, results, to } = action;
+      return [`cut ${tag}: results on ${results} of ${resultsBefore} records are left, now ${to}`];
+    }
+    case 'dropped':
+      return [`dropped ${action.tag ?? action.digest}: ${action.reason}`];
+    case 'corrected':
+      return [`corrected the entry of ${action.tag ?? action.digest} in index.json`];
+    case 'rebuilt':
+      return [
+        `rebuilt index.json with ${action.entries} ${action.entries === 1 ? 'entry' : 'entries'}`,
+        ...action.nameless.map((digest) => `found ${digest}, a cache whose tag is not known`),
+      ];
+    case 'marked':
+      return ['written oci-layout anew'];
+  }
+}

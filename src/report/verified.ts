@@ -1,0 +1,31 @@
+import prettyBytes from 'pretty-bytes';
+import type { Finding } from '../verify/finding.js';
+import type { VerifyResult } from '../verify/verify.js';
+
+/** What verify found, a paragraph for each finding, and a line at the end that sums it up. */
+export function verifiedText(result: VerifyResult, quiet: boolean): string {
+  const { target, sound, findings, tags, blobs, read, bytesRead } = result;
+  const wrong = findings.filter(({ severity }) => severity === 'corrupt').length;
+  const shown = quiet ? findings.filter(({ severity }) => severity === 'corrupt') : findings;
+  const part = read === blobs ? `${read}` : `${read} of ${blobs}`;
+  const what = `${tags} ${plural(tags, 'entry', 'entries')}, ${part} blobs read (${prettyBytes(bytesRead)})`;
+  const verdict = sound ? 'sound' : `${wrong} ${plural(wrong, 'thing is', 'things are')} wrong`;
+  const end = quiet && sound ? [] : [`${target}: ${verdict}; ${what}`];
+  return [...shown.flatMap(lines), ...end].map((line) => `${line}\n`).join('');
+}
+
+function lines({ severity, message, tags, digest, file, expected, found, repair }: Finding): string[] {
+  const details = [
+    ...(tags.length === 0 ? [] : [`${plural(tags.length, 'tag', 'tags')}: ${tags.join(', ')}`]),
+    ...(file !== undefined ? [`file: ${file}`] : []),
+    ...(digest !== undefined && !message.includes(digest) ? [`digest: ${digest}`] : []),
+    ...(expected === undefined ? [] : [`expected: ${expected}`]),
+    ...(found === undefined ? [] : [`found: ${found}`]),
+    ...(repair === undefined ? [] : [`repair: ${repair}`]),
+  ];
+  return [`${severity}: ${message}`, ...details.map((detail) => `  ${detail}`)];
+}
+
+function plural(count: number, one: string, many: string): string {
+  return count === 1 ? one : many;
+}

@@ -1,0 +1,41 @@
+import type { Digest } from '../oci/digest.js';
+
+/** What a finding is about. */
+export type FindingKind =
+  /** oci-layout or index.json. */
+  | 'layout'
+  /** A manifest or config that cannot be read, or contradicts what names it. */
+  | 'document'
+  /** A cacheconfig that BuildKit would refuse, or drop results of. */
+  | 'graph'
+  /** A manifest or config over the limit of BuildKit's import. */
+  | 'oversize'
+  /** A blob that is not there. */
+  | 'missing'
+  /** A blob whose size, digest or diffID is wrong, or something else in its place. */
+  | 'damaged'
+  /** A blob that is not there and need not be. */
+  | 'sparse'
+  /** Blobs that nothing refers to, and other things that do no harm. */
+  | 'unused';
+
+/** One thing that verify has to say. */
+export interface Finding {
+  /** `corrupt` is wrong; a `note` is legal. */
+  readonly severity: 'corrupt' | 'note';
+  readonly kind: FindingKind;
+  readonly message: string;
+  /** The tags whose caches it is in. */
+  readonly tags: readonly string[];
+  readonly digest?: Digest | undefined;
+  readonly file?: string | undefined;
+  readonly expected?: string | undefined;
+  readonly found?: string | undefined;
+  /** The command that does something about it. */
+  readonly repair?: string | undefined;
+}
+
+/** A word as a shell takes it. */
+export function quoted(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", String.raw`'\''`)}'`;
+}

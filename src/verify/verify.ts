@@ -1,0 +1,171 @@
+import type { RepositoryEntry, RepositoryReader } from '../backend/repository.js';
+import { layoutReader } from '../backend/layout-repository.js';
+import { openRepository, openSource } from '../backend/open.js';
+import { type CacheOptions, formatOptions, parseImport } from '../buildkit/options.js';
+import { readIndex } from '../layout/index-file.js';
+import { entryKey } from '../layout/index-json.js';
+import { type Layout, type LayoutSettings, openLayout } from '../layout/layout.js';
+import { type Registries, type RegistryAccess, withRegistries } from '../net/registries.js';
+import { type Finding, quoted } from './finding.js';
+import { FolderCheck } from './folder.js';
+import { type Read, readBlobs } from './read-blobs.js';
+import type { Sample } from './sample.js';
+import { Walk } from './walk.js';
+
+export interface VerifyOptions {
+  /** Unpack every layer, and check that its tar has the diffID that is said of it. */
+  readonly deep?: boolean | undefined;
+  /** Read a part of the blobs only. All are looked for, and their sizes checked. */
+  readonly sample?: Sample | undefined;
+  readonly maxLayerSize?: number | undefined;
+  readonly concurrency?: number | undefined;
+  readonly layout?: Partial<LayoutSettings>;
+  /** How registries are reached. */
+  readonly registry?: RegistryAccess | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((event: VerifyProgress) => void) | undefined;
+}
+
+/** Sizes are in bytes. */
+export type VerifyProgress =
+  | { readonly type: 'start'; readonly blobs: number; readonly bytes: number }
+  | { readonly type: 'bytes'; readonly bytes: number };
+
+export interface VerifyResult {
+  readonly target: string;
+  /** Whether everything imports into BuildKit, as far as it was looked at. */
+  readonly sound: boolean;
+  /** All of them, the worst first. */
+  readonly findings: readonly Finding[];
+  readonly tags: number;
+  /** Blobs that are there or should be, and those of them that were read. */
+  readonly blobs: number;
+  readonly read: number;
+  readonly bytesRead: number;
+}
+
+/** A folder, looked at from end to end. */
+export interface Examination {
+  readonly entries: readonly RepositoryEntry[];
+  readonly walk: Walk;
+  readonly read: Read;
+  readonly findings: readonly Finding[];
+}
+
+/**
+ * Looks at everything in a folder.
+ *
+ * @throws CacheError NOT_FOUND when there is no cache at all, BUSY
+ */
+export async function examineFolder(layout: Layout, options: VerifyOptions): Promise<Examination> {
+  const check = new FolderCheck(layout);
+  const entries = await check.entries(options.signal);
+  const repository = layoutReader(layout);
+  const walk = await walkAll(repository, entries, options.signal);
+  await check.blobs(walk);
+  const read = await readBlobs(repository, layout.root, walk, check.findings, options, check.present);
+  await check.remember(read.verdicts);
+  const findings = [...check.findings, ...walk.findings, ...read.findings];
+  return { entries, walk, read, findings: await stillThere(layout, entries, findings, options.signal) };
+}
+
+/** Leaves out what was found of tags alone that somebody has dropped or replaced in the meantime. */
+async function stillThere(
+  layout: Layout,
+  entries: readonly RepositoryEntry[],
+  findings: readonly Finding[],
+  signal: AbortSignal | undefined,
+): Promise<readonly Finding[]> {
+  if (!findings.some(({ severity, tags }) => severity === 'corrupt' && tags.length > 0)) return findings;
+  const now = new Set((await readIndex(layout, signal)).manifests.map(entryKey));
+  const gone = entries.filter(({ descriptor }) => !now.has(entryKey(descriptor)));
+  const names = new Set(gone.map(({ tag, descriptor }) => tag ?? descriptor.digest));
+  return findings.filter(({ tags }) => tags.length === 0 || tags.some((tag) => !names.has(tag)));
+}
+
+/**
+ * Checks a folder of caches: its layout and index, every manifest and config, and every blob, whether something refers
+ * to it or not, since BuildKit trusts any blob that is there. All that is wrong is found, not the first thing only.
+ *
+ * Blobs that are found to be damaged are remembered in the folder, where that can be written to, so that the next
+ * writer who needs them replaces them.
+ *
+ * @throws CacheError NOT_FOUND when there is no such folder, BUSY
+ */
+export async function verifyFolder(folder: string, options: VerifyOptions = {}): Promise<VerifyResult> {
+  const layout = await openLayout(folder, options.layout);
+  try {
+    const { entries, read, findings } = await examineFolder(layout, options);
+    return result(folder, entries, findings, read, (finding) => folderCommand(folder, finding));
+  } finally {
+    await layout.close();
+  }
+}
+
+/**
+ * Checks one cache, wherever it is.
+ *
+ * @param text - an import string
+ * @throws CacheError USAGE, NOT_FOUND
+ */
+export async function verifyCache(text: string, options: VerifyOptions = {}): Promise<VerifyResult> {
+  const parsed = parseImport(text);
+  return withRegistries(options.registry, (registries) => verifyIn(parsed, options, registries));
+}
+
+async function verifyIn(parsed: CacheOptions, options: VerifyOptions, registries: Registries): Promise<VerifyResult> {
+  const name = formatOptions(parsed);
+  const source = await openSource(parsed, registries, options.layout);
+  const descriptor = await source.resolve(options.signal);
+  const repository = await openRepository(parsed, registries);
+  const entries = [{ tag: tagIn(parsed), descriptor }];
+  const walk = await walkAll(repository, entries, options.signal);
+  const read = await readBlobs(repository, source.name, walk, [], options);
+  return result(name, entries, [...walk.findings, ...read.findings], read, (finding) =>
+    finding.kind === 'damaged' || finding.kind === 'missing'
+      ? `bkcache copy --heal --import-cache OPTS --export-cache ${quoted(name)}`
+      : undefined,
+  );
+}
+
+function tagIn({ attributes }: CacheOptions): string {
+  return attributes['digest'] ?? attributes['ref'] ?? attributes['tag'] ?? 'latest';
+}
+
+async function walkAll(
+  repository: RepositoryReader,
+  entries: readonly RepositoryEntry[],
+  signal: AbortSignal | undefined,
+): Promise<Walk> {
+  const walk = new Walk(repository, signal);
+  for (const entry of entries) await walk.entry(entry);
+  return walk;
+}
+
+function folderCommand(folder: string, { severity, kind, message }: Finding): string | undefined {
+  if (kind === 'oversize') return `bkcache prune --fit-import-limit ${quoted(folder)}`;
+  if (kind === 'unused') return severity === 'note' ? `bkcache gc ${quoted(folder)}` : undefined;
+  if (severity === 'note') return undefined;
+  return `bkcache repair ${message.includes('diffID') ? '--deep ' : ''}--from OPTS ${quoted(folder)}`;
+}
+
+function result(
+  target: string,
+  entries: readonly RepositoryEntry[],
+  findings: readonly Finding[],
+  { total, blobs, bytes }: Read,
+  command: (finding: Finding) => string | undefined,
+): VerifyResult {
+  const sorted = findings
+    .map((finding) => ({ ...finding, repair: finding.repair ?? command(finding) }))
+    .toSorted((a, b) => Number(a.severity === 'note') - Number(b.severity === 'note'));
+  return {
+    target,
+    sound: sorted.every(({ severity }) => severity === 'note'),
+    findings: sorted,
+    tags: entries.length,
+    blobs: total,
+    read: blobs,
+    bytesRead: bytes,
+  };
+}

@@ -1,0 +1,141 @@
+import { spawn } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { setTimeout as sleep } from 'node:timers/promises';
+import test, { type ExecutionContext } from 'ava';
+import { parseDuration, parseSample, parseSize } from '../../src/cli/quantities.js';
+import { CacheError } from '../../src/errors.js';
+import { copyFixture, fixture, importOf, temporary } from '../support/fixtures.js';
+
+const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
+
+function bkcache(args: readonly string[], stopWith?: NodeJS.Signals): Promise<{ code: number | null; text: string }> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, [MAIN, ...args]);
+    let text = '';
+    child.stdout.on('data', (chunk: Buffer) => (text += chunk.toString()));
+    child.stderr.on('data', (chunk: Buffer) => (text += chunk.toString()));
+    child.stderr.once('data', () => {
+      if (stopWith !== undefined) child.kill(stopWith);
+    });
+    child.on('error', reject).on('close', (code) => resolve({ code, text }));
+  });
+}
+
+function grown(t: ExecutionContext): string {
+  const folder = join(temporary(t), 'cache');
+  copyFixture('grown', folder);
+  const old = new Date(Date.now() - 3 * 3_600_000);
+  for (const path of readdirSync(folder, { recursive: true, encoding: 'utf8' }))
+    utimesSync(join(folder, path), old, old);
+  return folder;
+}
+
+test('verify, repair, gc and prune: what they print, and their exit codes', async (t) => {
+  const folder = grown(t);
+  const sound = await bkcache(['verify', '--deep', folder]);
+  t.is(sound.code, 0);
+  t.regex(sound.text, /note: 8 blobs that nothing refers to.*\n {2}repair: bkcache gc/);
+  t.regex(sound.text, /sound; 2 entries, 20 blobs read/);
+  const gc = await bkcache(['gc', folder]);
+  t.is(gc.code, 0);
+  t.regex(gc.text, /freed: 20\.6 kB \(8 blobs\)/);
+  t.regex(gc.text, /main +b8d973a3e77d +10\.9 kB +572 B +10\.3 kB/);
+  const [blob = ''] = readdirSync(join(folder, 'blobs', 'sha256'));
+  rmSync(join(folder, 'blobs', 'sha256', blob));
+  const corrupt = await bkcache(['verify', '--json', folder]);
+  t.is(corrupt.code, 4);
+  t.like(JSON.parse(corrupt.text), { sound: false, findings: [{ kind: 'missing', digest: `sha256:${blob}` }] });
+  const repaired = await bkcache(['repair', '--from', `type=local,src=${fixture('grown')},tag=main`, folder]);
+  t.is(repaired.code, 0, repaired.text);
+  t.regex(repaired.text, /fetched sha256:.*\n.*sound again/);
+  const pruned = await bkcache(['prune', '--json', '--untag', 'm*', folder]);
+  t.is(pruned.code, 0);
+  t.like(JSON.parse(pruned.text), { dropped: [{ tag: 'main', reason: 'untag' }] });
+  t.is((await bkcache(['prune', '--max-size', '1kB', '--keep', '*', folder])).code, 1);
+  t.is((await bkcache(['verify', folder])).code, 0);
+});
+
+for (const [signal, code] of [
+  ['SIGINT', 130],
+  ['SIGTERM', 143],
+] as const) {
+  test(`${signal} stops soon, with exit code ${code} and nothing half done`, async (t) => {
+    const out = join(temporary(t), 'out');
+    const { code: exit, text } = await bkcache(
+      [
+        'copy',
+        '--concurrency',
+        '1',
+        '--import-cache',
+        importOf('max-gzip'),
+        '--export-cache',
+        `type=local,dest=${out},compression=zstd,compression-level=19,force-compression=true`,
+      ],
+      signal,
+    );
+    t.is(exit, code, text);
+    t.regex(text, /stopped/);
+    t.false(existsSync(join(out, 'index.json')));
+    t.false(existsSync(join(out, '.bkcache')));
+  });
+}
+
+test('a lock that is held is exit 5 after --lock-timeout, with who to look for', async (t) => {
+  const folder = grown(t);
+  const holder = spawn('flock', [join(folder, 'index.json.lock'), '-c', 'sleep 60'], { detached: true });
+  const started = await new Promise((resolve) => {
+    holder.once('spawn', () => resolve(true)).once('error', () => resolve(false));
+  });
+  if (started !== true) {
+    t.pass('there is no flock(1) here');
+    return;
+  }
+  await sleep(500);
+  const { code, text } = await bkcache(['gc', '--lock-timeout', '100ms', folder]);
+  if (holder.pid !== undefined) process.kill(-holder.pid);
+  t.is(code, 5, text);
+  t.regex(text, /is locked by (?:flock|sh|sleep|another)/);
+});
+
+test('--heal replaces a damaged blob that is there already', async (t) => {
+  const folder = grown(t);
+  const layer = readdirSync(join(folder, 'blobs', 'sha256')).find((name) => {
+    return readFileSync(join(folder, 'blobs', 'sha256', name))[0] === 0x1f;
+  });
+  const path = join(folder, 'blobs', 'sha256', layer ?? '');
+  const bytes = readFileSync(path);
+  rmSync(path);
+  writeFileSync(path, Buffer.alloc(bytes.length));
+  for (const tag of ['main', 'feature']) {
+    const args = [
+      'copy',
+      '--quiet',
+      '--import-cache',
+      importOf('grown', tag),
+      '--export-cache',
+      `type=local,dest=${folder},tag=${tag}`,
+    ];
+    await bkcache([...args, '--heal', '--no-fsync']);
+  }
+  const { text } = await bkcache(['gc', '--grace', '0', folder]);
+  t.regex(text, /in use/);
+  t.is((await bkcache(['verify', folder])).code, 0);
+});
+
+test('lengths of time, sizes and parts are read as people write them', (t) => {
+  t.is(parseDuration('1h30m', 'x'), 5_400_000);
+  t.is(parseDuration('30d', 'x'), 30 * 86_400_000);
+  t.is(parseDuration('0', 'x'), 0);
+  t.is(parseSize('10GB', 'x'), 10_000_000_000);
+  t.is(parseSize('1.5KiB', 'x'), 1536);
+  t.is(parseSize('12', 'x'), 12);
+  t.deepEqual(parseSample('1/7', 'x'), { part: 1, of: 7 });
+  t.deepEqual(parseSample('10%', 'x'), { share: 0.1 });
+  t.deepEqual(parseSample('2GB', 'x'), { bytes: 2_000_000_000 });
+  for (const text of ['', '-1', '1y', 'h']) t.throws(() => parseDuration(text, 'x'), { instanceOf: CacheError });
+  for (const text of ['', '-1', 'GB', '1ib']) t.throws(() => parseSize(text, 'x'), { instanceOf: CacheError });
+  for (const text of ['0/7', '8/7', '0%', '101%', 'all'])
+    t.throws(() => parseSample(text, 'x'), { instanceOf: CacheError });
+});

@@ -1,0 +1,203 @@
+import { existsSync, readdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import test, { type ExecutionContext } from 'ava';
+import fc from 'fast-check';
+import { collectGarbage } from '../../src/collect.js';
+import { copyCache } from '../../src/copy.js';
+import { LAST_USED } from '../../src/layout/index-json.js';
+import { globTest } from '../../src/prune/glob.js';
+import { dropped, patternOf } from '../../src/prune/policy.js';
+import { prune } from '../../src/prune/prune.js';
+import { resolveCache } from '../../src/resolve.js';
+import { importCache } from '../../src/store.js';
+import { verifyFolder } from '../../src/verify/verify.js';
+import { copyFixture, importOf, loadFixture, temporary } from '../support/fixtures.js';
+
+const old = new Date(Date.now() - 3 * 3_600_000);
+
+function grown(t: ExecutionContext): string {
+  const folder = join(temporary(t), 'cache');
+  copyFixture('grown', folder);
+  for (const path of readdirSync(folder, { recursive: true, encoding: 'utf8' }))
+    utimesSync(join(folder, path), old, old);
+  return folder;
+}
+
+interface Entry {
+  readonly digest: string;
+  readonly annotations: Record<string, string>;
+}
+
+const entriesOf = (folder: string) =>
+  (JSON.parse(readFileSync(join(folder, 'index.json'), 'utf8')) as { manifests: Entry[] }).manifests;
+const tagsOf = (folder: string) =>
+  entriesOf(folder).map(({ annotations }) => annotations['org.opencontainers.image.ref.name']);
+
+test('a limit is kept with whole chains evicted, keys kept and protected tags as they were', async (t) => {
+  const folder = grown(t);
+  const [main] = entriesOf(folder);
+  const { shrunk, size, unmet } = await prune(folder, { maxSize: 15_000, keep: ['main'] });
+  t.deepEqual(
+    shrunk.map(({ tag, results, resultsBefore }) => [tag, results, resultsBefore]),
+    [['feature', 3, 7]],
+  );
+  t.deepEqual(unmet, []);
+  t.true(size <= 15_000);
+  t.deepEqual(entriesOf(folder)[0], main);
+  t.true((await verifyFolder(folder, { deep: true })).sound);
+  const left = readdirSync(join(folder, 'blobs', 'sha256')).length;
+  const again = await prune(folder, { maxSize: 15_000, keep: ['main'] });
+  t.is(again.shrunk.length + again.collected.removed.count, 0);
+  t.is(readdirSync(join(folder, 'blobs', 'sha256')).length, left);
+});
+
+test('a dry run says the same and changes nothing', async (t) => {
+  const folder = grown(t);
+  const before = readFileSync(join(folder, 'index.json'));
+  const plan = await prune(folder, { maxSize: 12_000, untag: ['main'], dryRun: true });
+  t.deepEqual(readFileSync(join(folder, 'index.json')), before);
+  t.is(readdirSync(join(folder, 'blobs', 'sha256')).length, 20);
+  const { dropped: gone, shrunk, size } = await prune(folder, { maxSize: 12_000, untag: ['main'] });
+  t.deepEqual({ gone: plan.dropped, shrunk: plan.shrunk, size: plan.size }, { gone, shrunk, size });
+});
+
+test('what cannot be reached is said', async (t) => {
+  const { unmet } = await prune(grown(t), { maxSize: 100, keep: ['*'] });
+  t.is(unmet.length, 1);
+});
+
+test('a lower limit leaves a part of what a higher one does', async (t) => {
+  const blobs = async (maxSize: number) => {
+    const folder = grown(t);
+    await prune(folder, { maxSize });
+    t.true((await verifyFolder(folder)).sound);
+    const { manifests } = { manifests: entriesOf(folder) };
+    const layers = manifests.flatMap(({ digest }) => {
+      const text = readFileSync(join(folder, 'blobs', 'sha256', digest.slice('sha256:'.length)), 'utf8');
+      return (JSON.parse(text) as { layers: { digest: string }[] }).layers.map((layer) => layer.digest);
+    });
+    return new Set(layers);
+  };
+  let before = await blobs(1e9);
+  for (const limit of [17_000, 14_000, 11_000, 8000, 5000]) {
+    const now = await blobs(limit);
+    for (const blob of now) t.true(before.has(blob), `${limit}`);
+    before = now;
+  }
+});
+
+test('tags go by name, age and number, and --keep is stronger than all of them', (t) => {
+  const day = 86_400_000;
+  const use = (tag: string, days: number) => ({ tag, lastUsed: 1000 * day - days * day });
+  const tags = [use('main', 90), use('pr-1', 40), use('pr-2', 3), use('pr-3', 2), use('pr-4', 1), use('v1', 50)];
+  const gone = (policy: Parameters<typeof dropped>[1]) => [...dropped(tags, policy, 1000 * day).keys()];
+  t.deepEqual(gone({ maxAge: 30 * day }), ['main', 'pr-1', 'v1']);
+  t.deepEqual(gone({ maxAge: 30 * day, keep: ['main'] }), ['pr-1', 'v1']);
+  t.deepEqual(gone({ keepLast: 2 }), ['pr-1', 'pr-2']);
+  t.deepEqual(gone({ keepLast: 1, maxAge: 30 * day }), ['pr-1']);
+  t.deepEqual(gone({ untag: ['pr-?'], keep: ['*-2'] }), ['pr-1', 'pr-3', 'pr-4']);
+  t.deepEqual(gone({}), []);
+});
+
+test('names are of one pattern when they differ in numbers and hashes', (t) => {
+  t.is(patternOf('pr-17'), 'pr-*');
+  t.is(patternOf('main-3f2a9c1b'), 'main-*');
+  t.is(patternOf('release-1.24'), 'release-*.*');
+  t.is(patternOf('feature'), 'feature');
+});
+
+test('globs are those of a shell, and any other text stands for itself', (t) => {
+  t.true(globTest('pr-*')('pr-1/x'));
+  t.true(globTest('v[0-9].?')('v1.x'));
+  t.false(globTest('v[!0-9]*')('v1'));
+  t.false(globTest('main')('main2'));
+  fc.assert(
+    fc.property(
+      fc.string().filter((text) => !/[*?[\]]/.test(text)),
+      (text) => t.true(globTest(text)(text)),
+    ),
+  );
+});
+
+test('the store remembers what was used, and other folders are left alone', async (t) => {
+  const store = join(temporary(t), 'store');
+  await importCache(store, 'a', [importOf('max-gzip')]);
+  await importCache(store, 'b', [importOf('max-zstd')]);
+  const stamp = (name: string, time: string) => {
+    const text = readFileSync(join(store, 'index.json'), 'utf8');
+    const index = JSON.parse(text) as { manifests: Entry[] };
+    for (const { annotations } of index.manifests) {
+      if (annotations['org.opencontainers.image.ref.name'] === name) annotations[LAST_USED] = time;
+    }
+    writeFileSync(join(store, 'index.json'), JSON.stringify(index));
+  };
+  stamp('a', '2020-01-01T00:00:00.000Z');
+  stamp('b', '2020-01-01T00:00:00.000Z');
+  await resolveCache(`type=local,src=${store},tag=b`);
+  const { dropped: gone } = await prune(store, { maxAge: 30 * 86_400_000 });
+  t.deepEqual(
+    gone.map(({ tag }) => tag),
+    ['a'],
+  );
+  stamp('b', '2020-01-01T00:00:00.000Z');
+  await copyCache({ imports: [`type=local,src=${store},tag=b`], exports: [`type=local,dest=${temporary(t)}`] });
+  t.is((await prune(store, { maxAge: 30 * 86_400_000 })).dropped.length, 0);
+  const folder = grown(t);
+  const before = readFileSync(join(folder, 'index.json'));
+  await resolveCache(`type=local,src=${folder},tag=main`);
+  t.deepEqual(readFileSync(join(folder, 'index.json')), before);
+});
+
+test('a config over the import limit is brought under it, with the latest results', async (t) => {
+  const folder = join(temporary(t), 'cache');
+  await copyCache({ imports: [importOf('max-gzip')], exports: [`type=local,dest=${folder}`] });
+  await makeHuge(folder);
+  t.false((await verifyFolder(folder)).sound);
+  const { shrunk } = await prune(folder, { fitImportLimit: true, grace: 0 });
+  t.is(shrunk[0]?.reason, 'import-limit');
+  t.true((shrunk[0]?.results ?? 0) > 0);
+  t.true((await verifyFolder(folder)).sound);
+  t.is((await prune(folder, { fitImportLimit: true })).shrunk.length, 0);
+});
+
+/** Twelve thousand records on the layers of a small cache. */
+async function makeHuge(folder: string): Promise<void> {
+  const { saveGraph } = await import('../../src/graph/save.js');
+  const { canonical } = await import('../../src/graph/canonical.js');
+  const { sha256 } = await import('../../src/oci/digest.js');
+  const { graph } = await loadFixture('max-gzip');
+  const records = Array.from({ length: 12_000 }, (_, index) => ({
+    digest: sha256(`record ${index}`),
+    inputs: [],
+    results: [
+      {
+        layer: index % graph.layers.length,
+        createdAt: `2026-01-01T00:00:${String(index % graph.layers.length).padStart(2, '0')}Z`,
+      },
+    ],
+    chains: [],
+  }));
+  const { config, manifest } = saveGraph(canonical({ ...graph, records }), 'image-manifest');
+  for (const { descriptor, bytes } of [config, manifest]) {
+    writeFileSync(join(folder, 'blobs', 'sha256', descriptor.digest.slice('sha256:'.length)), bytes);
+  }
+  const annotations = { 'org.opencontainers.image.ref.name': 'latest' };
+  writeFileSync(
+    join(folder, 'index.json'),
+    JSON.stringify({ schemaVersion: 2, manifests: [{ ...manifest.descriptor, annotations }] }),
+  );
+}
+
+test('dropping tags frees what they alone needed, at once', async (t) => {
+  const folder = grown(t);
+  const { dropped: gone, collected } = await prune(folder, { untag: ['feature'] });
+  t.deepEqual(
+    gone.map(({ tag }) => tag),
+    ['feature'],
+  );
+  t.true(collected.removed.count > 8);
+  t.deepEqual(tagsOf(folder), ['main']);
+  t.true((await verifyFolder(folder)).sound);
+  t.is((await collectGarbage(folder, { grace: 0 })).removed.count, 0);
+  t.false(existsSync(join(folder, '.bkcache')));
+});
