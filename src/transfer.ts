@@ -60,6 +60,7 @@ export async function transfer(
   const actions = { copied: 0, converted: 0, present: 0, foreign: 0 };
   const compressions: Partial<Record<Compression, number>> = {};
   const totals = { kept: 0, bytesRead: 0, bytesWritten: 0 };
+  const bytes = blobs.reduce((sum, { size }) => sum + size, 0);
 
   const report = (action: LayerAction, from: Descriptor, to: Descriptor, compression: Compression) => {
     actions[action]++;
@@ -68,7 +69,8 @@ export async function transfer(
   };
 
   const convert = async (layer: Descriptor, content: Content, encoding: Encoding, inner: AbortSignal) => {
-    const to = await convertLayer(cache, layer, content, encoding, target, inner);
+    const threads = threadsFor(layer.size / bytes, concurrency);
+    const to = await convertLayer(cache, layer, content, { encoding, threads }, target, inner);
     totals.bytesRead += layer.size;
     totals.bytesWritten += to.size;
     if (to.digest !== layer.digest) replacements.set(layer.digest, to);
@@ -83,7 +85,6 @@ export async function transfer(
     return report('copied', layer, layer, compression);
   };
 
-  const bytes = blobs.reduce((sum, { size }) => sum + size, 0);
   onProgress?.({ type: 'start', target: target.name, layers: blobs.length, bytes });
   const largestFirst = [...blobs].toSorted((a, b) => b.size - a.size);
   await parallel(largestFirst, concurrency, signal, async (layer, inner) => {
@@ -101,6 +102,17 @@ export async function transfer(
 }
 
 /**
+ * How many threads one layer may use, so that a few large ones keep all cores busy, and many small ones take no more
+ * memory than that needs.
+ *
+ * @param share - of all bytes that there are to read
+ */
+function threadsFor(share: number, concurrency: number): number {
+  const cores = availableParallelism();
+  return Math.max(1, Math.min(cores, Math.ceil(cores * Math.max(share, 1 / concurrency))));
+}
+
+/**
  * As BuildKit decides (util/compression, NeedsConversion), but for a level that is asked for: since nothing in a blob
  * tells its level, such layers are packed anew as well when that is forced.
  */
@@ -115,13 +127,13 @@ async function convertLayer(
   cache: Cache,
   layer: Descriptor,
   content: Content,
-  encoding: Encoding,
+  { encoding, threads }: { readonly encoding: Encoding; readonly threads: number },
   target: CacheTarget,
   signal: AbortSignal,
 ): Promise<Descriptor> {
   const claimed = layer.annotations?.[UNCOMPRESSED];
   const diffID = claimed === undefined ? undefined : parseDigest(claimed, `${cache.name}: ${UNCOMPRESSED}`);
-  const recompressed = recompress(content, { blob: layer, diffID, encoding, where: cache.name });
+  const recompressed = recompress(content, { blob: layer, diffID, encoding, threads, where: cache.name });
   const blob = await target.write(recompressed.content, undefined, signal);
   // Neither the places to fetch the old bytes from nor a copy of them belong to the new blob.
   const { urls: _urls, data: _data, ...kept } = layer;
@@ -129,7 +141,7 @@ async function convertLayer(
     ...kept,
     mediaType: layerMediaType(layer.mediaType, { docker: false, encoding: encoding.compression }),
     ...blob,
-    annotations: { ...withoutEstargz(layer.annotations ?? {}), [UNCOMPRESSED]: recompressed.diffID() },
+    annotations: { ...withoutEstargz(layer.annotations ?? {}), [UNCOMPRESSED]: recompressed.packed().diffID },
   };
 }
 
@@ -141,12 +153,14 @@ function withoutEstargz(annotations: Annotations): Annotations {
 /** The same content, telling how many bytes were read of it. */
 function counted(content: Content, digest: Digest, onProgress: TransferOptions['onProgress']): Content {
   if (onProgress === undefined) return content;
+  const onRead = (bytes: number) => onProgress({ type: 'bytes', digest, bytes });
   return {
     ...content,
+    onRead,
     async *open(range, signal) {
       for await (const chunk of content.open(range, signal)) {
         yield chunk;
-        onProgress({ type: 'bytes', digest, bytes: chunk.length });
+        onRead(chunk.length);
       }
     },
   };

@@ -5,7 +5,7 @@ import { isSystemError } from '../errors.js';
 import type { Content } from '../oci/content.js';
 import type { BlobId } from '../oci/descriptor.js';
 import { type Digest, splitDigest } from '../oci/digest.js';
-import { readBlobFile, refuseOthers, statOf, writeBlobFile } from './blob-file.js';
+import { blobFile, refuseOthers, statOf, writeBlobFile } from './blob-file.js';
 import { FileSharer, type Sharing } from './share.js';
 
 /** The blobs of a layout on disk, each in a file named by its digest: image-spec image-layout.md, "Blobs". */
@@ -26,8 +26,7 @@ export class Blobs {
 
   /** The bytes under a digest, unverified. Reading them throws CacheError CORRUPT when there is no such file. */
   content(digest: Digest): Content {
-    const path = this.path(digest);
-    return { path, open: (range, signal) => readBlobFile(path, digest, range, signal) };
+    return blobFile(this.path(digest), digest);
   }
 
   /**
