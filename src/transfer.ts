@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os';
 import type { Cache, CacheTarget } from './backend/backend.js';
 import { type Compression, type Encoding } from './codec/compression.js';
+import type { Estargz } from './codec/estargz/encode-estargz.js';
 import { recompress } from './codec/recompress.js';
 import { sniff } from './codec/sniff.js';
 import type { Content } from './oci/content.js';
@@ -137,12 +138,25 @@ async function convertLayer(
   const blob = await target.write(recompressed.content, undefined, signal);
   // Neither the places to fetch the old bytes from nor a copy of them belong to the new blob.
   const { urls: _urls, data: _data, ...kept } = layer;
+  const { diffID: packedDiffID, estargz } = recompressed.packed();
   return {
     ...kept,
-    mediaType: layerMediaType(layer.mediaType, { docker: false, encoding: encoding.compression }),
+    mediaType: layerMediaType(layer.mediaType, {
+      docker: false,
+      encoding: encoding.compression === 'estargz' ? 'gzip' : encoding.compression,
+    }),
     ...blob,
-    annotations: { ...withoutEstargz(layer.annotations ?? {}), [UNCOMPRESSED]: recompressed.packed().diffID },
+    annotations: {
+      ...withoutEstargz(layer.annotations ?? {}),
+      [UNCOMPRESSED]: packedDiffID,
+      ...(estargz === undefined ? {} : estargzAnnotations(estargz)),
+    },
   };
+}
+
+/** As BuildKit writes them (util/compression/estargz.go). */
+function estargzAnnotations({ tocDigest, uncompressedSize }: Estargz): Annotations {
+  return { [ESTARGZ_TOC_DIGEST]: tocDigest, [ESTARGZ_UNCOMPRESSED_SIZE]: `${uncompressedSize}` };
 }
 
 function withoutEstargz(annotations: Annotations): Annotations {

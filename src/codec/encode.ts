@@ -1,25 +1,31 @@
 import { DEFAULT_LEVEL, type Encoding } from './compression.js';
+import { encodeEstargz, type Estargz } from './estargz/encode-estargz.js';
 import { encodeGzip } from './gzip.js';
 import { encodeZstd } from './zstd.js';
 
 /**
  * Packs a tar. The same bytes and encoding give the same blob, on any number of cores.
  *
+ * @param where - the layer, for messages
  * @param threads - for zstd's own workers; as many as there are cores by default
+ * @returns for estargz, what goes into the descriptor
  */
 export async function* encode(
   tar: AsyncIterable<Uint8Array>,
   { compression, level }: Encoding,
-  threads?: number,
-): AsyncGenerator<Uint8Array, void, undefined> {
+  { where, threads }: { readonly where: string; readonly threads?: number | undefined },
+): AsyncGenerator<Uint8Array, Estargz | undefined, undefined> {
   switch (compression) {
     case 'uncompressed':
       yield* tar;
-      return;
+      return undefined;
     case 'gzip':
       yield* encodeGzip(tar, level ?? DEFAULT_LEVEL.gzip);
-      return;
+      return undefined;
+    case 'estargz':
+      return yield* encodeEstargz(tar, level ?? DEFAULT_LEVEL.estargz, where);
     case 'zstd':
       yield* encodeZstd(tar, level ?? DEFAULT_LEVEL.zstd, threads);
+      return undefined;
   }
 }

@@ -50,7 +50,9 @@ export async function* encodeGzip(
 
 /** A gzip member of its own, for bytes that are in memory. */
 export async function gzipMember(bytes: Uint8Array, level: number): Promise<Buffer> {
-  const body = await deflate(bytes, { level, chunkSize: CHUNK_SIZE });
+  // Many members are small; this too is a matter of the bytes alone.
+  const chunkSize = Math.min(CHUNK_SIZE, Math.max(1024, bytes.length));
+  const body = await deflate(bytes, { level, chunkSize });
   return Buffer.concat([gzipHeader(level), body, gzipTrailer(crc32(bytes), bytes.length)]);
 }
 

@@ -6,6 +6,7 @@ import { type Digest, hashDigest } from '../oci/digest.js';
 import type { Encoding } from './compression.js';
 import { decode } from './decode.js';
 import { encode } from './encode.js';
+import type { Estargz } from './estargz/encode-estargz.js';
 import { type Sniffed, sniff } from './sniff.js';
 import { inThread, WORTH_A_THREAD } from './thread.js';
 
@@ -13,6 +14,8 @@ import { inThread, WORTH_A_THREAD } from './thread.js';
 export interface Packed {
   /** The digest of what the blob unpacks to. */
   readonly diffID: Digest;
+  /** There for estargz. */
+  readonly estargz?: Estargz;
 }
 
 /** A layer that is packed anew while it is read. */
@@ -81,7 +84,9 @@ async function* pack(
   const tar = originalTar(source, sniffed, options, signal, (digest) => {
     diffID = digest;
   });
-  yield* encode(tar, options.encoding, options.threads);
+  const name = `${options.where}: blob ${options.blob.digest}`;
+  const estargz = yield* encode(tar, options.encoding, { where: name, threads: options.threads });
+  if (estargz !== undefined) return { diffID: estargz.diffID, estargz };
   if (diffID === undefined) throw new Error('the tar was not read to its end');
   return { diffID };
 }
