@@ -134,7 +134,14 @@ async function convertLayer(
 ): Promise<Descriptor> {
   const claimed = layer.annotations?.[UNCOMPRESSED];
   const diffID = claimed === undefined ? undefined : parseDigest(claimed, `${cache.name}: ${UNCOMPRESSED}`);
-  const recompressed = recompress(content, { blob: layer, diffID, encoding, threads, where: cache.name });
+  const recompressed = recompress(content, {
+    blob: layer,
+    diffID,
+    tocDigest: layer.annotations?.[ESTARGZ_TOC_DIGEST],
+    encoding,
+    threads,
+    where: cache.name,
+  });
   const blob = await target.write(recompressed.content, undefined, signal);
   // Neither the places to fetch the old bytes from nor a copy of them belong to the new blob.
   const { urls: _urls, data: _data, ...kept } = layer;

@@ -7,6 +7,7 @@ import type { Encoding } from './compression.js';
 import { decode } from './decode.js';
 import { encode } from './encode.js';
 import type { Estargz } from './estargz/encode-estargz.js';
+import { readToc } from './estargz/read-toc.js';
 import { type Sniffed, sniff } from './sniff.js';
 import { inThread, WORTH_A_THREAD } from './thread.js';
 
@@ -30,6 +31,8 @@ export interface RecompressOptions {
   readonly blob: BlobId;
   /** What the source says of its uncompressed bytes, to be checked; for eStargz that includes the table's tar. */
   readonly diffID: Digest | undefined;
+  /** What the source says of the table of contents in an eStargz blob, to be checked. */
+  readonly tocDigest?: string | undefined;
   readonly encoding: Encoding;
   /** How many threads zstd may use; as many as there are cores by default. */
   readonly threads?: number | undefined;
@@ -108,7 +111,7 @@ export async function digestTar(source: Content, blob: BlobId, where: string, si
 async function* originalTar(
   source: Content,
   { compression, tocOffset }: Sniffed,
-  { blob, diffID, where }: RecompressOptions,
+  { blob, diffID, tocDigest, where }: RecompressOptions,
   signal: AbortSignal | undefined,
   onDigest: (digest: Digest) => void,
 ): AsyncGenerator<Uint8Array, void, undefined> {
@@ -125,10 +128,19 @@ async function* originalTar(
     const original = createHash('sha256');
     const parts = splitAt(bytes, tocOffset);
     yield* hashed(decode(parts.head, compression, name), [whole, original]);
-    for await (const chunk of decode(parts.tail, compression, name)) whole.update(chunk);
+    const found = await readToc(hashed(decode(parts.tail, compression, name), [whole]), name);
+    checkToc(found, tocDigest, name);
     checkDiffID(hashDigest('sha256', whole), diffID, name);
     onDigest(hashDigest('sha256', original));
   }
+}
+
+function checkToc(found: Digest | undefined, tocDigest: string | undefined, name: string): void {
+  if (tocDigest === undefined || found === tocDigest) return;
+  const is = found === undefined ? 'it has none' : `that has ${found}`;
+  throw new CacheError('CORRUPT', `${name}: its table of contents should have the digest ${tocDigest}, but ${is}`, {
+    hint: 'the manifest and the layer do not belong together; export the cache anew',
+  });
 }
 
 function checkDiffID(found: Digest, diffID: Digest | undefined, name: string): void {

@@ -1,9 +1,12 @@
-import { readFileSync } from 'node:fs';
+import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import test from 'ava';
 import { localSource } from '../../src/backend/local.js';
+import { encodeEstargz } from '../../src/codec/estargz/encode-estargz.js';
 import { copyCache } from '../../src/copy.js';
+import { CacheError } from '../../src/errors.js';
+import { contentOf } from '../../src/oci/content.js';
 import { ESTARGZ_TOC_DIGEST, ESTARGZ_UNCOMPRESSED_SIZE } from '../../src/oci/descriptor.js';
 import { sha256 } from '../../src/oci/digest.js';
 import { fixture, importOf, temporary } from '../support/fixtures.js';
@@ -70,3 +73,65 @@ test("the tables of BuildKit's own layers come out again, packed from gzip and f
     t.is(annotations[ESTARGZ_TOC_DIGEST], sha256(a.text));
   }
 });
+
+test('a table of contents that is not the one of the annotation is an error', async (t) => {
+  const source = temporary(t);
+  cpSync(fixture('max-estargz'), source, { recursive: true });
+  const index = JSON.parse(readFileSync(join(source, 'index.json'), 'utf8')) as {
+    manifests: { digest: string; size: number }[];
+  };
+  const [entry] = index.manifests;
+  if (entry === undefined) throw new Error('the fixture has no manifest');
+  const pathOf = (digest: string) => join(source, 'blobs', 'sha256', digest.slice('sha256:'.length));
+  const manifest = readFileSync(pathOf(entry.digest), 'utf8').replace(
+    /(stargz\/toc\.digest":"sha256:)[0-9a-f]{64}/,
+    `$1${'0'.repeat(64)}`,
+  );
+  entry.digest = sha256(manifest);
+  entry.size = manifest.length;
+  writeFileSync(pathOf(entry.digest), manifest);
+  writeFileSync(join(source, 'index.json'), JSON.stringify(index));
+  const copy = copyCache({
+    imports: [`type=local,src=${source}`],
+    exports: [`type=local,dest=${temporary(t)},compression=gzip,force-compression=true`],
+  });
+  await t.throwsAsync(copy, { instanceOf: CacheError, code: 'CORRUPT', message: /table of contents/ });
+});
+
+test('a tar that has a table already, and one with a sparse file, are refused with the reason', async (t) => {
+  for (const [type, name, reason] of [
+    ['0', './stargz.index.json', /has a stargz\.index\.json already/],
+    ['S', 'hole', /hole is a sparse file/],
+  ] as const) {
+    const tar = tarEntry(name, type);
+    await t.throwsAsync(drain(encodeEstargz(contentOf(tar).open(), 6, 'x')), {
+      instanceOf: CacheError,
+      code: 'FAILED',
+      message: reason,
+    });
+  }
+});
+
+function tarEntry(name: string, type: string): Buffer {
+  const header = Buffer.alloc(512);
+  header.write(name, 0);
+  header.write('0000644\0', 100);
+  header.write('00000000000\0', 124);
+  header.write(type, 156);
+  header.write('ustar\u000000', 257);
+  header.write('        ', 148);
+  header.write(
+    `${header
+      .reduce((sum, byte) => sum + byte, 0)
+      .toString(8)
+      .padStart(6, '0')}\0 `,
+    148,
+  );
+  return Buffer.concat([header, Buffer.alloc(1024)]);
+}
+
+async function drain(bytes: AsyncIterable<Uint8Array>): Promise<Buffer> {
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of bytes) chunks.push(chunk);
+  return Buffer.concat(chunks);
+}

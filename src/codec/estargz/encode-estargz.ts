@@ -89,10 +89,10 @@ async function* members(
     for (;;) {
       const header = await readTarHeader(queue, where);
       add(header.raw);
-      if (header.type === 'end') break;
-      const { size: dataSize, name } = header as TarHeader;
-      refuse(header as TarHeader, where);
-      const first = toc.entry(header as TarHeader, dataSize >= CHUNK ? CHUNK : undefined);
+      if (!('name' in header)) break;
+      const { size: dataSize, name } = header;
+      refuse(header, where);
+      const first = toc.entry(header, dataSize >= CHUNK ? CHUNK : undefined);
       if (first !== undefined) entries.push(first);
       let file: Hash | undefined;
       for (let at = 0; at < dataSize;) {
