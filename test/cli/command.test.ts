@@ -176,7 +176,6 @@ test('bad usage is exit 2, and says what to do', async (t) => {
     [['copy', '--import-cache', 'example.com/a', '--export-cache', out], /cannot import it yet/],
     [['copy', '--import-cache', source, '--export-cache', source], /replace its own import/],
     [['copy', '--import-cache', source, '--export-cache', join(source, 'sub')], /is inside the import/],
-    [['copy', '--import-cache', source, '--export-cache', `type=local,dest=${out},compression=estargz`], /estargz/],
     [['copy', '--import-cache', source, '--export-cache', `type=local,dest=${out},reset=true`], /reset/],
     [['copy', '--import-cache', source, '--export-cache', out, '--concurrency', '0'], /concurrency/],
     [['frobnicate'], /./],
