@@ -186,8 +186,9 @@ async function write(
   options: CopyOptions,
 ): Promise<Omit<ExportResult, 'duration'>> {
   const shape = target.shape?.(cache.saved?.shape);
-  if (shape === 'docker-list' && conversion?.encoding.compression === 'zstd') {
-    throw new CacheError('USAGE', 'the import has Docker media types, and those know no zstd', {
+  const asked = conversion?.encoding.compression;
+  if (shape === 'docker-list' && (asked === 'zstd' || asked === 'estargz')) {
+    throw new CacheError('USAGE', `the import has Docker media types, and those know no ${asked}`, {
       hint: 'add oci-mediatypes=true to the export',
       side: 'export',
     });
@@ -217,11 +218,5 @@ function conversionOf(exported: CacheOptions): Conversion | undefined {
   const { compression = 'gzip', level, force } = compressionOf(exported);
   const named = exported.attributes['compression'] !== undefined || level !== undefined || force;
   if (!named) return undefined;
-  if (compression === 'estargz') {
-    throw new CacheError('USAGE', 'compression=estargz can be read, but this version cannot write it yet', {
-      hint: 'use gzip, zstd or uncompressed',
-      side: 'export',
-    });
-  }
   return { encoding: { compression, ...(level === undefined ? {} : { level }) }, force };
 }

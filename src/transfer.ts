@@ -1,7 +1,8 @@
 import { availableParallelism } from 'node:os';
 import type { Cache, CacheTarget } from './backend/backend.js';
 import { type Compression, type Encoding } from './codec/compression.js';
-import { recompress } from './codec/recompress.js';
+import type { Estargz } from './codec/estargz/encode-estargz.js';
+import { recompress, type RecompressOptions } from './codec/recompress.js';
 import { sniff } from './codec/sniff.js';
 import type { Content } from './oci/content.js';
 import {
@@ -74,6 +75,7 @@ export async function transfer(
   const actions = { copied: 0, converted: 0, mounted: 0, present: 0, foreign: 0 };
   const compressions: Partial<Record<Compression, number>> = {};
   const totals = { kept: 0, bytesRead: 0, bytesWritten: 0 };
+  const bytes = blobs.reduce((sum, { size }) => sum + size, 0);
 
   const report = (action: LayerAction, from: Descriptor, to: Descriptor, compression: Compression) => {
     actions[action]++;
@@ -82,7 +84,8 @@ export async function transfer(
   };
 
   const convert = async (layer: Descriptor, content: Content, encoding: Encoding, inner: AbortSignal) => {
-    const to = await convertLayer(cache, layer, content, { encoding, maxSize: maxLayerSize }, target, inner);
+    const threads = threadsFor(layer.size / bytes, concurrency);
+    const to = await convertLayer(cache, layer, content, { encoding, threads, maxSize: maxLayerSize }, target, inner);
     totals.bytesRead += layer.size;
     totals.bytesWritten += to.size;
     if (to.digest !== layer.digest) replacements.set(layer.digest, to);
@@ -102,7 +105,6 @@ export async function transfer(
     return report('copied', layer, layer, compression);
   };
 
-  const bytes = blobs.reduce((sum, { size }) => sum + size, 0);
   onProgress?.({ type: 'start', target: target.name, layers: blobs.length, bytes });
   // What is to stay as it is need not be looked at where it comes from, and is asked for where it goes, all at once.
   const present = conversion === undefined ? await presentAt(target, blobs, signal) : undefined;
@@ -149,6 +151,17 @@ function claimedCompression({ mediaType, annotations = {} }: Descriptor): Compre
 }
 
 /**
+ * How many threads one layer may use, so that a few large ones keep all cores busy, and many small ones take no more
+ * memory than that needs.
+ *
+ * @param share - of all bytes that there are to read
+ */
+function threadsFor(share: number, concurrency: number): number {
+  const cores = availableParallelism();
+  return Math.max(1, Math.min(cores, Math.ceil(cores * Math.max(share, 1 / concurrency))));
+}
+
+/**
  * As BuildKit decides (util/compression, NeedsConversion), but for a level that is asked for: since nothing in a blob
  * tells its level, such layers are packed anew as well when that is forced.
  */
@@ -163,22 +176,43 @@ async function convertLayer(
   cache: Cache,
   layer: Descriptor,
   content: Content,
-  { encoding, maxSize }: { readonly encoding: Encoding; readonly maxSize: number | undefined },
+  { encoding, threads, maxSize }: Pick<RecompressOptions, 'encoding' | 'threads' | 'maxSize'>,
   target: CacheTarget,
   signal: AbortSignal,
 ): Promise<Descriptor> {
   const claimed = layer.annotations?.[UNCOMPRESSED];
   const diffID = claimed === undefined ? undefined : parseDigest(claimed, `${cache.name}: ${UNCOMPRESSED}`);
-  const recompressed = recompress(content, { blob: layer, diffID, encoding, maxSize, where: cache.name });
+  const recompressed = recompress(content, {
+    blob: layer,
+    diffID,
+    tocDigest: layer.annotations?.[ESTARGZ_TOC_DIGEST],
+    encoding,
+    threads,
+    maxSize,
+    where: cache.name,
+  });
   const blob = await target.write(recompressed.content, undefined, signal);
   // Neither the places to fetch the old bytes from nor a copy of them belong to the new blob.
   const { urls: _urls, data: _data, ...kept } = layer;
+  const { diffID: packedDiffID, estargz } = recompressed.packed();
   return {
     ...kept,
-    mediaType: layerMediaType(layer.mediaType, { docker: false, encoding: encoding.compression }),
+    mediaType: layerMediaType(layer.mediaType, {
+      docker: false,
+      encoding: encoding.compression === 'estargz' ? 'gzip' : encoding.compression,
+    }),
     ...blob,
-    annotations: { ...withoutEstargz(layer.annotations ?? {}), [UNCOMPRESSED]: recompressed.diffID() },
+    annotations: {
+      ...withoutEstargz(layer.annotations ?? {}),
+      [UNCOMPRESSED]: packedDiffID,
+      ...(estargz === undefined ? {} : estargzAnnotations(estargz)),
+    },
   };
+}
+
+/** As BuildKit writes them (util/compression/estargz.go). */
+function estargzAnnotations({ tocDigest, uncompressedSize }: Estargz): Annotations {
+  return { [ESTARGZ_TOC_DIGEST]: tocDigest, [ESTARGZ_UNCOMPRESSED_SIZE]: `${uncompressedSize}` };
 }
 
 function withoutEstargz(annotations: Annotations): Annotations {
@@ -187,13 +221,14 @@ function withoutEstargz(annotations: Annotations): Annotations {
 }
 
 /** The same content, telling how many bytes were read of it. */
-function counted(content: Content, onBytes: (bytes: number) => void): Content {
+function counted(content: Content, onRead: (bytes: number) => void): Content {
   return {
     ...content,
+    onRead,
     async *open(range, signal) {
       for await (const chunk of content.open(range, signal)) {
         yield chunk;
-        onBytes(chunk.length);
+        onRead(chunk.length);
       }
     },
   };

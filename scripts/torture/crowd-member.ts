@@ -5,10 +5,9 @@ import { collectGarbage } from '../../src/collect.js';
 import { copyCache } from '../../src/copy.js';
 import { CacheError } from '../../src/errors.js';
 import { tagOf } from '../../src/layout/index-json.js';
+import { checkContent } from '../../src/layout/blob-file.js';
 import { readIndex } from '../../src/layout/index-file.js';
 import { openLayout } from '../../src/layout/layout.js';
-import { drain } from '../../src/layout/share.js';
-import { verified } from '../../src/oci/content.js';
 import { prune } from '../../src/prune/prune.js';
 import { fixture } from './folder.js';
 import { Random } from './random.js';
@@ -34,7 +33,7 @@ async function read(): Promise<void> {
   if (entries.length === 0) return;
   const cache = await loadCache(layoutReader(opened), random.pick(entries));
   for (const descriptor of cache.graph.descriptors.values()) {
-    await drain(verified(cache.blob(descriptor).open(), descriptor, folder));
+    await checkContent(cache.blob(descriptor), descriptor, { where: folder });
   }
 }
 

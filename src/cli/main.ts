@@ -1,22 +1,8 @@
 #!/usr/bin/env node
-import yargs from 'yargs';
-import { hideBin } from 'yargs/helpers';
 import { CacheError, exitCode, isSystemError } from '../errors.js';
-import { copyCommand } from './copy.js';
-import { examples } from './examples.js';
-import { exportCommand } from './export.js';
-import { gcCommand } from './gc.js';
-import { importArgsCommand } from './import-args.js';
-import { importCommand } from './import.js';
-import { inspectCommand } from './inspect.js';
-import { listCommand } from './list.js';
-import { pruneCommand } from './prune.js';
-import { removeCommand } from './remove.js';
-import { repairCommand } from './repair.js';
-import { resolveCommand } from './resolve.js';
-import { verifyCommand } from './verify.js';
+import { quick } from './quick.js';
 
-const argv = hideBin(process.argv);
+const argv = process.argv.slice(2);
 
 function fail(error: unknown): never {
   const { message, hint, side } = describe(error);
@@ -47,46 +33,8 @@ function describe(error: unknown): Described {
   return { message: error instanceof Error ? error.message : String(error) };
 }
 
-const cli = yargs(argv)
-  .scriptName('bkcache')
-  .usage('$0 <command>\n\nCopies, converts, merges, slims and shows BuildKit build caches.')
-  .command(copyCommand)
-  .command(importCommand)
-  .command(exportCommand)
-  .command(resolveCommand)
-  .command(importArgsCommand)
-  .command(listCommand)
-  .command(inspectCommand)
-  .command(removeCommand)
-  .command(verifyCommand)
-  .command(repairCommand)
-  .command(gcCommand)
-  .command(pruneCommand)
-  .option('debug', { type: 'boolean', describe: 'Show where an error came from', global: true })
-  .epilogue(
-    examples(
-      [
-        'Keep what the image needs',
-        'bkcache copy --import-cache type=local,src=./cache --export-cache type=local,dest=./small,mode=min',
-      ],
-      ['Keep a cache in the store under a name', 'bkcache import main --import-cache ./cache'],
-      ['What is in the store', 'bkcache list'],
-    ),
-  )
-  .demandCommand(1, 'Name a command.')
-  .recommendCommands()
-  .strict()
-  .parserConfiguration({ 'duplicate-arguments-array': true, 'parse-numbers': false, 'parse-positional-numbers': false })
-  .wrap(Math.min(110, process.stdout.columns ?? 100))
-  .version((await import('./version.js')).VERSION)
-  .help()
-  .fail((message, error) => {
-    if (error) throw error;
-    throw new CacheError('USAGE', message, { hint: 'see bkcache --help' });
-  });
-
 try {
-  await cli.parseAsync();
+  if (!(await quick(argv))) await (await import('./commands.js')).runCommand(argv);
 } catch (error) {
   fail(error);
 }

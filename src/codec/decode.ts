@@ -1,9 +1,13 @@
-import { createGunzip } from 'node:zlib';
+import type { TransformOptions } from 'node:stream';
+import { createGunzip, type ZlibOptions } from 'node:zlib';
 import { CacheError } from '../errors.js';
 import type { Compression } from './compression.js';
 import { through } from './through.js';
+import { decodeZstd } from './zstd.js';
 
-const CHUNK_SIZE = 256 * 1024;
+// Node's own 16 KiB make a task for its threads of every few lines of text.
+// What is unpacked ahead of the reader keeps both busy.
+const GUNZIP: ZlibOptions & TransformOptions = { chunkSize: 512 * 1024, highWaterMark: 2 * 1024 * 1024 };
 
 /**
  * Unpacks a blob, or for eStargz a part of one that ends between two gzip members.
@@ -24,11 +28,9 @@ export async function* decode(
       return;
     case 'gzip':
     case 'estargz':
-      yield* through(blob, createGunzip({ chunkSize: CHUNK_SIZE }), damaged);
+      yield* through(blob, createGunzip(GUNZIP), damaged);
       return;
-    case 'zstd': {
-      const { DecompressStream } = await import('zstd-napi');
-      yield* through(blob, new DecompressStream(), damaged);
-    }
+    case 'zstd':
+      yield* decodeZstd(blob, damaged);
   }
 }

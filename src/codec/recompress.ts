@@ -6,23 +6,39 @@ import { type Digest, hashDigest } from '../oci/digest.js';
 import type { Encoding } from './compression.js';
 import { decode } from './decode.js';
 import { encode } from './encode.js';
+import type { Estargz } from './estargz/encode-estargz.js';
+import { readToc } from './estargz/read-toc.js';
 import { limited, MAX_LAYER_SIZE } from './limit.js';
 import { type Sniffed, sniff } from './sniff.js';
+import { inThread, WORTH_A_THREAD } from './thread.js';
+
+/** What a layer became, beside its bytes. */
+export interface Packed {
+  /** The digest of what the blob unpacks to. */
+  readonly diffID: Digest;
+  /** There for estargz. */
+  readonly estargz?: Estargz;
+}
 
 /** A layer that is packed anew while it is read. */
 export interface Recompressed {
   readonly content: Content;
-  /** The digest of the tar; there once `content` was read to its end. */
-  readonly diffID: () => Digest;
+  /** There once `content` was read or written to its end. */
+  readonly packed: () => Packed;
 }
 
+/** All that there is to know about it; plain data, which can be handed to another thread. */
 export interface RecompressOptions {
   readonly blob: BlobId;
   /** What the source says of its uncompressed bytes, to be checked; for eStargz that includes the table's tar. */
   readonly diffID: Digest | undefined;
+  /** What the source says of the table of contents in an eStargz blob, to be checked. */
+  readonly tocDigest?: string | undefined;
   readonly encoding: Encoding;
   /** The most that the layer may unpack to, in bytes. */
   readonly maxSize?: number | undefined;
+  /** How many threads zstd may use; as many as there are cores by default. */
+  readonly threads?: number | undefined;
   /** Where the source is, for messages. */
   readonly where: string;
 }
@@ -32,25 +48,53 @@ export interface RecompressOptions {
  * diffID. From eStargz the original tar comes out, without the table of contents that was put behind it.
  *
  * The source's size, digest and diffID are checked on the way; reading `content` throws CacheError CORRUPT where one
- * is wrong.
+ * is wrong. From a file to a file, the work is done in another thread.
  */
 export function recompress(source: Content, options: RecompressOptions): Recompressed {
-  let diffID: Digest | undefined;
+  let packed: Packed | undefined;
+  const writeTo: NonNullable<Content['writeTo']> = async (file, signal) => {
+    packed = undefined;
+    const handle = await source.openFile?.();
+    if (handle === undefined) throw new Error('there is no file to read from');
+    try {
+      const job = { kind: 'recompress', from: handle.fd, to: file.fd, options } as const;
+      const result = await inThread(job, { signal, onRead: source.onRead });
+      packed = result.packed;
+      return result.blob;
+    } finally {
+      await handle.close();
+    }
+  };
   return {
     content: {
+      ...(source.openFile !== undefined && options.blob.size >= WORTH_A_THREAD ? { writeTo } : {}),
       async *open(_range, signal) {
-        diffID = undefined;
-        const sniffed = await sniff(source, options.blob.size, signal);
-        const tarHash = createHash('sha256');
-        yield* encode(hashed(checkedTar(source, sniffed, options, signal), tarHash), options.encoding);
-        diffID = hashDigest('sha256', tarHash);
+        packed = undefined;
+        packed = yield* pack(source, options, signal);
       },
     },
-    diffID() {
-      if (diffID === undefined) throw new Error('the layer has not been read to its end');
-      return diffID;
+    packed() {
+      if (packed === undefined) throw new Error('the layer has not been read to its end');
+      return packed;
     },
   };
+}
+
+async function* pack(
+  source: Content,
+  options: RecompressOptions,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Uint8Array, Packed, undefined> {
+  const sniffed = await sniff(source, options.blob.size, signal);
+  let diffID: Digest | undefined;
+  const tar = originalTar(source, sniffed, options, signal, (digest) => {
+    diffID = digest;
+  });
+  const name = `${options.where}: blob ${options.blob.digest}`;
+  const estargz = yield* encode(tar, options.encoding, { where: name, threads: options.threads });
+  if (estargz !== undefined) return { diffID: estargz.diffID, estargz };
+  if (diffID === undefined) throw new Error('the tar was not read to its end');
+  return { diffID };
 }
 
 /** The digest of the tar inside a blob, whose bytes are checked on the way. */
@@ -62,39 +106,64 @@ export async function digestTar(source: Content, blob: BlobId, where: string, si
   return hashDigest('sha256', hash);
 }
 
-async function* checkedTar(
+/**
+ * The tar that a layer was made from.
+ *
+ * @param onDigest - told the digest of that tar at its end
+ */
+async function* originalTar(
   source: Content,
   { compression, tocOffset }: Sniffed,
-  { blob, diffID, where, maxSize = MAX_LAYER_SIZE }: RecompressOptions,
+  { blob, diffID, tocDigest, where, maxSize = MAX_LAYER_SIZE }: RecompressOptions,
   signal: AbortSignal | undefined,
+  onDigest: (digest: Digest) => void,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const name = `${where}: blob ${blob.digest}`;
   const bytes = verified(source.open({}, signal), blob, where);
   const whole = createHash('sha256');
   if (tocOffset === undefined) {
-    yield* hashed(limited(decode(bytes, compression, name), maxSize, name), whole);
+    yield* hashed(limited(decode(bytes, compression, name), maxSize, name), [whole]);
+    const digest = hashDigest('sha256', whole);
+    checkDiffID(digest, diffID, name);
+    onDigest(digest);
   } else {
-    // The members before the table are the original tar; the rest is read for the digests alone.
+    // The members before the table are the original tar; the rest is read for the digest of the whole alone.
+    const original = createHash('sha256');
     const parts = splitAt(bytes, tocOffset);
     try {
-      yield* hashed(limited(decode(parts.head, compression, name), maxSize, name), whole);
-      for await (const chunk of limited(decode(parts.tail, compression, name), maxSize, name)) whole.update(chunk);
+      yield* hashed(limited(decode(parts.head, compression, name), maxSize, name), [whole, original]);
+      const table = limited(decode(parts.tail, compression, name), maxSize, name);
+      checkToc(await readToc(hashed(table, [whole]), name), tocDigest, name);
     } finally {
       // Neither part closes the source when it is given up.
       await bytes.return();
     }
-  }
-  const found = hashDigest('sha256', whole);
-  if (diffID !== undefined && found !== diffID) {
-    throw new CacheError('CORRUPT', `${name}: its uncompressed bytes hash to ${found}, and its diffID is ${diffID}`, {
-      hint: 'the manifest and the layer do not belong together; export the cache anew',
-    });
+    checkDiffID(hashDigest('sha256', whole), diffID, name);
+    onDigest(hashDigest('sha256', original));
   }
 }
 
-async function* hashed(bytes: AsyncIterable<Uint8Array>, hash: Hash): AsyncGenerator<Uint8Array, void, undefined> {
+function checkToc(found: Digest | undefined, tocDigest: string | undefined, name: string): void {
+  if (tocDigest === undefined || found === tocDigest) return;
+  const is = found === undefined ? 'it has none' : `that has ${found}`;
+  throw new CacheError('CORRUPT', `${name}: its table of contents should have the digest ${tocDigest}, but ${is}`, {
+    hint: 'the manifest and the layer do not belong together; export the cache anew',
+  });
+}
+
+function checkDiffID(found: Digest, diffID: Digest | undefined, name: string): void {
+  if (diffID === undefined || found === diffID) return;
+  throw new CacheError('CORRUPT', `${name}: its uncompressed bytes hash to ${found}, and its diffID is ${diffID}`, {
+    hint: 'the manifest and the layer do not belong together; export the cache anew',
+  });
+}
+
+async function* hashed(
+  bytes: AsyncIterable<Uint8Array>,
+  hashes: readonly Hash[],
+): AsyncGenerator<Uint8Array, void, undefined> {
   for await (const chunk of bytes) {
-    hash.update(chunk);
+    for (const hash of hashes) hash.update(chunk);
     yield chunk;
   }
 }

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { constants, type Stats } from 'node:fs';
-import { lstat, open } from 'node:fs/promises';
+import { type FileHandle, lstat, open } from 'node:fs/promises';
+import { inThread, WORTH_A_THREAD } from '../codec/thread.js';
 import { CacheError, isSystemError } from '../errors.js';
 import { type Content, type Range, verified } from '../oci/content.js';
 import type { BlobId } from '../oci/descriptor.js';
@@ -24,22 +25,100 @@ export async function writeBlobFile(
     signal,
   }: { readonly where: string; readonly durable: boolean; readonly signal?: AbortSignal | undefined },
 ): Promise<BlobId> {
-  const hash = createHash('sha256');
-  let size = 0;
   const handle = await open(path, 'wx', 0o444);
   try {
-    const bytes = content.open({}, signal);
-    for await (const chunk of expected === undefined ? bytes : verified(bytes, expected, where)) {
-      signal?.throwIfAborted();
-      if (expected === undefined) hash.update(chunk);
-      size += chunk.length;
-      for (let at = 0; at < chunk.length;) at += (await handle.write(chunk, at)).bytesWritten;
-    }
+    const blob = await writeInto(handle, content, expected, { where, signal });
     if (durable) await handle.sync();
+    return blob;
   } finally {
     await handle.close();
   }
+}
+
+interface ReadOptions {
+  /** Where the bytes come from, for messages. */
+  readonly where: string;
+  readonly signal?: AbortSignal | undefined;
+}
+
+async function writeInto(
+  handle: FileHandle,
+  content: Content,
+  expected: BlobId | undefined,
+  { where, signal }: ReadOptions,
+): Promise<BlobId> {
+  if (content.writeTo !== undefined && expected === undefined) return content.writeTo(handle, signal);
+  if (content.openFile !== undefined && expected !== undefined && expected.size >= WORTH_A_THREAD) {
+    return readInThread(content, expected, { where, signal }, handle);
+  }
+  const hash = createHash('sha256');
+  let size = 0;
+  const bytes = content.open({}, signal);
+  for await (const chunk of expected === undefined ? bytes : verified(bytes, expected, where)) {
+    signal?.throwIfAborted();
+    if (expected === undefined) hash.update(chunk);
+    size += chunk.length;
+    for (let at = 0; at < chunk.length;) at += (await handle.write(chunk, at)).bytesWritten;
+  }
   return expected ?? { digest: hashDigest('sha256', hash), size };
+}
+
+/**
+ * Reads a blob to its end, for the checks on the way: in a thread of its own, when it is a file of some size.
+ *
+ * @throws CacheError CORRUPT
+ */
+export async function checkContent(content: Content, expected: BlobId, options: ReadOptions): Promise<void> {
+  if (content.openFile !== undefined && expected.size >= WORTH_A_THREAD) {
+    await readInThread(content, expected, options);
+    return;
+  }
+  const bytes = verified(content.open({}, options.signal), expected, options.where);
+  for (let next = await bytes.next(); next.done !== true;) next = await bytes.next();
+}
+
+async function readInThread(
+  content: Content,
+  expected: BlobId,
+  { where, signal }: ReadOptions,
+  target?: FileHandle,
+): Promise<BlobId> {
+  const source = await content.openFile?.();
+  if (source === undefined) throw new Error('there is no file to read from');
+  try {
+    const to = target === undefined ? {} : { to: target.fd };
+    return await inThread(
+      { kind: 'copy', from: source.fd, ...to, expected, where },
+      { signal, onRead: content.onRead },
+    );
+  } finally {
+    await source.close();
+  }
+}
+
+/** The blob that a file holds. Reading it throws CacheError CORRUPT where there is none, or something else. */
+export function blobFile(path: string, digest: Digest): Content {
+  return {
+    path,
+    openFile: () => openBlobFile(path, digest),
+    open: (range, signal) => readBlobFile(path, digest, range, signal),
+  };
+}
+
+async function openBlobFile(path: string, digest: Digest): Promise<FileHandle> {
+  const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+  const handle = await open(path, flags).catch((error: unknown) => {
+    if (isSystemError(error, 'ENOENT', 'ENOTDIR')) throw missing(digest, path);
+    if (isSystemError(error, 'ELOOP')) throw linked(path);
+    throw error;
+  });
+  try {
+    refuseOthers(await handle.stat(), path);
+    return handle;
+  } catch (error) {
+    await handle.close();
+    throw error;
+  }
 }
 
 /**
@@ -53,15 +132,8 @@ export async function* readBlobFile(
   { start = 0, end = Number.POSITIVE_INFINITY }: Range = {},
   signal?: AbortSignal,
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK).catch(
-    (error: unknown) => {
-      if (isSystemError(error, 'ENOENT', 'ENOTDIR')) throw missing(digest, path);
-      if (isSystemError(error, 'ELOOP')) throw linked(path);
-      throw error;
-    },
-  );
+  const handle = await openBlobFile(path, digest);
   try {
-    refuseOthers(await handle.stat(), path);
     for (let at = start; at < end;) {
       signal?.throwIfAborted();
       const length = Math.min(READ_SIZE, end - at);

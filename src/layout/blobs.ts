@@ -1,13 +1,13 @@
 import { chmod, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { CacheError } from '../errors.js';
-import { type Content, verified } from '../oci/content.js';
+import type { Content } from '../oci/content.js';
 import type { BlobId } from '../oci/descriptor.js';
 import { type Digest, splitDigest } from '../oci/digest.js';
-import { readBlobFile, refuseOthers, statOf, writeBlobFile } from './blob-file.js';
+import { blobFile, checkContent, refuseOthers, statOf, writeBlobFile } from './blob-file.js';
 import { Distrust } from './distrust.js';
 import { makeFolder, syncPath } from './durable.js';
-import { drain, FileSharer, type Sharing } from './share.js';
+import { FileSharer, type Sharing } from './share.js';
 import type { Workspace } from './workspace.js';
 
 /**
@@ -45,8 +45,7 @@ export class Blobs {
 
   /** The bytes under a digest, unverified. Reading them throws CacheError CORRUPT when there is no such file. */
   content(digest: Digest): Content {
-    const path = this.path(digest);
-    return { path, open: (range, signal) => readBlobFile(path, digest, range, signal) };
+    return blobFile(this.path(digest), digest);
   }
 
   /**
@@ -77,7 +76,7 @@ export class Blobs {
   /** Whether the bytes under a digest are the right ones. */
   async isWhole(blob: BlobId, signal?: AbortSignal): Promise<boolean> {
     try {
-      await drain(verified(this.content(blob.digest).open({}, signal), blob, this.path(blob.digest)));
+      await checkContent(this.content(blob.digest), blob, { where: this.path(blob.digest), signal });
       return true;
     } catch (error) {
       if (error instanceof CacheError && error.code === 'CORRUPT') return false;

@@ -1,9 +1,9 @@
 import { constants } from 'node:fs';
 import { copyFile, link } from 'node:fs/promises';
 import { isSystemError } from '../errors.js';
-import { type Content, verified } from '../oci/content.js';
+import type { Content } from '../oci/content.js';
 import type { BlobId } from '../oci/descriptor.js';
-import { missing, readBlobFile, refuseOthers, statOf } from './blob-file.js';
+import { blobFile, checkContent, missing, refuseOthers, statOf } from './blob-file.js';
 
 /** How the bytes of a blob in another folder get here. */
 export type Sharing = 'copy' | 'hardlink';
@@ -19,7 +19,7 @@ export class FileSharer {
    * @throws CacheError CORRUPT
    */
   async share(
-    { path }: Content,
+    { path, onRead }: Content,
     expected: BlobId,
     temporary: string,
     {
@@ -44,13 +44,8 @@ export class FileSharer {
       if (isSystemError(error, 'ENOENT')) throw missing(expected.digest, path);
       throw error;
     }
-    await drain(verified(readBlobFile(temporary, expected.digest, {}, signal), expected, where));
+    const shared = { ...blobFile(temporary, expected.digest), ...(onRead === undefined ? {} : { onRead }) };
+    await checkContent(shared, expected, { where, signal });
     return expected;
   }
-}
-
-/** Reads to the end, for the checks on the way. */
-export async function drain(bytes: AsyncIterable<Uint8Array>): Promise<void> {
-  const iterator = bytes[Symbol.asyncIterator]();
-  while ((await iterator.next()).done !== true);
 }

@@ -1,6 +1,7 @@
+import type { FileHandle } from 'node:fs/promises';
 import { CacheError } from '../errors.js';
 import type { BlobId } from './descriptor.js';
-import { hashDigest, hasherFor } from './digest.js';
+import { type Digest, hashDigest, hasherFor } from './digest.js';
 
 /** A part of a blob: bytes `start` up to, and not including, `end`. */
 export interface Range {
@@ -19,6 +20,12 @@ export interface Content {
   readonly path?: string;
   /** The repository that has these bytes as a blob, if one does: another one of that registry can take them over. */
   readonly origin?: { readonly registry: string; readonly repository: string };
+  /** Opens that file, checked to be one; who asks closes it. */
+  openFile?(): Promise<FileHandle>;
+  /** Writes the bytes to an open file without bringing them into this thread, and tells what they were. */
+  writeTo?(file: FileHandle, signal?: AbortSignal): Promise<BlobId>;
+  /** To be told how many bytes were read where `open` was passed by. */
+  readonly onRead?: (bytes: number) => void;
   open(range?: Range, signal?: AbortSignal): AsyncIterable<Uint8Array>;
 }
 
@@ -54,11 +61,14 @@ export async function* verified(
   }
   if (size < expected.size) throw wrongSize(expected, `${size}`, where);
   const digest = hashDigest(algorithm, hash);
-  if (digest !== expected.digest) {
-    throw new CacheError('CORRUPT', `${where}: blob ${expected.digest} is damaged: its bytes hash to ${digest}`, {
-      hint: 'fetch the blob again from where the cache came from, or export the cache anew',
-    });
-  }
+  if (digest !== expected.digest) throw wrongBytes(expected, digest, where);
+}
+
+/** The error for a blob whose bytes hash to something else than its descriptor says. */
+export function wrongBytes(expected: BlobId, found: Digest, where: string): CacheError {
+  return new CacheError('CORRUPT', `${where}: blob ${expected.digest} is damaged: its bytes hash to ${found}`, {
+    hint: 'fetch the blob again from where the cache came from, or export the cache anew',
+  });
 }
 
 /** The error for a blob whose size is not what its descriptor says. */

@@ -69,9 +69,11 @@ export function parseJson<TSchema extends v.GenericSchema>(
 /**
  * JSON as Go's encoding/json writes it: no spaces, and HTML's characters and JavaScript's line separators escaped.
  * Keys come in the order that the value has them.
+ *
+ * @param indent - as MarshalIndent takes it
  */
-export function goJson(value: unknown): Buffer {
-  const escaped = JSON.stringify(value).replace(
+export function goJson(value: unknown, indent?: string): Buffer {
+  const escaped = JSON.stringify(value, undefined, indent).replace(
     /[<>&\u2028\u2029]/g,
     (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
   );

@@ -7,9 +7,9 @@ import { exists } from '../layout/durable.js';
 import { updateIndex } from '../layout/index-file.js';
 import { encodeIndex, entryKey, type LayoutIndex } from '../layout/index-json.js';
 import { type Layout, type LayoutSettings, openLayout, replaceFile, writeMarker } from '../layout/layout.js';
-import { drain } from '../layout/share.js';
+import { checkContent } from '../layout/blob-file.js';
 import { type Registries, type RegistryAccess, withRegistries } from '../net/registries.js';
-import { contentOf, verified } from '../oci/content.js';
+import { contentOf } from '../oci/content.js';
 import type { BlobId, Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import type { Finding } from '../verify/finding.js';
@@ -170,7 +170,7 @@ class Repair {
       const bytes = content(blob);
       if (bytes === undefined) continue;
       try {
-        if (this.#isDry) await drain(verified(bytes.open({}, signal), blob, name));
+        if (this.#isDry) await checkContent(bytes, blob, { where: name, signal });
         else {
           await this.#clear(blob.digest);
           await this.#layout.blobs.write(bytes, blob, { where: name, sharing: 'copy', ...(signal ? { signal } : {}) });

@@ -160,7 +160,6 @@ test('bad usage is exit 2, and says what to do', async (t) => {
     [['resolve', 'example.com/a', '--username', 'me'], /belong together/],
     [['copy', '--import-cache', source, '--export-cache', source], /replace its own import/],
     [['copy', '--import-cache', source, '--export-cache', join(source, 'sub')], /is inside the import/],
-    [['copy', '--import-cache', source, '--export-cache', `type=local,dest=${out},compression=estargz`], /estargz/],
     [['gc', source, '--grace', 'soon'], /--grace takes a length of time/],
     [['prune', source], /what is to go/],
     [['prune', source, '--max-size', 'much'], /--max-size takes a size/],

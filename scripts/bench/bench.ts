@@ -1,0 +1,113 @@
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { availableParallelism, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import Table from 'cli-table3';
+import { measureDelay } from './delay.js';
+import { measureLevels } from './levels.js';
+import { makeRows, type Row } from './rows.js';
+import { median, run } from './run.js';
+
+/**
+ * Measures bkcache beside its peers, with layers made from files of this machine. Each pair runs alternately, both
+ * have to have done the same work, and medians are printed: as a table on stderr and as JSON on stdout.
+ *
+ * Peers: apt-get install skopeo pigz zstd (Debian 12); apt-get install oras (Debian 13).
+ */
+const { values } = parseArgs({
+  options: {
+    runs: { type: 'string', default: '5' },
+    tree: { type: 'string', default: '/usr' },
+    work: { type: 'string', default: join(tmpdir(), 'bkcache-bench') },
+    only: { type: 'string' },
+    levels: { type: 'boolean', default: false },
+    keep: { type: 'boolean', default: false },
+  },
+});
+const MEMORY_LIMIT = 200e6;
+
+interface Measured {
+  readonly work: string;
+  readonly peer: string;
+  readonly ours: readonly number[];
+  readonly theirs: readonly number[];
+  readonly ratio: number;
+  readonly limit: number;
+  readonly memory: number;
+}
+
+async function measure(row: Row, runs: number, out: string): Promise<Measured> {
+  const ours: number[] = [];
+  const theirs: number[] = [];
+  let memory = 0;
+  // The first pair is checked, and not counted: it also brings the input into memory.
+  for (let round = 0; round <= runs; round++) {
+    const peer = await run(row.peer.command, row.peer.args, out);
+    if (round === 0) row.peer.check(peer);
+    const own = await run(row.ours.command, row.ours.args, out);
+    if (round === 0) row.ours.check(own);
+    memory = Math.max(memory, own.memory);
+    if (round === 0) continue;
+    theirs.push(peer.time);
+    ours.push(own.time);
+  }
+  const ratio = median(ours) / median(theirs);
+  return { work: row.work, peer: row.peer.name, ours, theirs, ratio, limit: row.limit, memory };
+}
+
+function isInstalled(tool: string): boolean {
+  try {
+    execFileSync('sh', ['-c', `command -v ${tool}`], { stdio: 'ignore' });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function print(measured: readonly Measured[]): void {
+  const table = new Table({ head: ['work', 'against', 'bkcache', 'peer', 'ratio', 'at most', 'memory'] });
+  for (const { work, peer, ours, theirs, ratio, limit, memory } of measured) {
+    table.push([
+      work,
+      peer,
+      `${median(ours).toFixed(2)} s`,
+      `${median(theirs).toFixed(2)} s`,
+      `${ratio.toFixed(2)}${ratio > limit ? ' !' : ''}`,
+      limit.toFixed(2),
+      `${(memory / 1e6).toFixed(0)} MB${memory > MEMORY_LIMIT ? ' !' : ''}`,
+    ]);
+  }
+  process.stderr.write(`${table.toString()}\n`);
+}
+
+mkdirSync(values.work, { recursive: true });
+try {
+  const out = join(values.work, 'out');
+  const measured: Measured[] = [];
+  const skipped: string[] = [];
+  process.stderr.write(`making the input from ${values.tree}\n`);
+  const rows = await makeRows({ tree: values.tree, work: values.work });
+  for (const row of rows.filter(({ work, peer }) => `${work} ${peer.name}`.includes(values.only ?? ''))) {
+    const missing = row.needs.filter((tool) => !isInstalled(tool));
+    if (missing.length > 0) {
+      process.stderr.write(`SKIPPED: ${row.work}, since there is no ${missing.join(', ')}\n`);
+      skipped.push(row.work);
+      continue;
+    }
+    process.stderr.write(`${row.work}, against ${row.peer.name}\n`);
+    measured.push(await measure(row, Number(values.runs), out));
+  }
+  print(measured);
+  const delays = values.only === undefined ? await measureDelay(values.work) : [];
+  for (const { encoding, longest } of delays) {
+    process.stderr.write(`longest wait of the event loop, ${encoding}: ${longest.toFixed(0)} ms\n`);
+  }
+  const levels = values.levels ? await measureLevels(values.tree, values.work) : undefined;
+  const result = { node: process.version, cores: availableParallelism(), rows: measured, skipped, delays, levels };
+  process.stdout.write(`${JSON.stringify(result, undefined, 2)}\n`);
+  if (levels !== undefined) writeFileSync(new URL('../../../docs/compression.svg', import.meta.url), levels.svg);
+  rmSync(out, { recursive: true, force: true });
+} finally {
+  if (!values.keep) rmSync(values.work, { recursive: true, force: true });
+}

@@ -1,0 +1,34 @@
+import { createHash } from 'node:crypto';
+import { type Digest, hashDigest } from '../../oci/digest.js';
+import { ByteQueue } from './byte-queue.js';
+import { readTarHeader } from './tar-header.js';
+import { TOC_NAME } from './toc.js';
+
+/** In bytes. */
+const AT_ONCE = 1024 * 1024;
+
+/**
+ * Reads what is behind the tar in an eStargz blob to its end.
+ *
+ * @param where - the layer, for messages
+ * @returns the digest of the table of contents; undefined when something else stands there
+ * @throws CacheError CORRUPT
+ */
+export async function readToc(tar: AsyncIterable<Uint8Array>, where: string): Promise<Digest | undefined> {
+  const queue = new ByteQueue(tar);
+  try {
+    const header = await readTarHeader(queue, where);
+    const isToc = 'name' in header && header.name === TOC_NAME;
+    const hash = createHash('sha256');
+    for (let left = isToc ? header.size : 0; left > 0;) {
+      const bytes = await queue.some(left);
+      if (bytes.length === 0) return undefined;
+      hash.update(bytes);
+      left -= bytes.length;
+    }
+    while ((await queue.some(AT_ONCE)).length > 0);
+    return isToc ? hashDigest('sha256', hash) : undefined;
+  } finally {
+    await queue.close();
+  }
+}

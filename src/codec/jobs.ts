@@ -1,0 +1,63 @@
+import { CacheError, type ErrorCode, type Side } from '../errors.js';
+import type { BlobId } from '../oci/descriptor.js';
+import type { Packed, RecompressOptions } from './recompress.js';
+
+/** Work on one blob for a thread. Files are named by their descriptors, which all threads share; who asks closes them. */
+export type Job =
+  | {
+      readonly kind: 'copy';
+      readonly from: number;
+      /** Left out where the bytes are only to be checked. */
+      readonly to?: number;
+      readonly expected: BlobId;
+      readonly where: string;
+    }
+  | {
+      readonly kind: 'recompress';
+      readonly from: number;
+      readonly to: number;
+      readonly options: RecompressOptions;
+    };
+
+/** What each kind of job comes to. */
+export interface JobResults {
+  readonly copy: BlobId;
+  readonly recompress: { readonly blob: BlobId; readonly packed: Packed };
+}
+
+/** What a thread says: how many bytes it read since the last time, and how it ended. */
+export type Message =
+  | { readonly kind: 'read'; readonly bytes: number }
+  | { readonly kind: 'done'; readonly result: JobResults[Job['kind']] }
+  | { readonly kind: 'failed'; readonly error: PlainError };
+
+/** An error on its way between threads, where classes and additional fields are lost. */
+interface PlainError {
+  readonly message: string;
+  readonly stack?: string | undefined;
+  /** The code of a CacheError. */
+  readonly cache?: ErrorCode;
+  readonly hint?: string | undefined;
+  readonly side?: Side | undefined;
+  /** The code of the operating system. */
+  readonly code?: string | undefined;
+}
+
+export function toPlain(thrown: unknown): PlainError {
+  const error = thrown instanceof Error ? thrown : new Error(String(thrown));
+  const { message, stack } = error;
+  if (error instanceof CacheError) return { message, stack, cache: error.code, hint: error.hint, side: error.side };
+  return { message, stack, code: 'code' in error ? String(error.code) : undefined };
+}
+
+export function fromPlain({ message, stack, cache, hint, side, code }: PlainError): Error {
+  const error =
+    cache === undefined
+      ? Object.assign(new Error(message), code === undefined ? {} : { code })
+      : new CacheError(cache, message, {
+          ...(hint === undefined ? {} : { hint }),
+          ...(side === undefined ? {} : { side }),
+        });
+  if (stack !== undefined) error.stack = stack;
+  return error;
+}

@@ -1,0 +1,77 @@
+import { Worker } from 'node:worker_threads';
+import { fromPlain, type Job, type JobResults, type Message } from './jobs.js';
+
+/** A blob of fewer bytes is done in the main thread before another one has started. */
+export const WORTH_A_THREAD = 1024 * 1024;
+/** How long a thread without work is kept for the next blob, in milliseconds. */
+const IDLE_TIME = 2000;
+
+const idle: Worker[] = [];
+
+export interface JobOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** Called with how many bytes were read since the last time. */
+  readonly onRead?: ((bytes: number) => void) | undefined;
+}
+
+/**
+ * Does the work on one blob in a thread of its own, so that blobs are read, hashed, packed and written side by side,
+ * and the main thread is free. There are as many threads as jobs at once; a thread does one job after the other.
+ *
+ * When the signal aborts, the thread is ended, and only then the promise is rejected: nothing writes any more.
+ *
+ * @throws what the job throws; the signal's reason
+ */
+export async function inThread<K extends Job['kind']>(
+  job: Extract<Job, { kind: K }>,
+  { signal, onRead }: JobOptions,
+): Promise<JobResults[K]> {
+  signal?.throwIfAborted();
+  const worker = idle.pop() ?? new Worker(new URL('./worker.js', import.meta.url));
+  worker.removeAllListeners();
+  worker.ref();
+  let abort: (() => void) | undefined;
+  try {
+    const result = await new Promise<JobResults[Job['kind']]>((resolve, reject) => {
+      abort = () => reject(signal?.reason as Error);
+      signal?.addEventListener('abort', abort, { once: true });
+      worker.once('error', reject);
+      worker.once('exit', (code) => reject(new Error(`a thread ended with ${code}`)));
+      worker.on('message', (message: Message) => {
+        if (message.kind === 'read') onRead?.(message.bytes);
+        else if (message.kind === 'done') resolve(message.result);
+        else reject(fromPlain(message.error));
+      });
+      // The rule takes it for a window's.
+      // oxlint-disable-next-line unicorn/require-post-message-target-origin
+      worker.postMessage(job);
+    });
+    keep(worker);
+    return result as JobResults[K];
+  } catch (error) {
+    // It may be in the middle of something, such as a read that fails late.
+    worker.removeAllListeners();
+    await worker.terminate();
+    throw error;
+  } finally {
+    if (abort !== undefined) signal?.removeEventListener('abort', abort);
+  }
+}
+
+/** Keeps a thread for a while; it does not keep the process. */
+function keep(worker: Worker): void {
+  worker.removeAllListeners();
+  const drop = () => {
+    clearTimeout(timer);
+    const at = idle.indexOf(worker);
+    if (at !== -1) idle.splice(at, 1);
+  };
+  const timer = setTimeout(() => {
+    if (!idle.includes(worker)) return;
+    drop();
+    void worker.terminate();
+  }, IDLE_TIME).unref();
+  worker.once('error', drop).once('exit', drop);
+  worker.unref();
+  idle.push(worker);
+}

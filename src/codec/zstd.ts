@@ -1,0 +1,149 @@
+import { availableParallelism } from 'node:os';
+import type { CacheError } from '../errors.js';
+
+const EMPTY = Buffer.alloc(0);
+const MIB = 1024 * 1024;
+/** What is no longer than this is packed in one go; in bytes of tar. */
+const ONE_GO = MIB;
+/** Bytes that leave at a time; of packed ones and of unpacked ones. */
+const PACKED_CHUNK = 256 * 1024;
+const TAR_CHUNK = 512 * 1024;
+// Above level 19 zstd wants up to 700 MB of tables; with those of level 19 it still searches as hard as it was asked to.
+const LEVEL_OF_TABLES = 19;
+const TABLES = { windowLog: 23, chainLog: 24, hashLog: 22 } as const;
+/** From this level on, a worker has large tables, and its window fills a job of the size below. */
+const THOROUGH = 13;
+/** The most workers at such levels, for the sake of memory: each has up to 150 MB. */
+const THOROUGH_WORKERS = 4;
+
+/**
+ * Packs a tar as one zstd frame with a checksum, which lets a reader notice damage by itself. What is longer than 1 MiB
+ * is packed by zstd's own workers, also where there is but one core: their output is not that of a call without
+ * workers. It depends on the size of their jobs, which is fixed here, and not on their number.
+ *
+ * What is shorter takes tables of a fitting size instead of clearing hundreds of megabytes for a few kilobytes.
+ *
+ * @param level - 0 is the library's own default, to it as to BuildKit
+ * @param workers - as many as there are cores by default
+ */
+export async function* encodeZstd(
+  tar: AsyncIterable<Uint8Array>,
+  level: number,
+  workers: number = availableParallelism(),
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const { CCtx, CParameter, EndDirective, compressBound } = await library();
+  const context = new CCtx();
+  context.setParameter(CParameter.compressionLevel, level);
+  context.setParameter(CParameter.checksumFlag, 1);
+  const { head, rest } = await beginning(tar, ONE_GO);
+  if (rest === undefined) {
+    const packed = Buffer.allocUnsafeSlow(compressBound(head.length));
+    yield packed.subarray(0, context.compress2(packed, head));
+    return;
+  }
+  const isThorough = level >= THOROUGH;
+  context.setParameter(CParameter.nbWorkers, isThorough ? Math.min(workers, THOROUGH_WORKERS) : workers);
+  context.setParameter(CParameter.jobSize, (isThorough ? 32 : 4) * MIB);
+  if (level > LEVEL_OF_TABLES) {
+    for (const [name, value] of Object.entries(TABLES)) {
+      context.setParameter(CParameter[name as keyof typeof TABLES], value);
+    }
+  }
+  let packed = Buffer.allocUnsafeSlow(PACKED_CHUNK);
+  let filled = 0;
+  for await (const chunk of rest) {
+    for (let at = 0; at < chunk.length;) {
+      const [, written, read] = context.compressStream2(
+        packed.subarray(filled),
+        chunk.subarray(at),
+        EndDirective.continue,
+      );
+      at += read;
+      filled += written;
+      if (filled < packed.length) continue;
+      yield packed;
+      packed = Buffer.allocUnsafeSlow(PACKED_CHUNK);
+      filled = 0;
+    }
+  }
+  for (let left = 1; left > 0;) {
+    const [leftNow, written] = context.compressStream2(packed.subarray(filled), EMPTY, EndDirective.end);
+    left = leftNow;
+    filled += written;
+    if (filled > 0) yield packed.subarray(0, filled);
+    packed = Buffer.allocUnsafeSlow(PACKED_CHUNK);
+    filled = 0;
+  }
+}
+
+/**
+ * Unpacks zstd frames, skippable ones among them.
+ *
+ * @param blame - makes the error for a frame that is damaged or cut short; errors of the source pass as they are
+ */
+export async function* decodeZstd(
+  blob: AsyncIterable<Uint8Array>,
+  blame: (cause: Error) => CacheError,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const { DCtx } = await library();
+  const context = new DCtx();
+  const unpack = (tar: Uint8Array, packed: Uint8Array) => {
+    try {
+      return context.decompressStream(tar, packed);
+    } catch (error) {
+      throw blame(error as Error);
+    }
+  };
+  let tar = Buffer.allocUnsafeSlow(TAR_CHUNK);
+  let filled = 0;
+  // What the library still has to see or to give of a frame; 0 at the end of one.
+  let left = 0;
+  for await (const chunk of blob) {
+    for (let at = 0, more = false; at < chunk.length || more;) {
+      const [leftNow, written, read] = unpack(tar.subarray(filled), chunk.subarray(at));
+      left = leftNow;
+      at += read;
+      filled += written;
+      more = filled === tar.length && left > 0;
+      if (filled < tar.length) continue;
+      yield tar;
+      tar = Buffer.allocUnsafeSlow(TAR_CHUNK);
+      filled = 0;
+    }
+  }
+  if (left > 0) throw blame(new Error('unexpected end of file'));
+  if (filled > 0) yield tar.subarray(0, filled);
+}
+
+/** Loaded when it is needed: it is native code. */
+async function library() {
+  return (await import('zstd-napi/binding.js')).default;
+}
+
+/** The first bytes of a stream, and all of it as a stream when there are more than that. */
+async function beginning(
+  bytes: AsyncIterable<Uint8Array>,
+  most: number,
+): Promise<{ readonly head: Buffer; readonly rest: AsyncIterable<Uint8Array> | undefined }> {
+  const iterator = bytes[Symbol.asyncIterator]();
+  const head: Uint8Array[] = [];
+  for (let size = 0; ;) {
+    const next = await iterator.next();
+    if (next.done === true) return { head: Buffer.concat(head), rest: undefined };
+    head.push(next.value);
+    size += next.value.length;
+    if (size > most) return { head: EMPTY, rest: chained(head, iterator) };
+  }
+}
+
+async function* chained(
+  head: readonly Uint8Array[],
+  iterator: AsyncIterator<Uint8Array>,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  try {
+    yield* head;
+    for (let next = await iterator.next(); next.done !== true; next = await iterator.next()) yield next.value;
+  } finally {
+    await iterator.return?.();
+  }
+}

@@ -1,0 +1,100 @@
+import { createHash } from 'node:crypto';
+import { gunzipSync, gzipSync } from 'node:zlib';
+import test from 'ava';
+import fc from 'fast-check';
+import { decompress } from 'zstd-napi';
+import type { Encoding } from '../../src/codec/compression.js';
+import { decode } from '../../src/codec/decode.js';
+import { encode } from '../../src/codec/encode.js';
+import { CacheError } from '../../src/errors.js';
+
+async function whole(bytes: AsyncIterable<Uint8Array>): Promise<Buffer> {
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of bytes) chunks.push(Buffer.from(chunk));
+  return Buffer.concat(chunks);
+}
+
+async function* inChunks(bytes: Uint8Array, size: number): AsyncGenerator<Uint8Array, void, undefined> {
+  for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size);
+}
+
+/** Text that compresses about as layers do, the same each time. */
+function someBytes(length: number): Buffer {
+  const words: string[] = [];
+  for (let index = 0, size = 0; size < length; index++) {
+    const word = createHash('sha256')
+      .update(String(index % 9973))
+      .digest('hex')
+      .slice(0, 3 + (index % 41));
+    words.push(word);
+    size += word.length + 1;
+  }
+  return Buffer.from(words.join(' ')).subarray(0, length);
+}
+
+const MIB = 1024 * 1024;
+const LARGE = someBytes(9 * MIB + 12345);
+const pack = (bytes: Buffer, encoding: Encoding, chunk: number, threads: number) =>
+  whole(encode(inChunks(bytes, chunk), encoding, { where: 'test', threads }));
+
+for (const encoding of [
+  { compression: 'gzip', level: 0 },
+  { compression: 'gzip', level: 1 },
+  { compression: 'gzip' },
+  { compression: 'gzip', level: 9 },
+  { compression: 'zstd', level: 1 },
+  { compression: 'zstd' },
+  { compression: 'zstd', level: 15 },
+] as const satisfies Encoding[]) {
+  const name = `${encoding.compression} ${'level' in encoding ? encoding.level : 'by default'}`;
+  test(`${name}: the same bytes however they come and on any number of threads, and readable by others`, async (t) => {
+    const first = await pack(LARGE, encoding, 1 * MIB, 1);
+    for (const [chunk, threads] of [
+      [777_777, 2],
+      [9 * MIB, 3],
+    ] as const) {
+      t.true(first.equals(await pack(LARGE, encoding, chunk, threads)), `${chunk} ${threads}`);
+    }
+    const unpacked = encoding.compression === 'gzip' ? gunzipSync(first) : decompress(first);
+    t.true(unpacked.equals(LARGE));
+    t.true((await whole(decode(inChunks(first, 65_537), encoding.compression, 'test'))).equals(LARGE));
+  });
+}
+
+test('gzip in blocks is as small as in one go, within 1 %', async (t) => {
+  for (const level of [1, 6, 9]) {
+    const blocks = await pack(LARGE, { compression: 'gzip', level }, MIB, 2);
+    t.true(blocks.length < gzipSync(LARGE, { level }).length * 1.01);
+  }
+});
+
+test('any bytes, around the sizes of blocks too, come back from any compression', async (t) => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.oneof(
+        fc.uint8Array({ maxLength: 2000 }).map((bytes) => Buffer.from(bytes)),
+        fc.integer({ min: -2, max: 2 }).map((off) => LARGE.subarray(0, MIB + off)),
+        fc.integer({ min: -2, max: 2 }).map((off) => LARGE.subarray(0, 2 * MIB + off)),
+      ),
+      fc.constantFrom<Encoding['compression']>('gzip', 'zstd'),
+      fc.integer({ min: 1, max: 3 * MIB }),
+      async (bytes, compression, chunk) => {
+        const packed = await pack(bytes, { compression, level: 1 }, chunk, 2);
+        t.true((await whole(decode(inChunks(packed, chunk), compression, 'test'))).equals(bytes));
+      },
+    ),
+    { numRuns: 20 },
+  );
+});
+
+test('a stream that ends early is damaged', async (t) => {
+  for (const compression of ['gzip', 'zstd'] as const) {
+    const packed = await pack(LARGE, { compression, level: 1 }, MIB, 2);
+    for (const length of [packed.length - 1, packed.length - 20, 1000]) {
+      await t.throwsAsync(whole(decode(inChunks(packed.subarray(0, length), MIB), compression, 'test')), {
+        instanceOf: CacheError,
+        code: 'CORRUPT',
+      });
+    }
+  }
+});
