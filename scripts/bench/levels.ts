@@ -20,9 +20,9 @@ const LEVELS: Readonly<Record<string, readonly number[]>> = {
   estargz: [1, 6, 9],
   zstd: [1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 15, 17, 19, 22],
 };
-const SIZE = 100e6;
+const SIZE = 40e6;
 
-/** Packs a layer of 100 MB at every level that people choose. */
+/** Packs a layer of 40 MB at every level that people choose. */
 export async function measureLevels(tree: string, work: string): Promise<{ levels: Level[]; svg: string }> {
   const tars = makeTars(tree, join(work, 'input'), 'level', [SIZE]);
   const input = await makeLayout(join(work, 'input', 'level'), tars, 'tar');

@@ -9,7 +9,7 @@ import { recompress } from './recompress.js';
 
 /** Fits into the cache of a core, in which it is read, hashed and written. */
 const COPY_CHUNK = 256 * 1024;
-const READ_CHUNK = 512 * 1024;
+const READ_CHUNK = 256 * 1024;
 /** How many bytes to read between two words about it. */
 const REPORT_EVERY = 2 * 1024 * 1024;
 

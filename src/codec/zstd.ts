@@ -1,4 +1,5 @@
 import { availableParallelism } from 'node:os';
+import type { CCtx } from 'zstd-napi/binding.js';
 import type { CacheError } from '../errors.js';
 
 const EMPTY = Buffer.alloc(0);
@@ -16,6 +17,9 @@ const THOROUGH = 13;
 /** The most workers at such levels, for the sake of memory: each has up to 150 MB. */
 const THOROUGH_WORKERS = 4;
 
+/** Contexts hold tens of megabytes until they are collected, and so are used again. */
+const idle: CCtx[] = [];
+
 /**
  * Packs a tar as one zstd frame with a checksum, which lets a reader notice damage by itself. What is longer than 1 MiB
  * is packed by zstd's own workers, also where there is but one core: their output is not that of a call without
@@ -31,8 +35,23 @@ export async function* encodeZstd(
   level: number,
   workers: number = availableParallelism(),
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  const { CCtx, CParameter, EndDirective, compressBound } = await library();
-  const context = new CCtx();
+  const { CCtx, ResetDirective } = await library();
+  const context = idle.pop() ?? new CCtx();
+  try {
+    yield* packWith(context, tar, level, workers);
+  } finally {
+    context.reset(ResetDirective.sessionAndParameters);
+    idle.push(context);
+  }
+}
+
+async function* packWith(
+  context: CCtx,
+  tar: AsyncIterable<Uint8Array>,
+  level: number,
+  workers: number,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const { CParameter, EndDirective, compressBound } = await library();
   context.setParameter(CParameter.compressionLevel, level);
   context.setParameter(CParameter.checksumFlag, 1);
   const { head, rest } = await beginning(tar, ONE_GO);

@@ -1,7 +1,8 @@
 import { createHash, type Hash } from 'node:crypto';
+import { availableParallelism } from 'node:os';
 import { CacheError } from '../../errors.js';
 import { type Digest, hashDigest, sha256 } from '../../oci/digest.js';
-import { blocksAhead, gzipMember } from '../gzip.js';
+import { gzipMember } from '../gzip.js';
 import { inOrder } from '../in-order.js';
 import { ByteQueue } from './byte-queue.js';
 import { damaged, readTarHeader, TAR_BLOCK, type TarHeader } from './tar-header.js';
@@ -46,7 +47,8 @@ export async function* encodeEstargz(
     whole.update(bytes);
     uncompressedSize += bytes.length;
   };
-  const packed = inOrder(members(tar, entries, onBytes, where), blocksAhead(), async ({ parts, entry }) => ({
+  // A member may have 4 MiB: no more of them than that is needed for are in memory.
+  const packed = inOrder(members(tar, entries, onBytes, where), availableParallelism(), async ({ parts, entry }) => ({
     entry,
     bytes: await gzipMember(Buffer.concat(parts), level),
   }));
