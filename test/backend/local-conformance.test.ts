@@ -7,11 +7,13 @@ import { inlineConformance } from './inline-conformance.js';
 
 const open = async (t: ExecutionContext): Promise<Place> => {
   const root = temporary(t);
+  const repository = layoutRepository(await createLayout(root), 'copy');
+  t.teardown(() => repository.close());
   return {
     imports: (tag) => `type=local,src=${root},tag=${tag}`,
     exports: (tag) => `type=local,dest=${root},tag=${tag}`,
     listed: root,
-    repository: layoutRepository(await createLayout(root), 'copy'),
+    repository,
   };
 };
 

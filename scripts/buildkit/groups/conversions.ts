@@ -16,6 +16,7 @@ interface Conversion {
 const COMPRESSIONS: readonly Conversion[] = [
   { name: 'gzip', options: 'compression=gzip,compression-level=9', docker: true, like: 'diffIDs' },
   { name: 'zstd', options: 'compression=zstd', docker: false, like: 'diffIDs' },
+  { name: 'estargz', options: 'compression=estargz', docker: false, like: 'estargz' },
   { name: 'uncompressed', options: 'compression=uncompressed', docker: true, like: 'diffIDs' },
 ];
 
