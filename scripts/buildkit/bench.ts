@@ -23,6 +23,7 @@ export class Bench {
   private readonly folder: string;
   private readonly firsts = new Map<Branch, Promise<First>>();
   private readonly sources = new Map<Branch, Promise<string>>();
+  private readonly ends: (() => Promise<void>)[] = [];
   private folders = 0;
 
   /**
@@ -41,6 +42,16 @@ export class Bench {
   path(name: string): string {
     this.folders += 1;
     return join(this.folder, `${this.folders}-${name}`);
+  }
+
+  /** Has something done once all checks of this context have run. */
+  atEnd(end: () => Promise<void>): void {
+    this.ends.push(end);
+  }
+
+  /** Ends what the checks have started. */
+  async end(): Promise<void> {
+    for (const end of this.ends) await end();
   }
 
   /** Runs bkcache. */

@@ -57,13 +57,17 @@ async function main(): Promise<number> {
         const folder = join(workspace.folder, context.name);
         await mkdir(folder);
         const bench = new Bench(context, daemon, root, folder, stop.signal);
-        for (const group of groups) {
-          for (const check of group.checks(bench)) {
-            const row = await outcome(check, `${context.name}: ${check.name}`);
-            process.stdout.write(`${tableRow(row)}\n`);
-            rows.push(row);
-            if (row.problems.length > 0) await daemon.renew();
+        try {
+          for (const group of groups) {
+            for (const check of group.checks(bench)) {
+              const row = await outcome(check, `${context.name}: ${check.name}`);
+              process.stdout.write(`${tableRow(row)}\n`);
+              rows.push(row);
+              if (row.problems.length > 0) await daemon.renew();
+            }
           }
+        } finally {
+          await bench.end();
         }
       }
       const failed = rows.filter(({ problems }) => problems.length > 0).length;

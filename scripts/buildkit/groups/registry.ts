@@ -36,7 +36,7 @@ export const registry: Group = {
   },
 };
 
-/** Two registries, in one of which there is a cache that BuildKit exported. They end with the process. */
+/** Two registries, in one of which there is a cache that BuildKit exported. */
 class Registries {
   private readonly bench: Bench;
   private readonly first: Server;
@@ -49,7 +49,11 @@ class Registries {
   }
 
   static async start(bench: Bench): Promise<Registries> {
-    const start = () => startRegistry(bench.path('registry'));
+    const start = async () => {
+      const server = await startRegistry(bench.path('registry'));
+      bench.atEnd(() => server.stop());
+      return server;
+    };
     const registries = new Registries(bench, await start(), await start());
     // On top of the first build's cache, so that the layers are those of the images that all is compared with.
     const { cache } = await bench.first('main');
