@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { existsSync } from 'node:fs';
 import { CacheError, exitCode, isSystemError } from '../errors.js';
 import { quick } from './quick.js';
 
@@ -8,9 +9,19 @@ function fail(error: unknown): never {
   const { message, hint, side } = describe(error);
   process.stderr.write(`bkcache: ${side === undefined ? '' : `${side}: `}${message}\n`);
   if (hint !== undefined) process.stderr.write(`  hint: ${hint}\n`);
+  const folder = argv.find(isFolderTakenForReference);
+  if (folder !== undefined) {
+    process.stderr.write(`  hint: ${folder} is taken for a reference in a registry; the folder is ./${folder}\n`);
+  }
   if (argv.includes('--debug') && error instanceof Error) process.stderr.write(`${error.stack}\n`);
   // An interrupt has set the code already.
   process.exit(process.exitCode ?? exitCode(error));
+}
+
+/** BuildKit's old form, a string without `type=`, is a reference; who means a folder has to write `./`. */
+function isFolderTakenForReference(word: string, index: number): boolean {
+  const isCache = /^--(?:import-cache|export-cache|from)$/.test(argv[index - 1] ?? '');
+  return isCache && !/type=|^\.{0,2}\//.test(word) && existsSync(word);
 }
 
 interface Described {

@@ -5,11 +5,11 @@ import type { Digest } from '../oci/digest.js';
 import { splitDigest } from '../oci/digest.js';
 import type { CacheDescription, ListEntry } from './describe.js';
 
-/** A listing for people: a row per tag. */
+/** A listing for people: a row per tag, and below the table why some cannot be read. */
 export function listTable(entries: readonly ListEntry[]): string {
-  const rows = entries.map(({ tag = '-', digest, cache, problem }) =>
+  const rows = entries.map(({ tag = '-', digest, cache }) =>
     cache === undefined
-      ? [tag, short(digest), problem ?? '', '', '', '', '']
+      ? [tag, short(digest), '-', '', '', '', '']
       : [
           tag,
           short(digest),
@@ -20,7 +20,10 @@ export function listTable(entries: readonly ListEntry[]): string {
           prettyBytes(cache.size),
         ],
   );
-  return table(['TAG', 'DIGEST', 'SHAPE', 'MODE', 'LAYERS', 'RESULTS', 'SIZE'], rows);
+  const problems = entries.flatMap(({ tag, digest, problem }) =>
+    problem === undefined ? [] : [`${tag ?? short(digest)}: ${problem}\n`],
+  );
+  return table(['TAG', 'DIGEST', 'SHAPE', 'MODE', 'LAYERS', 'RESULTS', 'SIZE'], rows) + problems.join('');
 }
 
 /** How a cache is kept. */

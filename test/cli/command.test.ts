@@ -176,6 +176,28 @@ test('bad usage is exit 2, and says what to do', async (t) => {
   t.false(readdirSync(join(out, '..')).includes('out'));
 });
 
+test('a folder that is taken for a reference is pointed out', async (t) => {
+  const out = temporary(t);
+  // A name that is no reference either, so that nothing is looked up.
+  const { code, stderr } = await bkcache(['copy', '--import-cache', 'dist/src/CLI', '--export-cache', out]);
+  t.is(code, 2);
+  t.notRegex(stderr, /taken for a reference/);
+  const { stderr: hinted } = await bkcache(['copy', '--import-cache', 'CHANGELOG.md', '--export-cache', out]);
+  t.regex(hinted, /the folder is \.\/CHANGELOG\.md/);
+});
+
+test('list says below the table what cannot be read', async (t) => {
+  const folder = damaged(t, (at) => {
+    const { manifests } = JSON.parse(readFileSync(join(at, 'index.json'), 'utf8')) as {
+      manifests: { digest: string }[];
+    };
+    truncateSync(join(at, 'blobs', 'sha256', manifests[0]?.digest.slice('sha256:'.length) ?? ''), 100);
+  });
+  const { code, stdout } = await bkcache(['list', folder]);
+  t.is(code, 0);
+  t.regex(stdout, /^latest: .* has the wrong size: 100 bytes/m);
+});
+
 test('a folder that is not there is exit 3', async (t) => {
   t.is((await copyTo('./no-such-folder', temporary(t))).code, 3);
   t.is((await bkcache(['list', './no-such-folder'])).code, 3);
