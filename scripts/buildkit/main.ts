@@ -18,6 +18,8 @@ const CANNOT_RUN = 77;
 
 class UsageError extends Error {}
 
+const SECOND_TRY = 'at the second try';
+
 const stop = new AbortController();
 const say = (text: string) => process.stderr.write(`test:buildkit: ${text}\n`);
 
@@ -70,6 +72,8 @@ async function main(): Promise<number> {
         }
       }
       const failed = rows.filter(({ problems }) => problems.length > 0).length;
+      const again = rows.filter(({ note }) => note?.startsWith(SECOND_TRY)).length;
+      if (again > 0) say(`${again} of the checks passed at the second try only`);
       process.stdout.write(`\n${rows.length - failed} passed, ${failed} failed\n`);
       return failed === 0 && rows.length > 0 ? 0 : 1;
     } finally {
@@ -87,13 +91,14 @@ async function main(): Promise<number> {
 async function judged(check: Check, name: string, daemon: Daemon): Promise<Row> {
   const first = await outcome(check, name);
   if (first.problems.length === 0) return first;
+  say(`${name}: failed at the first try:\n${first.problems.map((problem) => `    ${problem}`).join('\n')}`);
   await daemon.renew();
   const second = await outcome(check, name);
   if (second.problems.length > 0) {
     await daemon.renew();
     return second;
   }
-  return { ...second, note: `at the second try; at the first: ${first.problems.join('; ')}` };
+  return { ...second, note: `${SECOND_TRY}; at the first: ${first.problems.join('; ')}` };
 }
 
 async function outcome({ run }: Check, name: string): Promise<Row> {
