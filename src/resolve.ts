@@ -10,9 +10,11 @@ import type { Descriptor } from './oci/descriptor.js';
  *
  * @throws CacheError USAGE, NOT_FOUND, CORRUPT
  */
-export async function resolveCache(text: string, { registry, signal }: ReadOptions = {}): Promise<Descriptor> {
+export async function resolveCache(text: string, { registry, layout, signal }: ReadOptions = {}): Promise<Descriptor> {
   const options = parseImport(text);
-  return withRegistries(registry, async (registries) => (await openSource(options, registries)).resolve(signal));
+  return withRegistries(registry, async (registries) =>
+    (await openSource(options, registries, layout)).resolve(signal),
+  );
 }
 
 /** The tools whose flags can be written. */
@@ -35,14 +37,14 @@ export async function importArguments(
   texts: readonly string[],
   tool: Tool,
   onMissing: (options: CacheOptions, reason: CacheError) => void,
-  { registry, signal }: ReadOptions = {},
+  { registry, layout, signal }: ReadOptions = {},
 ): Promise<string[]> {
   const imports = texts.map((text) => imageImport(parseImport(text)));
   return withRegistries(registry, async (registries) => {
     const words: string[] = [];
     for (const options of imports) {
       try {
-        const source = await openSource(options, registries);
+        const source = await openSource(options, registries, layout);
         await source.resolve(signal);
         words.push(FLAGS[tool], formatOptions(options));
       } catch (error) {

@@ -1,9 +1,8 @@
 import { availableParallelism } from 'node:os';
 import type { Cache, CacheTarget } from './backend/backend.js';
-import { type Compression, type Encoding } from './codec/compression.js';
+import type { Compression, Encoding } from './codec/compression.js';
 import type { Estargz } from './codec/estargz/encode-estargz.js';
-import { recompress, type RecompressOptions } from './codec/recompress.js';
-import { sniff } from './codec/sniff.js';
+import type { RecompressOptions } from './codec/recompress.js';
 import type { Content } from './oci/content.js';
 import {
   type Annotations,
@@ -114,6 +113,7 @@ export async function transfer(
     if (isNonDistributable(layer.mediaType)) return report('foreign', layer, layer, 'gzip');
     if (present?.has(layer.digest) === true) return report('present', layer, layer, claimedCompression(layer));
     if (conversion === undefined) return copy(layer, claimedCompression(layer), inner);
+    const { sniff } = await import('./codec/sniff.js');
     const { compression } = await sniff(cache.blob(layer), layer.size, inner);
     if (needsConversion(compression, conversion)) {
       const onBytes = (bytes: number) => onProgress?.({ type: 'bytes', digest: layer.digest, bytes });
@@ -182,6 +182,7 @@ async function convertLayer(
 ): Promise<Descriptor> {
   const claimed = layer.annotations?.[UNCOMPRESSED];
   const diffID = claimed === undefined ? undefined : parseDigest(claimed, `${cache.name}: ${UNCOMPRESSED}`);
+  const { recompress } = await import('./codec/recompress.js');
   const recompressed = recompress(content, {
     blob: layer,
     diffID,

@@ -13,6 +13,8 @@ import type { RepositoryReader } from './repository.js';
 export interface ReadOptions {
   /** How registries are reached. */
   readonly registry?: RegistryAccess | undefined;
+  /** How folders are read; what is left out is the default. */
+  readonly layout?: Partial<LayoutSettings> | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -70,13 +72,18 @@ export async function openTarget(
 /**
  * The repository that an import string leads into, whatever it selects there.
  *
+ * @param layout - how folders are read; what is left out is the default
  * @throws CacheError USAGE for a type that has none, NOT_FOUND
  */
-export async function openRepository(imported: CacheOptions, registries: Registries): Promise<RepositoryReader> {
+export async function openRepository(
+  imported: CacheOptions,
+  registries: Registries,
+  layout: Partial<LayoutSettings> = {},
+): Promise<RepositoryReader> {
   const options = imageImport(imported);
   switch (options.type) {
     case 'local':
-      return layoutReader(await openLayout(options.attributes['src'] ?? ''));
+      return layoutReader(await openLayout(options.attributes['src'] ?? '', layout));
     case 'registry':
       return (await import('./registry.js')).registryRepositoryOf(options, registries, 'import');
     default:

@@ -1,37 +1,13 @@
-import yargs from 'yargs';
+import { closest } from 'fastest-levenshtein';
+import yargs, { type CommandModule } from 'yargs';
 import { CacheError } from '../errors.js';
-import { copyCommand } from './copy.js';
-import { examples } from './examples.js';
-import { exportCommand } from './export.js';
-import { gcCommand } from './gc.js';
-import { importArgsCommand } from './import-args.js';
-import { importCommand } from './import.js';
-import { inspectCommand } from './inspect.js';
-import { listCommand } from './list.js';
-import { pruneCommand } from './prune.js';
-import { removeCommand } from './remove.js';
-import { repairCommand } from './repair.js';
-import { resolveCommand } from './resolve.js';
-import { verifyCommand } from './verify.js';
+import { type Example, usage, type Verb } from './verb.js';
+import { VERBS } from './verbs.js';
 
-/** Runs the command that the words name. */
+/** Runs the command that the words name, or says what is wrong with it. */
 export async function runCommand(argv: readonly string[]): Promise<void> {
-  await yargs([...argv])
-    .scriptName('bkcache')
-    .usage('$0 <command>\n\nCopies, converts, merges, slims and shows BuildKit build caches.')
-    .command(copyCommand)
-    .command(importCommand)
-    .command(exportCommand)
-    .command(resolveCommand)
-    .command(importArgsCommand)
-    .command(listCommand)
-    .command(inspectCommand)
-    .command(removeCommand)
-    .command(verifyCommand)
-    .command(repairCommand)
-    .command(gcCommand)
-    .command(pruneCommand)
-    .option('debug', { type: 'boolean', describe: 'Show where an error came from', global: true })
+  const verbs = await Promise.all([...VERBS.values()].map((load) => load()));
+  await commandParser(argv, verbs)
     .epilogue(
       examples(
         [
@@ -42,6 +18,19 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
         ['What is in the store', 'bkcache list'],
       ),
     )
+    .wrap(Math.min(110, process.stdout.columns ?? 100))
+    .version((await import('./version.js')).VERSION)
+    .help()
+    .parseAsync();
+}
+
+/** A parser that knows these verbs. */
+export function commandParser(argv: readonly string[], verbs: readonly Verb[]) {
+  return verbs
+    .reduce((parser, verb) => parser.command(commandOf(verb)), yargs([...argv]))
+    .scriptName('bkcache')
+    .usage('$0 <command>\n\nCopies, converts, merges, slims and shows BuildKit build caches.')
+    .option('debug', { type: 'boolean', describe: 'Show where an error came from', global: true })
     .demandCommand(1, 'Name a command.')
     .recommendCommands()
     .strict()
@@ -50,12 +39,49 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
       'parse-numbers': false,
       'parse-positional-numbers': false,
     })
-    .wrap(Math.min(110, process.stdout.columns ?? 100))
-    .version((await import('./version.js')).VERSION)
-    .help()
     .fail((message, error) => {
       if (error) throw error;
-      throw new CacheError('USAGE', message, { hint: 'see bkcache --help' });
-    })
-    .parseAsync();
+      // Where one is misspelt, another that is demanded is missing, and yargs speaks of that alone.
+      throw misspelt(argv, verbs) ?? new CacheError('USAGE', message, { hint: 'see bkcache --help' });
+    });
+}
+
+/** The error for the first option that the verb does not have. */
+function misspelt([name, ...words]: readonly string[], verbs: readonly Verb[]): CacheError | undefined {
+  const verb = verbs.find(({ name: own, aliases = [] }) => own === name || aliases.includes(name ?? ''));
+  if (verb === undefined) return undefined;
+  const known = [...Object.keys(verb.options), 'debug', 'help', 'version'];
+  const end = words.indexOf('--');
+  const unknown = words
+    .slice(0, end < 0 ? undefined : end)
+    .flatMap((word) => /^--(?:no-)?([^=]+)/.exec(word)?.[1] ?? [])
+    .find((option) => !known.includes(option));
+  if (unknown === undefined) return undefined;
+  return new CacheError('USAGE', `${verb.name} has no option --${unknown}`, {
+    hint: `the nearest is --${closest(unknown, known)}; see bkcache ${verb.name} --help`,
+  });
+}
+
+function commandOf(verb: Verb): CommandModule {
+  const { aliases = [], describe, positionals, options } = verb;
+  return {
+    command: usage(verb),
+    aliases,
+    describe,
+    builder: (parser) => {
+      for (const [name, option] of Object.entries(positionals)) parser.positional(name, option as PositionalOption);
+      return parser.options(options).epilogue(examples(...verb.examples));
+    },
+    handler: (argv) => verb.run(argv),
+  };
+}
+
+type PositionalOption = Parameters<ReturnType<typeof yargs>['positional']>[1];
+
+/** Examples below a verb's help, whole and on lines of their own, so that they can be pasted. */
+function examples(...list: readonly Example[]): string {
+  return [
+    'Examples:',
+    ...list.flatMap(([what, command]) => [`  # ${what}`, `  ${command.replaceAll('\n', '\n    ')}`]),
+  ].join('\n');
 }

@@ -1,25 +1,17 @@
-import type { CommandModule } from 'yargs';
-import { examples } from './examples.js';
 import { runCopy } from './run-copy.js';
-import { type Arguments, EXPORT_OPTION, STORE_OPTION, TRANSFER_OPTIONS } from './shared-options.js';
+import { EXPORT_OPTION, STORE_OPTION, TRANSFER_OPTIONS } from './shared-options.js';
+import { verb } from './verb.js';
 
 const OPTIONS = { ...EXPORT_OPTION, ...STORE_OPTION, ...TRANSFER_OPTIONS };
 
-export const exportCommand: CommandModule<object, Arguments<typeof OPTIONS> & { name: string }> = {
-  command: 'export <name>',
+export const exportVerb = verb({
+  name: 'export',
   describe: 'Copy a cache out of the store',
-  builder: (yargs) =>
-    yargs
-      .positional('name', { type: 'string', demandOption: true, describe: 'The name that it was imported under' })
-      .options(OPTIONS)
-      .epilogue(
-        examples([
-          'Carry it to another machine',
-          'bkcache export main --export-cache type=local,dest=/media/usb/cache',
-        ]),
-      ),
-  async handler(argv) {
+  positionals: { name: { type: 'string', demandOption: true, describe: 'The name that it was imported under' } },
+  options: OPTIONS,
+  examples: [['Carry it to another machine', 'bkcache export main --export-cache type=local,dest=/media/usb/cache']],
+  async run(argv) {
     const { exportCache, storePath } = await import('../store.js');
     await runCopy(argv, (settings) => exportCache(storePath(argv.store), argv.name, argv['export-cache'], settings));
   },
-};
+});

@@ -1,23 +1,18 @@
-import type { CommandModule } from 'yargs';
-import { examples } from './examples.js';
-import { type Arguments, FOLDER_OPTIONS, GRACE_OPTION, JSON_OPTION, layoutSettings } from './shared-options.js';
+import { FOLDER_OPTIONS, GRACE_OPTION, JSON_OPTION, layoutSettings } from './shared-options.js';
+import { verb } from './verb.js';
 
 const OPTIONS = { ...JSON_OPTION, ...FOLDER_OPTIONS, ...GRACE_OPTION };
 
-export const gcCommand: CommandModule<object, Arguments<typeof OPTIONS> & { folder: string | undefined }> = {
-  command: 'gc [folder]',
+export const gc = verb({
+  name: 'gc',
   describe: 'Free what no tag needs, beside builds that run',
-  builder: (yargs) =>
-    yargs
-      .positional('folder', { type: 'string', describe: 'An OCI layout; the store when left out' })
-      .options(OPTIONS)
-      .epilogue(
-        examples(
-          ['What would go', 'bkcache gc --dry-run ./cache'],
-          ['At once, where nobody is writing', 'bkcache gc --grace 0 ./cache'],
-        ),
-      ),
-  async handler(argv) {
+  positionals: { folder: { type: 'string', describe: 'An OCI layout; the store when left out' } },
+  options: OPTIONS,
+  examples: [
+    ['What would go', 'bkcache gc --dry-run ./cache'],
+    ['At once, where nobody is writing', 'bkcache gc --grace 0 ./cache'],
+  ],
+  async run(argv) {
     const [{ collectGarbage }, { storePath }, { untilInterrupted }, { parseDuration }] = await Promise.all([
       import('../collect.js'),
       import('../store.js'),
@@ -32,4 +27,4 @@ export const gcCommand: CommandModule<object, Arguments<typeof OPTIONS> & { fold
     if (argv.json) process.stdout.write(`${JSON.stringify({ folder, dryRun: argv['dry-run'], ...result })}\n`);
     else process.stdout.write((await import('../report/freed.js')).freedText(result, argv['dry-run']));
   },
-};
+});

@@ -1,25 +1,22 @@
-import type { CommandModule } from 'yargs';
-import { examples } from './examples.js';
 import { runCopy } from './run-copy.js';
-import { type Arguments, IMPORT_OPTION, STORE_OPTION, TRANSFER_OPTIONS } from './shared-options.js';
+import { IMPORT_OPTION, STORE_OPTION, TRANSFER_OPTIONS } from './shared-options.js';
+import { verb } from './verb.js';
 
 const OPTIONS = { ...IMPORT_OPTION, ...STORE_OPTION, ...TRANSFER_OPTIONS };
 
-export const importCommand: CommandModule<object, Arguments<typeof OPTIONS> & { name: string }> = {
-  command: 'import <name>',
+export const importVerb = verb({
+  name: 'import',
   describe: 'Keep caches in the store under a name',
-  builder: (yargs) =>
-    yargs
-      .positional('name', { type: 'string', demandOption: true, describe: 'The tag that the store gives it' })
-      .options(OPTIONS)
-      .epilogue(
-        examples([
-          'BuildKit then imports type=local,src=STORE,tag=main',
-          'bkcache import main --import-cache type=local,src=./cache',
-        ]),
-      ),
-  async handler(argv) {
+  positionals: { name: { type: 'string', demandOption: true, describe: 'The tag that the store gives it' } },
+  options: OPTIONS,
+  examples: [
+    [
+      'BuildKit then imports type=local,src=STORE,tag=main',
+      'bkcache import main --import-cache type=local,src=./cache',
+    ],
+  ],
+  async run(argv) {
     const { importCache, storePath } = await import('../store.js');
     await runCopy(argv, (settings) => importCache(storePath(argv.store), argv.name, argv['import-cache'], settings));
   },
-};
+});

@@ -1,23 +1,26 @@
-import type { CommandModule } from 'yargs';
-import { examples } from './examples.js';
 import { registryAccess } from './registry-access.js';
-import { type Arguments, JSON_OPTION, REGISTRY_OPTIONS, STORE_OPTION } from './shared-options.js';
+import { JSON_OPTION, layoutSettings, LOCK_OPTION, REGISTRY_OPTIONS, STORE_OPTION } from './shared-options.js';
+import { verb } from './verb.js';
 
-const OPTIONS = { ...JSON_OPTION, ...REGISTRY_OPTIONS, ...STORE_OPTION };
+const OPTIONS = { ...JSON_OPTION, ...REGISTRY_OPTIONS, ...STORE_OPTION, ...LOCK_OPTION };
 
-export const listCommand: CommandModule<object, Arguments<typeof OPTIONS> & { place: string | undefined }> = {
-  command: 'list [place]',
+export const list = verb({
+  name: 'list',
   aliases: ['ls'],
   describe: 'What is in the store, in a folder or in a registry: a row per tag',
-  builder: (yargs) =>
-    yargs
-      .positional('place', { type: 'string', describe: 'A folder, or an import string; the store when left out' })
-      .options(OPTIONS)
-      .epilogue(examples(['The store', 'bkcache list'], ['A cache folder', 'bkcache list ./cache'])),
-  async handler(argv) {
+  positionals: { place: { type: 'string', describe: 'A folder, or an import string; the store when left out' } },
+  options: OPTIONS,
+  examples: [
+    ['The store', 'bkcache list'],
+    ['A cache folder', 'bkcache list ./cache'],
+  ],
+  async run(argv) {
     const [{ listCaches }, { storePath }] = await Promise.all([import('../report/describe.js'), import('../store.js')]);
-    const entries = await listCaches(argv.place ?? storePath(argv.store), { registry: await registryAccess(argv) });
+    const entries = await listCaches(argv.place ?? storePath(argv.store), {
+      registry: await registryAccess(argv),
+      layout: layoutSettings(argv),
+    });
     if (argv.json) process.stdout.write(`${JSON.stringify(entries)}\n`);
     else process.stdout.write((await import('../report/tables.js')).listTable(entries));
   },
-};
+});

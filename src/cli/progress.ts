@@ -1,28 +1,34 @@
 import type { SingleBar } from 'cli-progress';
-import cliProgress from 'cli-progress';
 import prettyBytes from 'pretty-bytes';
 import type { ProgressEvent } from '../transfer.js';
 
 /** Progress on stderr: a bar on a terminal, and a line per layer elsewhere. */
 export class ProgressView {
   readonly #quiet: boolean;
-  readonly #terminal = process.stderr.isTTY && process.env['CI'] === undefined;
+  /** Where there is a terminal. */
+  readonly #Bar: typeof SingleBar | undefined;
   #bar: SingleBar | undefined;
 
-  constructor(quiet: boolean) {
+  private constructor(quiet: boolean, Bar: typeof SingleBar | undefined) {
     this.#quiet = quiet;
+    this.#Bar = Bar;
+  }
+
+  static async open(quiet: boolean): Promise<ProgressView> {
+    const isDrawn = !quiet && process.stderr.isTTY && process.env['CI'] === undefined;
+    return new ProgressView(quiet, isDrawn ? (await import('cli-progress')).default.SingleBar : undefined);
   }
 
   show(event: ProgressEvent): void {
     if (this.#quiet) return;
-    if (this.#terminal) this.#draw(event);
+    if (this.#Bar) this.#draw(event);
     else if (event.type === 'layer') process.stderr.write(`${line(event)}\n`);
   }
 
   /** For work that is one stream of bytes: a bar on a terminal, and nothing elsewhere. */
   work(what: string): (event: WorkEvent) => void {
     return (event) => {
-      if (this.#quiet || !this.#terminal) return;
+      if (!this.#Bar) return;
       if (event.type === 'bytes') this.#bar?.increment(event.bytes);
       else this.#start(`{bar} {percentage}% of {size} ${what}, {eta_formatted} left`, event.bytes, {});
     };
@@ -35,7 +41,8 @@ export class ProgressView {
 
   #start(format: string, bytes: number, values: Readonly<Record<string, string | number>>): void {
     this.end();
-    this.#bar = new cliProgress.SingleBar({
+    if (this.#Bar === undefined) return;
+    this.#bar = new this.#Bar({
       stream: process.stderr,
       format,
       barCompleteChar: '█',

@@ -1,7 +1,6 @@
-import type { CommandModule } from 'yargs';
 import { CacheError } from '../errors.js';
-import { examples } from './examples.js';
-import { type Arguments, FOLDER_OPTIONS, GRACE_OPTION, JSON_OPTION, layoutSettings } from './shared-options.js';
+import { FOLDER_OPTIONS, GRACE_OPTION, JSON_OPTION, layoutSettings } from './shared-options.js';
+import { verb } from './verb.js';
 
 const OPTIONS = {
   'max-size': {
@@ -27,21 +26,17 @@ const OPTIONS = {
   ...GRACE_OPTION,
 } as const;
 
-export const pruneCommand: CommandModule<object, Arguments<typeof OPTIONS> & { folder: string | undefined }> = {
-  command: 'prune [folder]',
+export const prune = verb({
+  name: 'prune',
   describe: 'Keep a folder of caches to a size and an age',
-  builder: (yargs) =>
-    yargs
-      .positional('folder', { type: 'string', describe: 'An OCI layout; the store when left out' })
-      .options(OPTIONS)
-      .epilogue(
-        examples(
-          ['What would go', 'bkcache prune --max-size 10GB --max-age 30d --dry-run ./cache'],
-          ['The last five of each kind of tag, and main', 'bkcache prune --keep-last 5 --keep main ./cache'],
-          ['The caches of pull requests', "bkcache prune --untag 'pr-*' ./cache"],
-        ),
-      ),
-  async handler(argv) {
+  positionals: { folder: { type: 'string', describe: 'An OCI layout; the store when left out' } },
+  options: OPTIONS,
+  examples: [
+    ['What would go', 'bkcache prune --max-size 10GB --max-age 30d --dry-run ./cache'],
+    ['The last five of each kind of tag, and main', 'bkcache prune --keep-last 5 --keep main ./cache'],
+    ['The caches of pull requests', "bkcache prune --untag 'pr-*' ./cache"],
+  ],
+  async run(argv) {
     const [{ prune }, { storePath }, { untilInterrupted }, quantities] = await Promise.all([
       import('../prune/prune.js'),
       import('../store.js'),
@@ -78,4 +73,4 @@ export const pruneCommand: CommandModule<object, Arguments<typeof OPTIONS> & { f
     else process.stdout.write((await import('../report/pruned.js')).prunedText(result, options.dryRun));
     if (result.unmet.length > 0) process.exitCode = 1;
   },
-};
+});

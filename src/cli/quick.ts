@@ -1,25 +1,81 @@
-import { parseArgs } from 'node:util';
+import { parseArgs, type ParseArgsConfig } from 'node:util';
+import type { Options } from 'yargs';
+import type { Arguments, Table, Verb } from './verb.js';
+import { VERBS } from './verbs.js';
 
 /**
- * Runs `resolve`, which scripts call before each build, without loading yargs, which takes longer than all the rest of
- * it together. Whatever is not plainly that command, such as help or a wrong option, is left to yargs.
+ * Runs a verb without loading yargs, which takes longer than many of them do. Whatever is not plainly a whole command,
+ * such as help or a wrong option, is left to yargs, which has the words for it.
  *
  * @returns whether it was run
  */
 export async function quick(argv: readonly string[]): Promise<boolean> {
-  const [verb, ...args] = argv;
-  const cache = verb === 'resolve' ? onlyCache(args) : undefined;
-  if (cache === undefined) return false;
-  const { resolveCache } = await import('../resolve.js');
-  process.stdout.write(`${JSON.stringify(await resolveCache(cache))}\n`);
+  const [name = '', ...words] = argv;
+  const verb = await VERBS.get(name)?.();
+  const parsed = verb && plainArguments(verb, words);
+  if (parsed === undefined) return false;
+  await verb?.run(parsed);
   return true;
 }
 
-function onlyCache(args: string[]): string | undefined {
+type Values = Readonly<Record<string, string | boolean | readonly (string | boolean)[] | undefined>>;
+
+/** What yargs would read from the words; undefined where that is not plain to see. */
+export function plainArguments(
+  { positionals, options }: Pick<Verb, 'positionals' | 'options'>,
+  words: readonly string[],
+): Arguments<Table> | undefined {
+  // To yargs these may be values of options that take none, or its own.
+  if (words.some((word) => ['--', 'true', 'false', ''].includes(word))) return undefined;
+  const parsed = parsedWords(options, words);
+  if (parsed === undefined) return undefined;
+  const named = Object.entries(options).map(([name, option]) => [name, valueOf(name, option, parsed.values)] as const);
+  const placed = placedWords(Object.entries(positionals), parsed.positionals);
+  if (placed === undefined || named.some(([name, value]) => !isFine(options[name] ?? {}, value))) return undefined;
+  return Object.fromEntries([...named, ...placed]);
+}
+
+function parsedWords(options: Table, words: readonly string[]) {
+  const config: Record<string, NonNullable<ParseArgsConfig['options']>[string]> = { debug: { type: 'boolean' } };
+  for (const [name, { type, array }] of Object.entries(options)) {
+    config[name] = { type: type === 'boolean' ? 'boolean' : 'string', multiple: array === true };
+    if (type === 'boolean') config[`no-${name}`] = { type: 'boolean' };
+  }
   try {
-    const { positionals } = parseArgs({ args, allowPositionals: true, options: { json: { type: 'boolean' } } });
-    return positionals.length === 1 ? positionals[0] : undefined;
+    const { values, positionals, tokens } = parseArgs({
+      args: [...words],
+      options: config,
+      allowPositionals: true,
+      tokens: true,
+    });
+    const named = tokens.flatMap((token) => (token.kind === 'option' ? [token.name.replace(/^no-/, '')] : []));
+    const isTwice = named.some((name, at) => named.indexOf(name) !== at && options[name]?.array !== true);
+    return isTwice ? undefined : { values: values as Values, positionals };
   } catch {
     return undefined;
   }
+}
+
+function valueOf(name: string, option: Options, values: Values): unknown {
+  if (values[`no-${name}`] === true) return false;
+  return values[name] ?? option.default;
+}
+
+function isFine({ demandOption, choices }: Options, value: unknown): boolean {
+  if (value === undefined || value === '') return value === undefined && demandOption !== true;
+  return choices === undefined || choices.includes(value as string);
+}
+
+function placedWords(
+  places: readonly (readonly [name: string, option: Options])[],
+  words: readonly string[],
+): (readonly [string, unknown])[] | undefined {
+  const last = places.at(-1)?.[1];
+  if (words.length > places.length && last?.array !== true) return undefined;
+  const placed = places.map(([name, { array }], at) => [name, array === true ? words.slice(at) : words[at]] as const);
+  const lacks = placed.some(([, value], at) => {
+    const isThere = Array.isArray(value) ? value.length > 0 : value !== undefined;
+    return !isThere && places[at]?.[1].demandOption === true;
+  });
+  return lacks ? undefined : placed;
 }

@@ -1,7 +1,8 @@
 import { text } from 'node:stream/consumers';
 import { CacheError } from '../errors.js';
 import type { RegistryAccess } from '../net/registries.js';
-import type { Arguments, REGISTRY_OPTIONS } from './shared-options.js';
+import type { REGISTRY_OPTIONS } from './shared-options.js';
+import type { Arguments } from './verb.js';
 
 /**
  * How the command's options want registries to be reached. A password comes from stdin alone, since everybody on a

@@ -1,14 +1,6 @@
-import type { CommandModule } from 'yargs';
-import { examples } from './examples.js';
 import { registryAccess } from './registry-access.js';
-import {
-  type Arguments,
-  FOLDER_OPTIONS,
-  JSON_OPTION,
-  layoutSettings,
-  REGISTRY_OPTIONS,
-  WORK_OPTIONS,
-} from './shared-options.js';
+import { FOLDER_OPTIONS, JSON_OPTION, layoutSettings, REGISTRY_OPTIONS, WORK_OPTIONS } from './shared-options.js';
+import { verb } from './verb.js';
 
 const OPTIONS = {
   from: {
@@ -25,20 +17,16 @@ const OPTIONS = {
   ...FOLDER_OPTIONS,
 } as const;
 
-export const repairCommand: CommandModule<object, Arguments<typeof OPTIONS> & { folder: string | undefined }> = {
-  command: 'repair [folder]',
+export const repair = verb({
+  name: 'repair',
   describe: 'Fetch what is missing or damaged, and cut out what cannot be had',
-  builder: (yargs) =>
-    yargs
-      .positional('folder', { type: 'string', describe: 'An OCI layout; the store when left out' })
-      .options(OPTIONS)
-      .epilogue(
-        examples(
-          ['What would be done', 'bkcache repair --dry-run ./cache'],
-          ['With the good blobs of another folder', 'bkcache repair --from ./cache-main ./cache'],
-        ),
-      ),
-  async handler(argv) {
+  positionals: { folder: { type: 'string', describe: 'An OCI layout; the store when left out' } },
+  options: OPTIONS,
+  examples: [
+    ['What would be done', 'bkcache repair --dry-run ./cache'],
+    ['With the good blobs of another folder', 'bkcache repair --from ./cache-main ./cache'],
+  ],
+  async run(argv) {
     const [{ repairFolder }, { storePath }, { untilInterrupted }, { parseCount }, { ProgressView }] = await Promise.all(
       [
         import('../repair/repair.js'),
@@ -49,7 +37,7 @@ export const repairCommand: CommandModule<object, Arguments<typeof OPTIONS> & { 
       ],
     );
     const folder = argv.folder ?? storePath(argv.store);
-    const progress = new ProgressView(argv.quiet);
+    const progress = await ProgressView.open(argv.quiet);
     const options = {
       from: argv.from,
       deep: argv.deep,
@@ -65,4 +53,4 @@ export const repairCommand: CommandModule<object, Arguments<typeof OPTIONS> & { 
     else process.stdout.write((await import('../report/repaired.js')).repairedText(folder, result, argv['dry-run']));
     if (!result.sound && !argv['dry-run']) process.exitCode = 4;
   },
-};
+});

@@ -1,21 +1,21 @@
-import type { CommandModule } from 'yargs';
-import { examples } from './examples.js';
 import { registryAccess } from './registry-access.js';
-import { type Arguments, JSON_OPTION, REGISTRY_OPTIONS } from './shared-options.js';
+import { JSON_OPTION, layoutSettings, LOCK_OPTION, REGISTRY_OPTIONS } from './shared-options.js';
+import { verb } from './verb.js';
 
-const OPTIONS = { ...JSON_OPTION, ...REGISTRY_OPTIONS };
+const OPTIONS = { ...JSON_OPTION, ...REGISTRY_OPTIONS, ...LOCK_OPTION };
 
-export const resolveCommand: CommandModule<object, Arguments<typeof OPTIONS> & { cache: string }> = {
-  command: 'resolve <cache>',
+export const resolve = verb({
+  name: 'resolve',
   describe: 'Which manifest an import would take, as JSON',
-  builder: (yargs) =>
-    yargs
-      .positional('cache', { type: 'string', demandOption: true, describe: 'An import string or a path' })
-      .options(OPTIONS)
-      .epilogue(examples(['The digest of a tag', 'bkcache resolve type=local,src=./cache,tag=main | jq -r .digest'])),
-  async handler(argv) {
+  positionals: { cache: { type: 'string', demandOption: true, describe: 'An import string or a path' } },
+  options: OPTIONS,
+  examples: [['The digest of a tag', 'bkcache resolve type=local,src=./cache,tag=main | jq -r .digest']],
+  async run(argv) {
     const { resolveCache } = await import('../resolve.js');
-    const descriptor = await resolveCache(argv.cache, { registry: await registryAccess(argv) });
+    const descriptor = await resolveCache(argv.cache, {
+      registry: await registryAccess(argv),
+      layout: layoutSettings(argv),
+    });
     process.stdout.write(`${JSON.stringify(descriptor)}\n`);
   },
-};
+});

@@ -2,7 +2,8 @@ import type { CopyOptions, CopyResult } from '../copy.js';
 import { untilInterrupted } from './interrupt.js';
 import { parseCount, parseSize } from './quantities.js';
 import { registryAccess } from './registry-access.js';
-import { type Arguments, layoutSettings, type TRANSFER_OPTIONS } from './shared-options.js';
+import { layoutSettings, type TRANSFER_OPTIONS } from './shared-options.js';
+import type { Arguments } from './verb.js';
 
 type Settings = Omit<CopyOptions, 'imports' | 'exports'>;
 
@@ -12,7 +13,7 @@ export async function runCopy(
   copy: (settings: Settings) => Promise<CopyResult>,
 ): Promise<void> {
   const { ProgressView } = await import('./progress.js');
-  const progress = new ProgressView(argv.quiet);
+  const progress = await ProgressView.open(argv.quiet);
   try {
     const concurrency =
       argv.concurrency === undefined ? undefined : parseCount(argv.concurrency, '--concurrency', 1, 256);

@@ -1,4 +1,4 @@
-import type { InferredOptionTypes, Options } from 'yargs';
+import type { Options } from 'yargs';
 import type { LayoutSettings } from '../layout/layout.js';
 import { parseDuration } from './quantities.js';
 
@@ -119,5 +119,3 @@ export function layoutSettings(argv: {
 }): Pick<LayoutSettings, 'lockTimeout' | 'durable'> {
   return { lockTimeout: parseDuration(argv['lock-timeout'], '--lock-timeout'), durable: argv.fsync ?? true };
 }
-
-export type Arguments<T extends Record<string, Options>> = InferredOptionTypes<T>;

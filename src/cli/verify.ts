@@ -1,8 +1,5 @@
-import type { CommandModule } from 'yargs';
-import { examples } from './examples.js';
 import { registryAccess } from './registry-access.js';
 import {
-  type Arguments,
   JSON_OPTION,
   LAYER_OPTION,
   LOCK_OPTION,
@@ -10,6 +7,7 @@ import {
   STORE_OPTION,
   WORK_OPTIONS,
 } from './shared-options.js';
+import { verb } from './verb.js';
 
 const OPTIONS = {
   ...JSON_OPTION,
@@ -22,21 +20,17 @@ const OPTIONS = {
   sample: { type: 'string', requiresArg: true, describe: 'Read a part of the blobs: 1/7 (then 2/7, …), 10% or 2GB' },
 } as const;
 
-export const verifyCommand: CommandModule<object, Arguments<typeof OPTIONS> & { cache: string | undefined }> = {
-  command: 'verify [cache]',
+export const verify = verb({
+  name: 'verify',
   describe: 'Find all that is wrong with a folder, or with one cache anywhere',
-  builder: (yargs) =>
-    yargs
-      .positional('cache', { type: 'string', describe: 'A folder or an import string; the store when left out' })
-      .options(OPTIONS)
-      .epilogue(
-        examples(
-          ['Everything in a folder', 'bkcache verify --deep ./cache'],
-          ['A seventh of it each night', 'bkcache verify --sample 1/7 ./cache'],
-          ['One cache', 'bkcache verify type=local,src=./cache,tag=main'],
-        ),
-      ),
-  async handler(argv) {
+  positionals: { cache: { type: 'string', describe: 'A folder or an import string; the store when left out' } },
+  options: OPTIONS,
+  examples: [
+    ['Everything in a folder', 'bkcache verify --deep ./cache'],
+    ['A seventh of it each night', 'bkcache verify --sample 1/7 ./cache'],
+    ['One cache', 'bkcache verify type=local,src=./cache,tag=main'],
+  ],
+  async run(argv) {
     const [{ verifyCache, verifyFolder }, { storePath }, { untilInterrupted }, quantities, { ProgressView }] =
       await Promise.all([
         import('../verify/verify.js'),
@@ -46,7 +40,7 @@ export const verifyCommand: CommandModule<object, Arguments<typeof OPTIONS> & { 
         import('./progress.js'),
       ]);
     const target = argv.cache ?? storePath(argv.store);
-    const progress = new ProgressView(argv.quiet);
+    const progress = await ProgressView.open(argv.quiet);
     const options = {
       deep: argv.deep,
       sample: argv.sample === undefined ? undefined : quantities.parseSample(argv.sample, '--sample'),
@@ -64,4 +58,4 @@ export const verifyCommand: CommandModule<object, Arguments<typeof OPTIONS> & { 
     else process.stdout.write((await import('../report/verified.js')).verifiedText(result, argv.quiet));
     if (!result.sound) process.exitCode = 4;
   },
-};
+});

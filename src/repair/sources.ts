@@ -29,7 +29,7 @@ export async function openSources(
     const options = parseImport(text);
     const name = formatOptions(options);
     try {
-      const repository = await openRepository(options, registries);
+      const repository = await openRepository(options, registries, layout);
       sources.push({ name, content: (blob) => repository.blob(blob) });
     } catch (error) {
       // Not a repository, but perhaps a cache.

@@ -51,9 +51,14 @@ export interface CacheDescription {
  *
  * @throws CacheError USAGE, NOT_FOUND, CORRUPT
  */
-export async function inspectCache(text: string, { registry, signal }: ReadOptions = {}): Promise<CacheDescription> {
+export async function inspectCache(
+  text: string,
+  { registry, layout, signal }: ReadOptions = {},
+): Promise<CacheDescription> {
   const options = parseImport(text);
-  return withRegistries(registry, async (registries) => describeCache(await openSource(options, registries), signal));
+  return withRegistries(registry, async (registries) =>
+    describeCache(await openSource(options, registries, layout), signal),
+  );
 }
 
 async function describeCache(source: CacheSource, signal: AbortSignal | undefined): Promise<CacheDescription> {
@@ -125,10 +130,10 @@ export interface ListEntry {
  * @param text - a folder, or an import string
  * @throws CacheError NOT_FOUND, CORRUPT when index.json itself cannot be read
  */
-export async function listCaches(text: string, { registry, signal }: ReadOptions = {}): Promise<ListEntry[]> {
+export async function listCaches(text: string, { registry, layout, signal }: ReadOptions = {}): Promise<ListEntry[]> {
   const options = text.includes('type=') ? parseImport(text) : ({ type: 'local', attributes: { src: text } } as const);
   return withRegistries(registry, async (registries) => {
-    const repository = await openRepository(options, registries);
+    const repository = await openRepository(options, registries, layout);
     const found = await repository.entries(signal);
     const rows: (ListEntry | undefined)[] = [];
     await parallel([...found.entries()], repository.concurrency ?? 1, signal, async ([index, entry], inner) => {

@@ -117,7 +117,7 @@ async function verifyIn(parsed: CacheOptions, options: VerifyOptions, registries
   const name = formatOptions(parsed);
   const source = await openSource(parsed, registries, options.layout);
   const descriptor = await source.resolve(options.signal);
-  const repository = await openRepository(parsed, registries);
+  const repository = await openRepository(parsed, registries, options.layout);
   const entries = [{ tag: tagIn(parsed), descriptor }];
   const walk = await walkAll(repository, entries, options.signal);
   const read = await readBlobs(repository, source.name, walk, [], options);

@@ -93,10 +93,17 @@ test('a lock that is held is exit 5 after --lock-timeout, with who to look for',
     return;
   }
   await sleep(500);
-  const { code, text } = await bkcache(['gc', '--lock-timeout', '100ms', folder]);
-  if (holder.pid !== undefined) process.kill(-holder.pid);
-  t.is(code, 5, text);
-  t.regex(text, /is locked by (?:flock|sh|sleep|another)/);
+  try {
+    for (const verb of ['gc', 'prune', 'verify', 'repair', 'list', 'resolve', 'inspect']) {
+      const rule = verb === 'prune' ? ['--keep-last', '1'] : [];
+      const cache = ['resolve', 'inspect'].includes(verb) ? `type=local,src=${folder},tag=main` : folder;
+      const { code, text } = await bkcache([verb, '--lock-timeout', '100ms', ...rule, cache]);
+      t.is(code, 5, `${verb}: ${text}`);
+      t.regex(text, /is locked by (?:flock|sh|sleep|another)/, verb);
+    }
+  } finally {
+    if (holder.pid !== undefined) process.kill(-holder.pid);
+  }
 });
 
 test('--heal replaces a damaged blob that is there already', async (t) => {

@@ -1,0 +1,17 @@
+import type { Verb } from './verb.js';
+
+/** All verbs, in the order of the help; each is loaded when it is needed. */
+export const VERBS: ReadonlyMap<string, () => Promise<Verb>> = new Map([
+  ['copy', async () => (await import('./copy.js')).copy],
+  ['import', async () => (await import('./import.js')).importVerb],
+  ['export', async () => (await import('./export.js')).exportVerb],
+  ['resolve', async () => (await import('./resolve.js')).resolve],
+  ['import-args', async () => (await import('./import-args.js')).importArgs],
+  ['list', async () => (await import('./list.js')).list],
+  ['inspect', async () => (await import('./inspect.js')).inspect],
+  ['remove', async () => (await import('./remove.js')).remove],
+  ['verify', async () => (await import('./verify.js')).verify],
+  ['repair', async () => (await import('./repair.js')).repair],
+  ['gc', async () => (await import('./gc.js')).gc],
+  ['prune', async () => (await import('./prune.js')).prune],
+]);
