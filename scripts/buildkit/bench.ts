@@ -112,6 +112,11 @@ export class Bench {
   /** Judges a cache: a branch and all its stages, built from it alone, run nothing and come to the same images. */
   async whole(branch: Branch, cacheFrom: string, like: Likeness = 'diffIDs'): Promise<Verdict> {
     const { builds } = await this.first(branch);
+    return this.wholeAs(builds, branch, cacheFrom, like);
+  }
+
+  /** The same, of a cache that comes from other builds without a cache than the first ones. */
+  async wholeAs(builds: Builds, branch: Branch, cacheFrom: string, like: Likeness = 'diffIDs'): Promise<Verdict> {
     const again = await this.buildAll(branch, [cacheFrom]);
     const verdicts: Verdict[] = [];
     for (const [target, first] of builds) verdicts.push(await judge(first, again.get(target) as Build, like));

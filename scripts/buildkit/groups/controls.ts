@@ -63,8 +63,9 @@ async function damagedLayers(bench: Bench): Promise<Verdict> {
     const folder = bench.path('damaged');
     await cp(sound, folder, { recursive: true });
     await damageBlob(folder, { digest });
-    // BuildKit fails over it, or runs the step again.
-    const verdict = await noticed(bench.whole('main', `type=local,src=${folder}`), digest, 'not cached: ');
+    // BuildKit fails over it, or runs the step again; and it may say of such a step only that it began to unpack.
+    const signs = [digest, 'not cached: ', 'is not like the first one'];
+    const verdict = await noticed(bench.whole('main', `type=local,src=${folder}`), ...signs);
     // Or the next failure might come from this one.
     await bench.daemon.renew();
     verdicts.push({ ...verdict, problems: verdict.problems.map((problem) => `${digest} damaged: ${problem}`) });

@@ -1,6 +1,8 @@
 import type { Server } from '../../servers/process.js';
 import { startRegistry } from '../../servers/registry.js';
 import type { Bench } from '../bench.js';
+import type { Builds } from '../build.js';
+import type { Likeness } from '../image.js';
 import type { Group } from './group.js';
 
 /** What BuildKit exports to a registry travels within it, to another one and to a folder and back, and imports whole. */
@@ -10,9 +12,12 @@ export const registry: Group = {
     let made: Promise<Registries> | undefined;
     const registries = () => (made ??= Registries.start(bench));
     /** A copy, and then builds from it alone. */
-    const check = (name: string, copy: (all: Registries) => Promise<string>) => ({
+    const check = (name: string, copy: (all: Registries) => Promise<string>, like?: Likeness) => ({
       name: `registry, ${name}`,
-      run: async () => bench.whole('main', await copy(await registries())),
+      run: async () => {
+        const all = await registries();
+        return bench.wholeAs(all.builds, 'main', await copy(all), like);
+      },
     });
     const encoded = 'compression=zstd,force-compression=true';
     return [
@@ -28,10 +33,7 @@ export const registry: Group = {
       check('copied to another registry', (all) => all.copy(all.exported(), all.other('copied'))),
       check('to a folder', (all) => all.toFolder()),
       check('to a folder and back', async (all) => all.copy(await all.toFolder(), all.other('back'))),
-      check('both branches as one', async (all) => {
-        const feature = await all.copy(`type=local,src=${(await bench.first('feature')).cache}`, all.ref('feature'));
-        return all.merge([all.exported(), feature], all.ref('merged'));
-      }),
+      check('both branches as one', (all) => all.branchesAsOne(), 'files'),
     ];
   },
 };
@@ -42,10 +44,14 @@ class Registries {
   private readonly first: Server;
   private readonly second: Server;
 
-  private constructor(bench: Bench, first: Server, second: Server) {
+  /** What the builds came to from which BuildKit exported. */
+  readonly builds: Builds;
+
+  private constructor(bench: Bench, first: Server, second: Server, builds: Builds) {
     this.bench = bench;
     this.first = first;
     this.second = second;
+    this.builds = builds;
   }
 
   static async start(bench: Bench): Promise<Registries> {
@@ -54,14 +60,10 @@ class Registries {
       bench.atEnd(() => server.stop());
       return server;
     };
-    const registries = new Registries(bench, await start(), await start());
-    // On top of the first build's cache, so that the layers are those of the images that all is compared with.
-    const { cache } = await bench.first('main');
-    await bench.build('main', {
-      cacheFrom: [`type=local,src=${cache}`],
-      cacheTo: [`${registries.exported()},mode=max`],
-    });
-    return registries;
+    const [first, second] = [await start(), await start()];
+    // Without a cache: of what it has itself imported, BuildKit 0.13 exports now all layers and now only some.
+    const builds = await bench.buildAll('main', [], [`${refIn(first, 'cache')},mode=max`]);
+    return new Registries(bench, first, second, builds);
   }
 
   /** What BuildKit exported. */
@@ -69,13 +71,12 @@ class Registries {
     return this.ref('cache');
   }
 
-  /** An option string for a repository of the first registry, which BuildKit takes as well as bkcache. */
   ref(name: string): string {
-    return `type=registry,ref=${this.first.host}/${name}:main`;
+    return refIn(this.first, name);
   }
 
   other(name: string): string {
-    return `type=registry,ref=${this.second.host}/${name}:main`;
+    return refIn(this.second, name);
   }
 
   async copy(from: string, to: string, options = ''): Promise<string> {
@@ -88,8 +89,19 @@ class Registries {
     return to;
   }
 
+  async branchesAsOne(): Promise<string> {
+    const { cache } = await this.bench.first('feature');
+    const feature = await this.copy(`type=local,src=${cache}`, this.ref('feature'));
+    return this.merge([this.exported(), feature], this.ref('merged'));
+  }
+
   async toFolder(): Promise<string> {
     const folder = await this.bench.copy([this.exported()], '', 'from-registry');
     return `type=local,src=${folder}`;
   }
+}
+
+/** An option string for a repository, which BuildKit takes as well as bkcache. */
+function refIn({ host }: Server, name: string): string {
+  return `type=registry,ref=${host}/${name}:main`;
 }
