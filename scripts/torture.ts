@@ -2,9 +2,11 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { bytesRound } from './torture/bytes.js';
 import { crowdRound } from './torture/crowd.js';
 import { damageRound } from './torture/damage.js';
 import { canMount, fullDiskRound } from './torture/full-disk.js';
+import { hostileLayers } from './torture/hostile-layers.js';
 import { hostileRound } from './torture/hostile.js';
 import { killRound } from './torture/kill.js';
 import { Random } from './torture/random.js';
@@ -30,9 +32,11 @@ if (!mounts) process.stdout.write('SKIPPED full disks: nothing can be mounted he
 
 const KINDS: Readonly<Record<string, (random: Random, round: number) => Promise<Record<string, number>>>> = {
   kill: (random) => killRound(random, work),
-  'full-disk': (random) => (mounts ? fullDiskRound(random, work) : Promise.resolve({})),
+  'full-disk': (_, round) => (mounts ? fullDiskRound(round, work) : Promise.resolve({})),
   damage: (random) => damageRound(random, work),
+  bytes: (random, round) => bytesRound(random, work, round),
   hostile: (random) => hostileRound(random, work),
+  layers: (random) => hostileLayers(random),
   // As long as all the others together.
   crowd: (random, round) => (round % 20 === 0 ? crowdRound(random, work, crowd) : Promise.resolve({})),
 };

@@ -2,10 +2,14 @@ import { spawn } from 'node:child_process';
 import { cpSync, readdirSync, readFileSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { CacheError } from '../../src/errors.js';
 import { verifyFolder } from '../../src/verify/verify.js';
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 const MAIN = join(ROOT, 'dist', 'src', 'cli', 'main.js');
+
+// In milliseconds, on a machine with much else to do.
+const PATIENCE = 30_000;
 
 /** A cache that BuildKit wrote. */
 export function fixture(name: string): string {
@@ -22,6 +26,17 @@ export function copyFixture(name: string, folder: string): void {
 /** Fails the torture, with everything that is needed to look into it. */
 export function insist(condition: boolean, message: string): asserts condition {
   if (!condition) throw new Error(message);
+}
+
+/** Insists that something works, or fails with an error that is meant for people, and soon. */
+export async function expectCacheError(act: () => Promise<unknown>, where: string): Promise<void> {
+  const start = performance.now();
+  try {
+    await act();
+  } catch (error) {
+    insist(error instanceof CacheError, `${where}: ${(error as Error).stack ?? String(error)}`);
+  }
+  insist(performance.now() - start < PATIENCE, `${where}: it took ${performance.now() - start} ms`);
 }
 
 export interface Outcome {

@@ -3,9 +3,10 @@ import { mkdirSync, readdirSync, rmSync, statfsSync, writeFileSync } from 'node:
 import { join } from 'node:path';
 import { bkcache, grownFolder, insist, insistSound } from './folder.js';
 import { VICTIMS } from './kill.js';
-import type { Random } from './random.js';
 
 const SIZE = 1024 * 1024;
+/** More pages than any of the commands needs; a filesystem has no smaller piece of room. */
+const PAGES = 48;
 
 /** Whether small filesystems can be mounted here: as root only, and not in every container. */
 export function canMount(work: string): boolean {
@@ -20,8 +21,11 @@ export function canMount(work: string): boolean {
   }
 }
 
-/** Runs each command on a filesystem with hardly any room left, and then again with room. */
-export async function fullDiskRound(random: Random, work: string): Promise<Record<string, number>> {
+/**
+ * Runs each command on a filesystem with room for as many more pages as there were rounds, and then again with room. So
+ * it has gone wrong at every place where it can after 48 rounds.
+ */
+export async function fullDiskRound(round: number, work: string): Promise<Record<string, number>> {
   const counts: Record<string, number> = {};
   for (const [name, { args, stays, prepare }] of Object.entries(VICTIMS)) {
     const disk = join(work, 'disk');
@@ -32,7 +36,8 @@ export async function fullDiskRound(random: Random, work: string): Promise<Recor
       grownFolder(folder);
       prepare?.(folder);
       const { bavail, bsize } = statfsSync(disk);
-      const room = random.below(16) * bsize;
+      // A stride that comes by all of them, the first ones soon.
+      const room = ((round * 5) % PAGES) * bsize;
       const filler = join(disk, 'filler');
       writeFileSync(filler, Buffer.alloc(Math.max(0, bavail * bsize - room)));
       const outcome = await bkcache(args(folder));

@@ -1,16 +1,13 @@
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseExport, parseImport } from '../../src/buildkit/options.js';
-import { CacheError } from '../../src/errors.js';
 import { sha256 } from '../../src/oci/digest.js';
 import { inspectCache } from '../../src/report/describe.js';
 import { repairFolder } from '../../src/repair/repair.js';
 import { verifyFolder } from '../../src/verify/verify.js';
-import { copyFixture, insist } from './folder.js';
+import { copyFixture, expectCacheError, insist } from './folder.js';
 import type { Random } from './random.js';
 
-// In milliseconds, on a machine with much else to do.
-const PATIENCE = 30_000;
 const WORDS = [
   'type=',
   'local',
@@ -102,14 +99,4 @@ function mutate(random: Random, json: string): string {
   if (values.length === 0 || random.below(8) === 0) return json.slice(0, random.below(json.length));
   const { index, 0: value } = random.pick(values);
   return json.slice(0, index) + random.pick(VALUES) + json.slice(index + value.length);
-}
-
-async function expectCacheError(act: () => Promise<unknown>, where: string): Promise<void> {
-  const start = performance.now();
-  try {
-    await act();
-  } catch (error) {
-    insist(error instanceof CacheError, `${where}: ${(error as Error).stack ?? String(error)}`);
-  }
-  insist(performance.now() - start < PATIENCE, `${where}: it took ${performance.now() - start} ms`);
 }

@@ -1,0 +1,50 @@
+import { mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { CacheError } from '../../src/errors.js';
+import { inspectCache } from '../../src/report/describe.js';
+import { verifyFolder } from '../../src/verify/verify.js';
+import { DAMAGED, filesOf, flip, isFreeText } from './damage.js';
+import { copyFixture, insist } from './folder.js';
+import type { Random } from './random.js';
+
+/** After so many rounds each byte has had its turn. */
+export const BYTE_ROUNDS = 200;
+
+/**
+ * Flips a bit in one of 200 bytes of each JSON document of each fixture, other ones in each round: verify finds it, and
+ * nothing that reads the cache breaks on it.
+ */
+export async function bytesRound(random: Random, work: string, round: number): Promise<Record<string, number>> {
+  let count = 0;
+  for (const name of DAMAGED) {
+    const folder = join(work, 'bytes');
+    mkdirSync(folder, { recursive: true });
+    copyFixture(name, folder);
+    for (const path of filesOf(folder)) {
+      const bytes = readFileSync(join(folder, path));
+      if (bytes[0] !== '{'.charCodeAt(0)) continue;
+      for (let at = round % BYTE_ROUNDS; at < bytes.length; at += BYTE_ROUNDS) {
+        if (path === 'index.json' && isFreeText(bytes, at)) continue;
+        const { what, undo } = flip(folder, path, at, 1 << random.below(8));
+        insist(await isFound(folder), `verify has not found that in ${name} ${what}`);
+        await inspectCache(`type=local,src=${folder}`).catch((error: unknown) => {
+          insist(error instanceof CacheError, `inspect on ${name} with ${what}: ${String(error)}`);
+        });
+        undo();
+        count++;
+      }
+    }
+    rmSync(folder, { recursive: true });
+  }
+  return { 'flipped bytes of JSON': count };
+}
+
+/** Documents need no unpacking of layers. */
+async function isFound(folder: string): Promise<boolean> {
+  try {
+    return (await verifyFolder(folder)).findings.some(({ message }) => !message.includes('nothing refers to'));
+  } catch (error) {
+    if (error instanceof CacheError) return true;
+    throw error;
+  }
+}
