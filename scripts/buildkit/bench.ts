@@ -79,7 +79,12 @@ export class Bench {
   /** Builds a branch, after BuildKit has forgotten everything. */
   async build(branch: Branch, caches: Pick<BuildOptions, 'cacheFrom' | 'cacheTo'> = {}): Promise<Build> {
     await prune(this.daemon);
-    return this.buildOn(branch, caches);
+    const build = await this.buildOn(branch, caches);
+    const known = build.steps.filter(({ cached }) => cached);
+    if ((caches.cacheFrom ?? []).length === 0 && known.length > 0) {
+      throw new Error(`BuildKit has not forgotten ${known.map(({ name }) => name).join(', ')}`);
+    }
+    return build;
   }
 
   /** Builds a branch on what BuildKit still knows. */

@@ -1,5 +1,6 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Daemon } from './daemon.js';
 import { type ImageLayer, readImage } from './image.js';
 import { type Step, stepsOf } from './progress.js';
@@ -26,9 +27,25 @@ export interface Build {
 /** The builds of all stages that have names, by name, and of the last stage under undefined. */
 export type Builds = ReadonlyMap<string | undefined, Build>;
 
-/** Forgets all that BuildKit has cached by itself. */
+/** How often BuildKit is asked to forget; what the last build still holds goes only when that has let go of it. */
+const PRUNES = 20;
+/** In milliseconds. */
+const PAUSE = 100;
+
+/**
+ * Forgets all that BuildKit has cached by itself.
+ *
+ * @throws Error when something stays
+ */
 export async function prune(daemon: Daemon): Promise<void> {
-  await daemon.inside('docker', ['buildx', 'prune', '--all', '--force']);
+  let left = '';
+  for (let count = 0; count < PRUNES; count++) {
+    if (count > 0) await sleep(PAUSE);
+    await daemon.inside('docker', ['buildx', 'prune', '--all', '--force']);
+    left = (await daemon.inside('docker', ['buildx', 'du'])).stdout;
+    if (/^Total:\s+0B$/m.test(left)) return;
+  }
+  throw new Error(`BuildKit does not forget:\n${left}`);
 }
 
 /**

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { layoutReader } from '../../src/backend/layout-repository.js';
-import { loadCache } from '../../src/backend/repository-source.js';
+import { loadCache } from '../../src/backend/load-cache.js';
 import { collectGarbage } from '../../src/collect.js';
 import { copyCache } from '../../src/copy.js';
 import { CacheError } from '../../src/errors.js';

@@ -2,14 +2,11 @@ import { realpath } from 'node:fs/promises';
 import { dirname, join, resolve as resolvePath, sep } from 'node:path';
 import { type CacheOptions, flag } from '../buildkit/options.js';
 import { CacheError, isSystemError } from '../errors.js';
-import { collect } from '../layout/collect.js';
 import { createLayout, type Layout, type LayoutSettings, openLayout } from '../layout/layout.js';
-import { reachOfTag } from '../layout/usage.js';
 import { parseDigest } from '../oci/digest.js';
 import type { CacheSource, CacheTarget, TargetSettings } from './backend.js';
 import { layoutReader, layoutRepository } from './layout-repository.js';
 import { repositorySource } from './repository-source.js';
-import { repositoryTarget } from './repository-target.js';
 
 /** BuildKit's default tag: client/solve.go. */
 export const LATEST = 'latest';
@@ -26,6 +23,7 @@ export function localSource({ attributes }: CacheOptions, settings: Partial<Layo
 export async function localTarget(options: CacheOptions, settings: TargetSettings): Promise<CacheTarget> {
   const { dest: root = '', tag = LATEST } = options.attributes;
   const layout = await createLayout(root, settings.layout);
+  const { repositoryTarget } = await import('./repository-target.js');
   const target = repositoryTarget(layoutRepository(layout, settings.sharing), tag, options, settings);
   return flag(options, 'reset') === true ? withReset(target, layout, tag) : target;
 }
@@ -38,6 +36,10 @@ function withReset(target: CacheTarget, layout: Layout, tag: string): CacheTarge
   return {
     ...target,
     async publish(cache, signal) {
+      const [{ collect }, { reachOfTag }] = await Promise.all([
+        import('../layout/collect.js'),
+        import('../layout/usage.js'),
+      ]);
       const former = await reachOfTag(layout, tag, signal);
       const descriptor = await target.publish(cache, signal);
       try {
@@ -63,10 +65,12 @@ function withReset(target: CacheTarget, layout: Layout, tag: string): CacheTarge
  */
 export async function refuseOverlap(imports: readonly CacheOptions[], exported: CacheOptions): Promise<void> {
   const destination = await realPath(exported.attributes['dest'] ?? '');
-  for (const imported of imports) {
-    const source = await realPath(imported.attributes['src'] ?? '');
-    const sameTag = (imported.attributes['tag'] ?? LATEST) === (exported.attributes['tag'] ?? LATEST);
-    if (destination === source && sameTag && imported.attributes['digest'] === undefined) {
+  for (const { src, tag = LATEST, digest } of imports.map(({ attributes }) => attributes)) {
+    // What comes from a registry overlaps with no folder.
+    if (src === undefined) continue;
+    const source = await realPath(src);
+    const sameTag = tag === (exported.attributes['tag'] ?? LATEST);
+    if (destination === source && sameTag && digest === undefined) {
       throw new CacheError('USAGE', `the export would replace its own import, ${source}`, {
         hint: 'export to another tag (tag=…) or another folder (dest=…)',
         side: 'export',

@@ -1,11 +1,4 @@
-import { configOf, loadGraph } from '../graph/load.js';
-import { shapeOf } from '../graph/save.js';
-import { readWhole } from '../oci/content.js';
-import type { Descriptor } from '../oci/descriptor.js';
-import { JSON_LIMIT } from '../oci/json.js';
-import type { Cache, CacheSource } from './backend.js';
-import { loadInlineCache } from './inline-source.js';
-import { readManifest } from './manifest.js';
+import type { CacheSource } from './backend.js';
 import type { Reference, RepositoryReader } from './repository.js';
 
 /** The cache behind a tag or digest of a repository. */
@@ -24,6 +17,7 @@ export function repositorySource(
     },
     async load(signal) {
       const repository = await open();
+      const { loadCache } = await import('./load-cache.js');
       return loadCache(repository, await repository.resolve(reference, signal), signal);
     },
     async hold(signal) {
@@ -33,6 +27,7 @@ export function repositorySource(
         release: () => Promise.resolve(),
       };
       try {
+        const { loadCache } = await import('./load-cache.js');
         const cache = await loadCache(repository, descriptor, signal);
         await repository.used?.(reference, signal);
         return { cache, release };
@@ -41,34 +36,5 @@ export function repositorySource(
         throw error;
       }
     },
-  };
-}
-
-/**
- * The cache that a manifest describes, or that is inside the image which it describes.
- *
- * @throws CacheError NOT_FOUND when there is none, CORRUPT
- */
-export async function loadCache(
-  repository: RepositoryReader,
-  descriptor: Descriptor,
-  signal?: AbortSignal,
-): Promise<Cache> {
-  const manifest = await readManifest(repository, descriptor, signal);
-  const config = configOf(manifest.content);
-  if (config === undefined) return loadInlineCache(repository, manifest, signal);
-  const bytes = await readWhole(repository.blob(config), config, repository.name, { limit: JSON_LIMIT, signal });
-  const { mediaType } = manifest.content;
-  const { digest, size } = descriptor;
-  return {
-    name: repository.name,
-    concurrency: repository.concurrency,
-    graph: loadGraph(manifest.content, bytes, `${repository.name}: ${config.digest}`),
-    saved: {
-      shape: shapeOf(mediaType),
-      manifest: { descriptor: { mediaType, digest, size }, bytes: manifest.bytes },
-      config: { descriptor: config, bytes },
-    },
-    blob: (blob) => repository.blob(blob),
   };
 }

@@ -20,7 +20,7 @@ export type Example = readonly [what: string, command: string];
 
 /** Checks a verb's own types, and hides them from those that handle all verbs alike. */
 export function verb<Positionals extends Table, Named extends Table>(described: Verb<Positionals, Named>): Verb {
-  return described as unknown as Verb;
+  return described;
 }
 
 /** `import <name>`, as yargs and its help have it. */

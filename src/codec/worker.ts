@@ -5,7 +5,6 @@ import { type Content, wrongBytes, wrongSize } from '../oci/content.js';
 import type { BlobId } from '../oci/descriptor.js';
 import { hashDigest, hasherFor } from '../oci/digest.js';
 import { type Job, type JobResults, type Message, toPlain } from './jobs.js';
-import { recompress } from './recompress.js';
 
 /** Fits into the cache of a core, in which it is read, hashed and written. */
 const COPY_CHUNK = 256 * 1024;
@@ -58,6 +57,8 @@ function copy({ from, to, expected, where }: Extract<Job, { kind: 'copy' }>): Bl
 }
 
 async function repack({ from, to, options }: Extract<Job, { kind: 'recompress' }>): Promise<JobResults['recompress']> {
+  // Most threads only copy.
+  const { recompress } = await import('./recompress.js');
   const { content, packed } = recompress(fileContent(from), options);
   // What is not compressed has the digest of its tar, which is computed on the way as it is.
   const hash = options.encoding.compression === 'uncompressed' ? undefined : createHash('sha256');

@@ -6,8 +6,13 @@ import { CacheError, isSystemError } from '../errors.js';
 import { type Content, type Range, verified } from '../oci/content.js';
 import type { BlobId } from '../oci/descriptor.js';
 import { type Digest, hashDigest } from '../oci/digest.js';
+import { GatheringWriter } from './gathering-writer.js';
 
 const READ_SIZE = 1024 * 1024;
+/** Smaller blobs come several at once, and their syncs would be in each other's way. In bytes. */
+const WORTH_SYNCING = 64 * 1024 * 1024;
+/** In milliseconds. */
+const SYNC_EVERY = 20;
 
 /**
  * Writes content to a new file, hashed on the way, and syncs it when that is to be durable.
@@ -27,11 +32,36 @@ export async function writeBlobFile(
 ): Promise<BlobId> {
   const handle = await open(path, 'wx', 0o444);
   try {
-    const blob = await writeInto(handle, content, expected, { where, signal });
-    if (durable) await handle.sync();
+    const written = writeInto(handle, content, expected, { where, signal });
+    if (!durable) return await written;
+    const isLarge = (expected?.size ?? 0) >= WORTH_SYNCING;
+    const blob = await (isLarge ? syncedMeanwhile(handle, written) : written);
+    await handle.sync();
     return blob;
   } finally {
     await handle.close();
+  }
+}
+
+/** Syncs a file again and again while it is being written, so that the disk has little left to do at the end. */
+async function syncedMeanwhile<T>(file: FileHandle, written: Promise<T>): Promise<T> {
+  let syncing: Promise<void> | undefined;
+  let failure: unknown;
+  const timer = setInterval(() => {
+    syncing ??= file
+      .datasync()
+      // Told once only, and not by the last sync again.
+      .catch((error: unknown) => (failure ??= error))
+      .then(() => (syncing = undefined));
+  }, SYNC_EVERY);
+  try {
+    return await written;
+  } finally {
+    clearInterval(timer);
+    await syncing;
+    // What could not be kept is worse than what could not be written.
+    // oxlint-disable-next-line no-unsafe-finally
+    if (failure !== undefined) throw failure;
   }
 }
 
@@ -51,14 +81,20 @@ async function writeInto(
   if (content.openFile !== undefined && expected !== undefined && expected.size >= WORTH_A_THREAD) {
     return readInThread(content, expected, { where, signal }, handle);
   }
+  const bytes = content.open({}, signal);
   const hash = createHash('sha256');
   let size = 0;
-  const bytes = content.open({}, signal);
-  for await (const chunk of expected === undefined ? bytes : verified(bytes, expected, where)) {
-    signal?.throwIfAborted();
-    if (expected === undefined) hash.update(chunk);
-    size += chunk.length;
-    for (let at = 0; at < chunk.length;) at += (await handle.write(chunk, at)).bytesWritten;
+  const writer = new GatheringWriter(handle);
+  try {
+    for await (const chunk of expected === undefined ? bytes : verified(bytes, expected, where)) {
+      signal?.throwIfAborted();
+      if (expected === undefined) hash.update(chunk);
+      size += chunk.length;
+      await writer.write(chunk);
+    }
+  } finally {
+    // Also after a failure: the file is closed next, and nothing may be on its way into it then.
+    await writer.end();
   }
   return expected ?? { digest: hashDigest('sha256', hash), size };
 }

@@ -1,5 +1,5 @@
 import { layoutReader } from '../backend/layout-repository.js';
-import { loadCache } from '../backend/repository-source.js';
+import { loadCache } from '../backend/load-cache.js';
 import type { Cache } from '../backend/backend.js';
 import { CacheError } from '../errors.js';
 import { tagOf } from '../layout/index-json.js';

@@ -1,7 +1,7 @@
 import type { Cache, CacheSource } from '../backend/backend.js';
 import { openRepository, openSource, type ReadOptions } from '../backend/open.js';
 import type { RepositoryEntry, RepositoryReader } from '../backend/repository.js';
-import { loadCache } from '../backend/repository-source.js';
+import { loadCache } from '../backend/load-cache.js';
 import type { CacheRecord } from '../buildkit/cache-config.js';
 import { parseImport } from '../buildkit/options.js';
 import type { Compression } from '../codec/compression.js';

@@ -2,6 +2,8 @@ import { createHash } from 'node:crypto';
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
+import { refuseOverlap } from '../../src/backend/local.js';
+import { parseExport, parseImport } from '../../src/buildkit/options.js';
 import { copyCache } from '../../src/copy.js';
 import { CacheError } from '../../src/errors.js';
 import { listCaches } from '../../src/report/describe.js';
@@ -198,4 +200,16 @@ test('a folder is made with those above it, and where that cannot be the reason 
   await t.throwsAsync(copy(join(folder, 'file', 'c')), { code: 'ENOTDIR' });
   // Where nothing can be made at all; Node's recursive mkdir never returns from there.
   if (existsSync('/proc/self')) await t.throwsAsync(copy('/proc/bkcache/c'), { code: 'ENOENT' });
+});
+
+test('an import from a registry or a bucket lies in no folder, wherever the export goes', async (t) => {
+  for (const text of [
+    'type=registry,ref=localhost:5000/team/cache',
+    'localhost:5000/team/cache',
+    'type=inline,ref=x/y',
+  ]) {
+    await t.notThrowsAsync(refuseOverlap([parseImport(text)], parseExport('type=local,dest=./out')), text);
+  }
+  const inside = refuseOverlap([parseImport('type=local,src=.')], parseExport('type=local,dest=./out'));
+  await t.throwsAsync(inside, { message: /is inside the import/ });
 });
