@@ -25,8 +25,8 @@ export function plainArguments(
   { positionals, options }: Pick<Verb, 'positionals' | 'options'>,
   words: readonly string[],
 ): Arguments<Table> | undefined {
-  // To yargs these may be values of options that take none, or its own.
-  if (words.some((word) => ['--', 'true', 'false', ''].includes(word))) return undefined;
+  // To yargs these may be values of options that take none, or its own; and it has views on empty ones.
+  if (words.some((word) => ['--', 'true', 'false', ''].includes(word) || word.endsWith('='))) return undefined;
   const parsed = parsedWords(options, words);
   if (parsed === undefined) return undefined;
   const named = Object.entries(options).map(([name, option]) => [name, valueOf(name, option, parsed.values)] as const);
@@ -62,7 +62,7 @@ function valueOf(name: string, option: Options, values: Values): unknown {
 }
 
 function isFine({ demandOption, choices }: Options, value: unknown): boolean {
-  if (value === undefined || value === '') return value === undefined && demandOption !== true;
+  if (value === undefined) return demandOption !== true;
   return choices === undefined || choices.includes(value as string);
 }
 

@@ -7,7 +7,7 @@ import { decodeZstd } from './zstd.js';
 
 // Node's own 16 KiB make a task for its threads of every few lines of text.
 // What is unpacked ahead of the reader keeps both busy.
-const GUNZIP: ZlibOptions & TransformOptions = { chunkSize: 256 * 1024, highWaterMark: 1024 * 1024 };
+const GUNZIP: ZlibOptions & TransformOptions = { chunkSize: 512 * 1024, highWaterMark: 1024 * 1024 };
 
 /**
  * Unpacks a blob, or for eStargz a part of one that ends between two gzip members.

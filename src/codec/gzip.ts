@@ -7,11 +7,11 @@ import { inOrder } from './in-order.js';
  * The tar is cut into blocks of this size, in bytes, which are deflated each by itself. Large enough that the few bytes
  * and the restarted Huffman tables at each cut do not show in the size, small enough that many are under way.
  */
-const BLOCK = 512 * 1024;
+const BLOCK = 1024 * 1024;
 /** How far back deflate can refer (RFC 1951): what each block is primed with. */
 const WINDOW = 32 * 1024;
 /** A constant, since the stored blocks of level 0 depend on it. */
-const CHUNK_SIZE = 128 * 1024;
+const CHUNK_SIZE = 512 * 1024;
 
 const deflate = promisify<Uint8Array, object, Buffer>(deflateRaw);
 

@@ -34,8 +34,9 @@ export async function writeBlobFile(
   try {
     const written = writeInto(handle, content, expected, { where, signal });
     if (!durable) return await written;
-    const isLarge = (expected?.size ?? 0) >= WORTH_SYNCING;
-    const blob = await (isLarge ? syncedMeanwhile(handle, written) : written);
+    // Packing keeps the processor busy for so long that the disk can follow.
+    const isSlow = expected === undefined || expected.size >= WORTH_SYNCING;
+    const blob = await (isSlow ? syncedMeanwhile(handle, written) : written);
     await handle.sync();
     return blob;
   } finally {

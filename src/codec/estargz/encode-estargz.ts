@@ -22,7 +22,7 @@ export interface Estargz {
 
 /** A part of the tar that becomes a gzip member; of `entry`, if it begins with the data of one. */
 interface Member {
-  readonly parts: Uint8Array[];
+  readonly bytes: Uint8Array;
   readonly entry: TocEntry | undefined;
 }
 
@@ -48,9 +48,9 @@ export async function* encodeEstargz(
     uncompressedSize += bytes.length;
   };
   // A member may have 4 MiB: no more of them than that is needed for are in memory.
-  const packed = inOrder(members(tar, entries, onBytes, where), availableParallelism(), async ({ parts, entry }) => ({
+  const packed = inOrder(members(tar, entries, onBytes, where), availableParallelism(), async ({ bytes, entry }) => ({
     entry,
-    bytes: await gzipMember(Buffer.concat(parts), level),
+    bytes: await gzipMember(bytes, level),
   }));
   for await (const { entry, bytes } of packed) {
     if (entry !== undefined) entry.offset = offset;
@@ -73,17 +73,20 @@ async function* members(
 ): AsyncGenerator<Member, void, undefined> {
   const queue = new ByteQueue(tar);
   const toc = new TocEntries();
-  let member: Member = { parts: [], entry: undefined };
+  let parts: Uint8Array[] = [];
+  let begun: TocEntry | undefined;
   let size = 0;
   const add = (bytes: Uint8Array) => {
     if (bytes.length === 0) return;
     onBytes(bytes);
-    member.parts.push(bytes);
+    parts.push(bytes);
     size += bytes.length;
   };
-  const cut = (entry: TocEntry | undefined) => {
-    const full = member;
-    member = { parts: [], entry };
+  const cut = (entry: TocEntry | undefined): Member => {
+    // At once, so that nothing holds the larger pieces of the tar of which the parts are parts.
+    const full = { bytes: Buffer.concat(parts), entry: begun };
+    parts = [];
+    begun = entry;
     size = 0;
     return full;
   };
