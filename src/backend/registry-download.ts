@@ -74,7 +74,7 @@ async function* download(
       signal?.throwIfAborted();
       // All that was asked for is here, and only the end of the connection was not in order.
       if (at >= end && at > start) return;
-      await patience.wait(client.failure(error, { purpose, side: place.side }), signal);
+      await patience.wait(client.failure(error, { ...place, purpose }), signal);
     }
   }
 }

@@ -17,7 +17,7 @@ export function nameOf({ client, repository }: RegistryPlace): string {
 export function requestTo(
   { repository, side }: RegistryPlace,
   path: string,
-): Pick<RegistryRequest, 'scopes' | 'side'> & { readonly target: string } {
+): Pick<RegistryRequest, 'repository' | 'scopes' | 'side'> & { readonly target: string } {
   const actions = side === 'import' ? 'pull' : 'pull,push';
-  return { target: `/v2/${repository}/${path}`, scopes: [`repository:${repository}:${actions}`], side };
+  return { repository, target: `/v2/${repository}/${path}`, scopes: [`repository:${repository}:${actions}`], side };
 }

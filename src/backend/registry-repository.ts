@@ -157,14 +157,13 @@ async function entries(place: RegistryPlace, signal?: AbortSignal): Promise<read
 }
 
 async function listTags(place: RegistryPlace, signal?: AbortSignal): Promise<string[]> {
-  const { target, scopes, side } = requestTo(place, `tags/list?n=${TAGS_A_PAGE}`);
+  const { target, ...request } = requestTo(place, `tags/list?n=${TAGS_A_PAGE}`);
   const tags = new Set<string>();
   for (let page: string | URL | undefined = target; page !== undefined;) {
     const response: RegistryResponse = await place.client.request({
+      ...request,
       method: 'GET',
       target: page,
-      scopes,
-      side,
       purpose: 'list the tags',
       signal,
     });

@@ -115,12 +115,10 @@ export class UploadSession {
    * @returns false when it knows nothing of the upload any more
    */
   async recover(): Promise<boolean> {
-    const { scopes, side } = requestTo(this.#place, '');
     const response = await this.#place.client.request({
+      ...requestTo(this.#place, ''),
       method: 'GET',
       target: this.#location,
-      scopes,
-      side,
       purpose: `go on with writing ${this.#what}`,
       accept: [400, 404, 405, 416],
       signal: this.#signal,
@@ -133,13 +131,11 @@ export class UploadSession {
   }
 
   #send(method: 'PATCH' | 'PUT', target: URL, { length, open }: Body, accept: number[]): Promise<RegistryResponse> {
-    const { scopes, side } = requestTo(this.#place, '');
     const end = this.#offset + length - 1;
     return this.#place.client.request({
+      ...requestTo(this.#place, ''),
       method,
       target,
-      scopes,
-      side,
       purpose: `write ${this.#what}`,
       headers: {
         'content-type': 'application/octet-stream',
@@ -172,13 +168,13 @@ async function post(
   mount: Mount | undefined,
   signal: AbortSignal | undefined,
 ): Promise<RegistryResponse> {
-  const { target, scopes, side } = requestTo(place, 'blobs/uploads/');
+  const { target, scopes, ...request } = requestTo(place, 'blobs/uploads/');
   const query = mount && new URLSearchParams({ mount: mount.digest, from: mount.from }).toString();
   const response = await place.client.request({
+    ...request,
     method: 'POST',
     target: query === undefined ? target : `${target}?${query}`,
     scopes: [...scopes, ...(mount ? [`repository:${mount.from}:pull`] : [])],
-    side,
     purpose: `start to write ${what}`,
     headers: { 'content-length': '0' },
     hint: 'some registries want a repository to be made before anything is pushed to it',

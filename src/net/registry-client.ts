@@ -20,6 +20,8 @@ export interface RegistrySettings {
 
 export interface RegistryRequest {
   readonly method: HttpRequest['method'];
+  /** For messages. */
+  readonly repository: string;
   /** A path from `/v2/` on, or an address that the registry named. */
   readonly target: string | URL;
   /** What the token has to allow. */
@@ -86,8 +88,14 @@ export class RegistryClient {
   }
 
   /** The error for a connection that broke; anything else comes back as it is. */
-  failure(error: unknown, { purpose, side }: Pick<RegistryRequest, 'purpose' | 'side'>): unknown {
-    return describeFailure(error, `${this.registry}: cannot ${purpose}`, { side, wasReached: this.#wasReached });
+  failure(
+    error: unknown,
+    { repository, purpose, side }: Pick<RegistryRequest, 'repository' | 'purpose' | 'side'>,
+  ): unknown {
+    return describeFailure(error, `${this.registry}/${repository}: cannot ${purpose}`, {
+      side,
+      wasReached: this.#wasReached,
+    });
   }
 
   /** How often a caller that repeats by itself should do that. */
@@ -158,7 +166,8 @@ export class RegistryClient {
     const { status, headers, url } = response;
     const { text } = await faultOf(response);
     const isHome = url.host === (await this.#home()).host;
-    const where = isHome ? this.registry : `${this.registry} (by way of ${url.host})`;
+    const name = `${this.registry}/${request.repository}`;
+    const where = isHome ? name : `${name} (by way of ${url.host})`;
     const message = `${where}: cannot ${request.purpose}: ${text}${text.startsWith('HTTP') ? '' : ` (HTTP ${status})`}`;
     const hint = await this.#hintFor(status, request);
     const options: CacheErrorOptions = { side: request.side, ...(hint === undefined ? {} : { hint }) };
