@@ -59,18 +59,26 @@ export async function makeRows({ tree, work }: Settings): Promise<Row[]> {
   const resolve = ours('resolve', ['resolve', `type=local,src=${gigabyte.folder}`], ({ stdout }) =>
     assert(stdout.includes('"digest":"sha256:'), 'it resolved nothing'),
   );
-  const copy = ours(
-    'bkcache copy',
-    [
-      'copy',
-      '--quiet',
-      '--import-cache',
-      `type=local,src=${gigabyte.folder}`,
-      '--export-cache',
-      `type=local,dest=${out}`,
-    ],
-    copied(gigabyte),
-  );
+  const copy = (...options: string[]) =>
+    ours(
+      'bkcache copy',
+      [
+        'copy',
+        '--quiet',
+        ...options,
+        '--import-cache',
+        `type=local,src=${gigabyte.folder}`,
+        '--export-cache',
+        `type=local,dest=${out}`,
+      ],
+      copied(gigabyte),
+    );
+  const oras: Command = {
+    name: 'oras cp',
+    command: 'oras',
+    args: ['cp', '--from-oci-layout', `${gigabyte.folder}:image`, '--to-oci-layout', `${out}:image`],
+    check: copied(gigabyte),
+  };
   return [
     {
       work: 'gzip to zstd 3, one layer of 500 MB',
@@ -121,7 +129,7 @@ export async function makeRows({ tree, work }: Settings): Promise<Row[]> {
       work: 'copy of a cache of 1 GB, verified',
       needs: ['skopeo'],
       limit: 0.5,
-      ours: copy,
+      ours: copy(),
       peer: {
         name: 'skopeo copy',
         command: 'skopeo',
@@ -133,13 +141,16 @@ export async function makeRows({ tree, work }: Settings): Promise<Row[]> {
       work: 'the same',
       needs: ['oras'],
       limit: 1,
-      ours: copy,
-      peer: {
-        name: 'oras cp',
-        command: 'oras',
-        args: ['cp', '--from-oci-layout', `${gigabyte.folder}:image`, '--to-oci-layout', `${out}:image`],
-        check: copied(gigabyte),
-      },
+      ours: copy(),
+      peer: oras,
+    },
+    {
+      // What oras does: it syncs nothing.
+      work: 'the same, with --no-fsync',
+      needs: ['oras'],
+      limit: 1,
+      ours: copy('--no-fsync'),
+      peer: oras,
     },
     {
       work: 'bkcache resolve',
