@@ -11,6 +11,9 @@ const MAIN = join(ROOT, 'dist', 'src', 'cli', 'main.js');
 // In milliseconds, on a machine with much else to do.
 const PATIENCE = 30_000;
 
+/** The names of all fixtures. */
+export const FIXTURES = readdirSync(join(ROOT, 'fixtures', 'caches')).toSorted();
+
 /** A cache that BuildKit wrote. */
 export function fixture(name: string): string {
   return join(ROOT, 'fixtures', 'caches', name);
