@@ -17,12 +17,14 @@ import { compareText } from '../src/oci/json.js';
 const { values } = parseArgs({
   options: {
     rounds: { type: 'string', default: '10' },
+    first: { type: 'string', default: '0' },
     seed: { type: 'string', default: `${Date.now() % 1_000_000}` },
     only: { type: 'string', multiple: true },
     writers: { type: 'string', default: '16' },
     tags: { type: 'string', default: '100' },
   },
 });
+const first = Number(values.first);
 const rounds = Number(values.rounds);
 const seed = Number(values.seed);
 const work = mkdtempSync(join(tmpdir(), 'bkcache-torture-'));
@@ -50,11 +52,11 @@ const only = values.only ?? Object.keys(KINDS);
 process.stdout.write(`seed ${seed}, ${rounds} rounds of ${only.join(', ')}\n`);
 const start = performance.now();
 try {
-  for (let round = 0; round < rounds && !stopping.signal.aborted; round++) {
+  for (let round = first; round < first + rounds && !stopping.signal.aborted; round++) {
     for (const kind of only) {
       const counts = await KINDS[kind]?.(new Random(seed + round * 1000), round).catch((error: unknown) => {
         process.stderr.write(
-          `lost in ${kind}: npm run torture -- --only ${kind} --seed ${seed + round * 1000} --rounds 1\n`,
+          `lost in ${kind}: npm run torture -- --only ${kind} --seed ${seed} --first ${round} --rounds 1\n`,
         );
         throw error;
       });

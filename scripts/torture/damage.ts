@@ -24,11 +24,12 @@ export const DAMAGED = FIXTURES.filter((name) => existsSync(join(fixture(name), 
 
 /**
  * Whether a byte of index.json can change without anybody noticing: in the text of annotations, a tag's name is as good
- * as any other.
+ * as any other, and a platform, by any name, is nothing that a cache depends on.
  */
 export function isFreeText(index: Buffer, at: number): boolean {
-  for (const match of index.toString('latin1').matchAll(/"annotations":\{[^}]*\}/g)) {
-    if (at >= match.index + '"annotations":{"'.length - 1 && at < match.index + match[0].length - 1) return true;
+  for (const { index: start, 0: field } of index.toString('latin1').matchAll(/"(annotations|platform)":\{[^}]*\}/g)) {
+    const begin = start + (field.startsWith('"platform') ? 0 : '"annotations":{'.length);
+    if (at >= begin && at < start + field.length - 1) return true;
   }
   return false;
 }

@@ -37,6 +37,8 @@ export async function sniff(content: Content, size: number, signal?: AbortSignal
  * subfield SG of 16 hex digits and `STARGZ` (stargz-snapshotter, docs/estargz.md, "Footer").
  */
 function parseFooter(footer: Buffer): number | undefined {
+  // A blob that was cut short has another end than its size says.
+  if (footer.length !== FOOTER_SIZE) return undefined;
   const extraLength = 2 + 2 + 16 + 'STARGZ'.length;
   const hasExtra = startsWith(footer, GZIP_MAGIC) && footer[3] === 4;
   if (!hasExtra || footer.readUInt16LE(10) !== extraLength || footer.toString('latin1', 12, 14) !== 'SG') {
