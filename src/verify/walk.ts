@@ -108,11 +108,13 @@ export class Walk {
     const layers = layersIn(manifest);
     for (const layer of layers) {
       this.#need(layer, tag, { required: !isNonDistributable(layer.mediaType), isLayer: true });
-      const diffID = layer.annotations?.[UNCOMPRESSED];
-      if (!isDigest(diffID)) {
-        const message = 'a layer has no diffID, and BuildKit cannot use it';
-        say({ kind: 'document', message, digest: layer.digest, expected: UNCOMPRESSED, found: diffID });
-      }
+    }
+    // Of a layer that is listed twice BuildKit takes the last descriptor (cache/remotecache/import.go).
+    for (const { digest, annotations } of new Map(layers.map((layer) => [layer.digest, layer])).values()) {
+      const diffID = annotations?.[UNCOMPRESSED];
+      if (isDigest(diffID)) continue;
+      const message = 'a layer has no diffID, and BuildKit cannot use it';
+      say({ kind: 'document', message, digest, expected: UNCOMPRESSED, found: diffID });
     }
     const descriptor = configOf(manifest);
     if (descriptor === undefined) return;
