@@ -99,9 +99,9 @@ try {
     measured.push(await measure(row, Number(values.runs), out));
   }
   print(measured);
-  const delays = values.only === undefined ? await measureDelay(values.work) : [];
-  for (const { encoding, longest } of delays) {
-    process.stderr.write(`longest wait of the event loop, ${encoding}: ${longest.toFixed(0)} ms\n`);
+  const delays = values.only === undefined ? await measureDelay(values.work, isInstalled('docker-registry')) : [];
+  for (const { encoding, target, longest } of delays) {
+    process.stderr.write(`longest wait of the event loop, ${encoding} to a ${target}: ${longest.toFixed(0)} ms\n`);
   }
   const levels = values.levels ? await measureLevels(values.tree, values.work) : undefined;
   const result = { node: process.version, cores: availableParallelism(), rows: measured, skipped, delays, levels };

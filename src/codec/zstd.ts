@@ -1,4 +1,5 @@
 import { availableParallelism } from 'node:os';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { CCtx } from 'zstd-napi/binding.js';
 import type { CacheError } from '../errors.js';
 
@@ -79,6 +80,8 @@ async function* packWith(
       );
       at += read;
       filled += written;
+      // It waited for one of its workers, and others may have waited for this thread.
+      if (at < chunk.length) await nextTurn();
       if (filled < packed.length) continue;
       yield packed;
       packed = Buffer.allocUnsafeSlow(PACKED_CHUNK);
@@ -89,6 +92,7 @@ async function* packWith(
     const [leftNow, written] = context.compressStream2(packed.subarray(filled), EMPTY, EndDirective.end);
     left = leftNow;
     filled += written;
+    await nextTurn();
     if (filled > 0) yield packed.subarray(0, filled);
     packed = Buffer.allocUnsafeSlow(PACKED_CHUNK);
     filled = 0;
