@@ -85,8 +85,9 @@ async function main(): Promise<number> {
 }
 
 /**
- * BuildKit 0.13 sometimes says of a small cached step only that it is done, as of one that it ran. So what fails is
- * tried once more, on a daemon that knows nothing; a cache that is wrong fails again. The row says so.
+ * Once in some hundred checks a step of a sound cache is not said to be CACHED, and is when all is done again; why, is
+ * not known. So what fails is tried once more, on a daemon that knows nothing; a cache that is wrong fails again. The row
+ * says so, and what BuildKit said of the step is printed.
  */
 async function judged(check: Check, name: string, daemon: Daemon): Promise<Row> {
   const first = await outcome(check, name);

@@ -93,10 +93,14 @@ export function filesOf(folder: string): string[] {
     .toSorted();
 }
 
-/** Whether verify has anything to say. */
-export async function isFound(folder: string): Promise<boolean> {
+/**
+ * Whether verify has anything to say.
+ *
+ * @param deep - whether layers are unpacked, which wrong documents do not need
+ */
+export async function isFound(folder: string, deep = true): Promise<boolean> {
   try {
-    const { findings } = await verifyFolder(folder, { deep: true });
+    const { findings } = await verifyFolder(folder, { deep });
     return findings.some(({ message }) => !message.includes('blobs that nothing refers to'));
   } catch (error) {
     if (error instanceof CacheError) return true;

@@ -22,8 +22,8 @@ export function canMount(work: string): boolean {
 }
 
 /**
- * Runs each command on a filesystem with room for as many more pages as there were rounds, and then again with room. So
- * it has gone wrong at every place where it can after 48 rounds.
+ * Runs each command on a filesystem with room for a few more pages, another number in each round, and then again with
+ * room. After 48 rounds each command has run out of it at every place where it can.
  */
 export async function fullDiskRound(round: number, work: string): Promise<Record<string, number>> {
   const counts: Record<string, number> = {};
@@ -36,7 +36,7 @@ export async function fullDiskRound(round: number, work: string): Promise<Record
       grownFolder(folder);
       prepare?.(folder);
       const { bavail, bsize } = statfsSync(disk);
-      // A stride that comes by all of them, the first ones soon.
+      // Comes by all of them, and soon by those that are too few.
       const room = ((round * 5) % PAGES) * bsize;
       const filler = join(disk, 'filler');
       writeFileSync(filler, Buffer.alloc(Math.max(0, bavail * bsize - room)));

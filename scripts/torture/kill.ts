@@ -3,6 +3,9 @@ import { join } from 'node:path';
 import { bkcache, fixture, grownFolder, insist, insistSound, tagsOf } from './folder.js';
 import type { Random } from './random.js';
 
+/** The part of a command's time that goes by before it does anything: it takes Node as long to start. */
+const STARTED = 0.35;
+
 /** A command that changes a folder, and the tags that it leaves alone. */
 interface Victim {
   readonly args: (folder: string) => readonly string[];
@@ -85,9 +88,6 @@ export async function killRound(random: Random, work: string): Promise<Record<st
   }
   return counts;
 }
-
-/** The part of a command's time that goes by before it does anything: it takes Node as long to start. */
-const STARTED = 0.35;
 
 const durations = new Map<string, number>();
 

@@ -55,7 +55,8 @@ function misspelt([name, ...words]: readonly string[], verbs: readonly Verb[]): 
   const unknown = words
     .slice(0, end < 0 ? undefined : end)
     .flatMap((word) => /^--(?:no-)?([^=]+)/.exec(word)?.[1] ?? [])
-    .find((option) => !known.includes(option));
+    // yargs takes --dryRun as well.
+    .find((option) => !known.includes(option.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)));
   if (unknown === undefined) return undefined;
   return new CacheError('USAGE', `${verb.name} has no option --${unknown}`, {
     hint: `the nearest is --${closest(unknown, known)}; see bkcache ${verb.name} --help`,

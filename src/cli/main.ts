@@ -20,7 +20,8 @@ function fail(error: unknown): never {
 
 /** BuildKit's old form, a string without `type=`, is a reference; who means a folder has to write `./`. */
 function isFolderTakenForReference(word: string, index: number): boolean {
-  const isCache = /^--(?:import-cache|export-cache|from)$/.test(argv[index - 1] ?? '');
+  const isPositional = index > 0 && /^(?:resolve|inspect|import-args)$/.test(argv[0] ?? '');
+  const isCache = isPositional || /^--(?:import-cache|export-cache|from)$/.test(argv[index - 1] ?? '');
   return isCache && !/type=|^\.{0,2}\//.test(word) && existsSync(word);
 }
 

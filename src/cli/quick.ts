@@ -12,9 +12,10 @@ import { VERBS } from './verbs.js';
 export async function quick(argv: readonly string[]): Promise<boolean> {
   const [name = '', ...words] = argv;
   const verb = await VERBS.get(name)?.();
-  const parsed = verb && plainArguments(verb, words);
+  if (verb === undefined) return false;
+  const parsed = plainArguments(verb, words);
   if (parsed === undefined) return false;
-  await verb?.run(parsed);
+  await verb.run(parsed);
   return true;
 }
 

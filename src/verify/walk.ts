@@ -105,16 +105,15 @@ export class Walk {
 
   async #cache(manifest: Manifest, tag: string): Promise<void> {
     const say = this.#say(tag);
-    const layers = layersIn(manifest);
+    // Of a layer that is listed twice BuildKit takes the last descriptor (cache/remotecache/import.go).
+    const layers = [...new Map(layersIn(manifest).map((layer) => [layer.digest, layer])).values()];
     for (const layer of layers) {
       this.#need(layer, tag, { required: !isNonDistributable(layer.mediaType), isLayer: true });
-    }
-    // Of a layer that is listed twice BuildKit takes the last descriptor (cache/remotecache/import.go).
-    for (const { digest, annotations } of new Map(layers.map((layer) => [layer.digest, layer])).values()) {
-      const diffID = annotations?.[UNCOMPRESSED];
-      if (isDigest(diffID)) continue;
-      const message = 'a layer has no diffID, and BuildKit cannot use it';
-      say({ kind: 'document', message, digest, expected: UNCOMPRESSED, found: diffID });
+      const diffID = layer.annotations?.[UNCOMPRESSED];
+      if (!isDigest(diffID)) {
+        const message = 'a layer has no diffID, and BuildKit cannot use it';
+        say({ kind: 'document', message, digest: layer.digest, expected: UNCOMPRESSED, found: diffID });
+      }
     }
     const descriptor = configOf(manifest);
     if (descriptor === undefined) return;

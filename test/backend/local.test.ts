@@ -207,6 +207,7 @@ test('an import from a registry or a bucket lies in no folder, wherever the expo
     'type=registry,ref=localhost:5000/team/cache',
     'localhost:5000/team/cache',
     'type=inline,ref=x/y',
+    'type=s3,region=eu-central-1,bucket=caches,name=main',
   ]) {
     await t.notThrowsAsync(refuseOverlap([parseImport(text)], parseExport('type=local,dest=./out')), text);
   }

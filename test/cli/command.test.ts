@@ -184,6 +184,8 @@ test('a folder that is taken for a reference is pointed out', async (t) => {
   t.notRegex(stderr, /taken for a reference/);
   const { stderr: hinted } = await bkcache(['copy', '--import-cache', 'CHANGELOG.md', '--export-cache', out]);
   t.regex(hinted, /the folder is \.\/CHANGELOG\.md/);
+  const { stderr: positional } = await bkcache(['resolve', 'CHANGELOG.md']);
+  t.regex(positional, /the folder is \.\/CHANGELOG\.md/);
 });
 
 test('list says below the table what cannot be read', async (t) => {

@@ -86,4 +86,7 @@ test('a misspelt option is named, with the nearest that there is', async (t) => 
   const parser = commandParser(['copy', '--import-cach', './cache', '--export-cache', './out'], verbs);
   const error = await t.throwsAsync(async () => parser.parseAsync(), { message: 'copy has no option --import-cach' });
   t.regex((error as { hint?: string }).hint ?? '', /--import-cache/);
+  // What is spelt as JavaScript would have it is none.
+  const other = commandParser(['gc', '--dryRun', './a', './b'], verbs);
+  await t.throwsAsync(async () => other.parseAsync(), { message: /Unknown argument: \.\/b/ });
 });

@@ -252,6 +252,7 @@ function wrappers(recording: Recording, original: Original): Partial<Record<keyo
 
 /** The same handle, whose writing and syncing is seen. */
 function watch(handle: FileHandle, recording: Recording, file: number | 'folder', path: string): FileHandle {
+  // Replaced on the object itself, whose type has its methods fixed.
   const methods = handle as unknown as Record<string, (...args: unknown[]) => Promise<unknown>>;
   const after = (name: string, see: () => void) => {
     const method = methods[name];

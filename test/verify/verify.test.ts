@@ -19,6 +19,9 @@ import { sampleOf } from '../../src/verify/sample.js';
 import { verifyCache, verifyFolder } from '../../src/verify/verify.js';
 import { copyFixture, fixture, FIXTURES, importOf, temporary } from '../support/fixtures.js';
 
+/** A diffID in a manifest, and the part of it that stays. */
+const DIFF_ID = /("containerd.io\/uncompressed":"sha256:)[0-9a-f]{4}/g;
+
 function folderOf(t: ExecutionContext, name: string): string {
   const folder = join(temporary(t), 'cache');
   copyFixture(name, folder);
@@ -122,12 +125,28 @@ test('all findings are reported, with tag, digest, file and the command that rep
 
 test('a layer whose tar is another one is found by looking deep', async (t) => {
   const folder = folderOf(t, 'max-gzip');
-  rewriteManifest(folder, (text) => text.replace(/("containerd.io\/uncompressed":"sha256:)[0-9a-f]{4}/, '$10000'));
+  rewriteManifest(folder, (text) => text.replaceAll(DIFF_ID, '$10000'));
   t.true((await verifyFolder(folder)).sound);
   const { sound, findings } = await verifyFolder(folder, { deep: true });
   t.false(sound);
+  // One of the seven is listed twice.
+  t.is(findings.length, 6);
   t.regex(findings[0]?.message ?? '', /diffID/);
   t.regex(findings[0]?.repair ?? '', /--deep/);
+});
+
+test('of a layer that is listed twice the last descriptor counts, as it does to BuildKit', async (t) => {
+  for (const [wrong, isSound] of [
+    [0, true],
+    [1, false],
+  ] as const) {
+    const folder = folderOf(t, 'max-gzip');
+    let at = 0;
+    rewriteManifest(folder, (text) =>
+      text.replaceAll(DIFF_ID, (id, head: string) => (at++ === wrong ? `${head}0000` : id)),
+    );
+    t.is((await verifyFolder(folder, { deep: true })).sound, isSound, `descriptor ${wrong}`);
+  }
 });
 
 test('a cache that BuildKit never imports since it is too large is not sound', async (t) => {
