@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { refuseOverlap } from '../../src/backend/local.js';
@@ -8,7 +8,7 @@ import { copyCache } from '../../src/copy.js';
 import { CacheError } from '../../src/errors.js';
 import { listCaches } from '../../src/report/describe.js';
 import { resolveCache } from '../../src/resolve.js';
-import { fixture, importOf, temporary } from '../support/fixtures.js';
+import { copyFixture, fixture, importOf, temporary } from '../support/fixtures.js';
 import { assertSound } from '../support/sound.js';
 
 interface Entry {
@@ -24,7 +24,7 @@ const IMAGE = 'io.containerd.image.name';
 /** A copy of a fixture whose folder and index.json can be changed. */
 function changed(t: ExecutionContext, name: string, change: (index: { manifests: Entry[] }, folder: string) => object) {
   const folder = join(temporary(t), 'cache');
-  cpSync(fixture(name), folder, { recursive: true });
+  copyFixture(name, folder);
   const path = join(folder, 'index.json');
   const index = JSON.parse(readFileSync(path, 'utf8')) as { manifests: Entry[] };
   writeFileSync(path, JSON.stringify(change(index, folder)));

@@ -1,6 +1,5 @@
 import {
   chmodSync,
-  cpSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -12,12 +11,12 @@ import {
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { bkcache, type Outcome } from '../support/command.js';
-import { fixture, importOf, loadFixture, temporary } from '../support/fixtures.js';
+import { copyFixture, fixture, importOf, loadFixture, temporary } from '../support/fixtures.js';
 
 /** A copy of a fixture that may be damaged. */
 function damaged(t: ExecutionContext, change: (folder: string) => void, name = 'max-gzip'): string {
   const folder = join(temporary(t), 'cache');
-  cpSync(fixture(name), folder, { recursive: true });
+  copyFixture(name, folder);
   change(folder);
   return folder;
 }

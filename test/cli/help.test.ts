@@ -1,11 +1,11 @@
 import { execFile } from 'node:child_process';
-import { cpSync, mkdirSync, symlinkSync } from 'node:fs';
+import { mkdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import test, { type ExecutionContext } from 'ava';
 import { copyCache } from '../../src/copy.js';
-import { fixture, importOf, temporary } from '../support/fixtures.js';
+import { copyFixture, importOf, temporary } from '../support/fixtures.js';
 
 const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
 const run = promisify(execFile);
@@ -31,7 +31,7 @@ async function playground(t: ExecutionContext): Promise<string> {
   ] as const) {
     await copyCache({ imports: [importOf('grown', tag)], exports: [`type=local,dest=${join(folder, name)}`] });
   }
-  cpSync(fixture('max-gzip'), join(folder, 'cache'), { recursive: true });
+  copyFixture('max-gzip', join(folder, 'cache'));
   await copyCache({ imports: [importOf('min-gzip')], exports: [`type=local,dest=${join(folder, 'cache')},tag=main`] });
   for (const tag of ['main', 'feature-x']) {
     await copyCache({

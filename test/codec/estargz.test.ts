@@ -1,4 +1,4 @@
-import { cpSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import test from 'ava';
@@ -9,7 +9,7 @@ import { CacheError } from '../../src/errors.js';
 import { contentOf } from '../../src/oci/content.js';
 import { ESTARGZ_TOC_DIGEST, ESTARGZ_UNCOMPRESSED_SIZE } from '../../src/oci/descriptor.js';
 import { sha256 } from '../../src/oci/digest.js';
-import { fixture, importOf, temporary } from '../support/fixtures.js';
+import { copyFixture, fixture, importOf, temporary } from '../support/fixtures.js';
 import { assertSound } from '../support/sound.js';
 
 const FORCED = 'compression=estargz,force-compression=true';
@@ -76,7 +76,7 @@ test("the tables of BuildKit's own layers come out again, packed from gzip and f
 
 test('a table of contents that is not the one of the annotation is an error', async (t) => {
   const source = temporary(t);
-  cpSync(fixture('max-estargz'), source, { recursive: true });
+  copyFixture('max-estargz', source);
   const index = JSON.parse(readFileSync(join(source, 'index.json'), 'utf8')) as {
     manifests: { digest: string; size: number }[];
   };

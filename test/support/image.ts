@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
-import { chmodSync, cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ExecutionContext } from 'ava';
 import { type Content, contentOf } from '../../src/oci/content.js';
-import { fixture, temporary } from './fixtures.js';
+import { copyFixture, temporary } from './fixtures.js';
 
 export interface Entry {
   mediaType: string;
@@ -19,7 +19,7 @@ export class ImageFolder {
 
   constructor(t: ExecutionContext, name: string) {
     this.path = join(temporary(t), 'image');
-    cpSync(fixture(name), this.path, { recursive: true });
+    copyFixture(name, this.path);
   }
 
   text(digest: string): string {
