@@ -20,8 +20,6 @@ export interface Build {
   readonly image: readonly ImageLayer[];
   /** How long `docker buildx build` took. */
   readonly seconds: number;
-  /** What it said. */
-  readonly log: string;
 }
 
 /** The builds of all stages that have names, by name, and of the last stage under undefined. */
@@ -58,11 +56,11 @@ export async function build(daemon: Daemon, options: BuildOptions, scratch: stri
   const image = join(scratch, 'image');
   const { context, target, cacheFrom = [], cacheTo = [] } = options;
   const start = performance.now();
-  const { stderr: log } = await daemon.inside('docker', [
+  const { stderr } = await daemon.inside('docker', [
     'buildx',
     'build',
     '--network=host',
-    '--progress=plain',
+    '--progress=rawjson',
     `--output=type=oci,tar=false,dest=${image}`,
     ...(target === undefined ? [] : ['--target', target]),
     ...cacheFrom.flatMap((value) => ['--cache-from', value]),
@@ -71,7 +69,7 @@ export async function build(daemon: Daemon, options: BuildOptions, scratch: stri
   ]);
   const seconds = (performance.now() - start) / 1000;
   try {
-    return { steps: stepsOf(log), image: await readImage(image), seconds, log };
+    return { steps: stepsOf(stderr), image: await readImage(image), seconds };
   } finally {
     await rm(image, { recursive: true, force: true });
   }

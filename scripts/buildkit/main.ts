@@ -18,8 +18,6 @@ const CANNOT_RUN = 77;
 
 class UsageError extends Error {}
 
-const SECOND_TRY = 'at the second try';
-
 const stop = new AbortController();
 const say = (text: string) => process.stderr.write(`test:buildkit: ${text}\n`);
 
@@ -62,9 +60,10 @@ async function main(): Promise<number> {
         try {
           for (const group of groups) {
             for (const check of group.checks(bench)) {
-              const row = await judged(check, `${context.name}: ${check.name}`, daemon);
+              const row = await outcome(check, `${context.name}: ${check.name}`);
               process.stdout.write(`${tableRow(row)}\n`);
               rows.push(row);
+              if (row.problems.length > 0) await daemon.renew();
             }
           }
         } finally {
@@ -72,8 +71,6 @@ async function main(): Promise<number> {
         }
       }
       const failed = rows.filter(({ problems }) => problems.length > 0).length;
-      const again = rows.filter(({ note }) => note?.startsWith(SECOND_TRY)).length;
-      if (again > 0) say(`${again} of the checks passed at the second try only`);
       process.stdout.write(`\n${rows.length - failed} passed, ${failed} failed\n`);
       return failed === 0 && rows.length > 0 ? 0 : 1;
     } finally {
@@ -82,24 +79,6 @@ async function main(): Promise<number> {
   } finally {
     await workspace.remove();
   }
-}
-
-/**
- * Once in some hundred checks a step of a sound cache is not said to be CACHED, and is when all is done again; why, is
- * not known. So what fails is tried once more, on a daemon that knows nothing; a cache that is wrong fails again. The row
- * says so, and what BuildKit said of the step is printed.
- */
-async function judged(check: Check, name: string, daemon: Daemon): Promise<Row> {
-  const first = await outcome(check, name);
-  if (first.problems.length === 0) return first;
-  say(`${name}: failed at the first try:\n${first.problems.map((problem) => `    ${problem}`).join('\n')}`);
-  await daemon.renew();
-  const second = await outcome(check, name);
-  if (second.problems.length > 0) {
-    await daemon.renew();
-    return second;
-  }
-  return { ...second, note: `${SECOND_TRY}; at the first: ${first.problems.join('; ')}` };
 }
 
 async function outcome({ run }: Check, name: string): Promise<Row> {

@@ -17,20 +17,13 @@ export interface Verdict {
 /** Judges a build that was to run nothing, and to come to the image of the first one. */
 export async function judge(first: Build, again: Build, like: Likeness = 'diffIDs'): Promise<Verdict> {
   const ran = again.steps.filter(({ cached }) => !cached);
-  const problems = ran.map(({ name }) => `not cached: ${name} (${said(again.log, name)})`);
+  const problems = ran.map(({ name, said }) => `not cached: ${name} (${said})`);
   if (again.steps.length === 0) problems.push('the build has no steps');
   if (again.steps.length !== first.steps.length) {
     problems.push(`the build has ${again.steps.length} steps, and the first one had ${first.steps.length}`);
   }
   problems.push(...(await imageDifferences(first.image, again.image, like)));
   return { ...count(again), problems };
-}
-
-/** What BuildKit said of a step, on one line. */
-function said(log: string, name: string): string {
-  const lines = log.split('\n');
-  const vertex = lines.find((line) => line.endsWith(` ${name}`))?.split(' ')[0];
-  return lines.filter((line) => line.startsWith(`${vertex} `)).join(' | ');
 }
 
 /** The numbers of a build. */

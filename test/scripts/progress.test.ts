@@ -1,60 +1,84 @@
 import test from 'ava';
 import { stepsOf } from '../../scripts/buildkit/progress.js';
 
-// Taken from builds with BuildKit 0.13, shortened.
-const OUTPUT = `#0 building with "default" instance using docker driver
+const STARTED = '2026-01-01T00:00:00.1Z';
+const COMPLETED = '2026-01-01T00:00:00.2Z';
 
-#1 [internal] load build definition from Dockerfile
-#1 transferring dockerfile: 572B done
-#1 DONE 0.0s
+/** What BuildKit 0.13 said of steps, by what had become of them; the digests are short. */
+const SAID = [
+  [{ digest: 'a', name: '[internal] load build context', started: STARTED, completed: COMPLETED }],
+  [{ digest: 'b', name: 'importing cache manifest from local:14364093121409840547', started: STARTED }],
+  // Listed, and not needed.
+  [{ digest: 'c', inputs: ['a'], name: '[deps 1/2] COPY package.json /app/' }],
+  // Loaded, and fetched afterwards, of which people see the last word alone.
+  [
+    { digest: 'd', inputs: ['a', 'c'], name: '[deps 2/2] COPY assets /deps/', started: STARTED, cached: true },
+    {
+      digest: 'd',
+      inputs: ['a', 'c'],
+      name: '[deps 2/2] COPY assets /deps/',
+      started: STARTED,
+      completed: COMPLETED,
+      cached: true,
+    },
+  ],
+  [
+    { digest: 'd', name: '[deps 2/2] COPY assets /deps/', started: STARTED },
+    { digest: 'd', name: '[deps 2/2] COPY assets /deps/', started: STARTED, completed: COMPLETED },
+  ],
+  // Run.
+  [{ digest: 'e', inputs: ['d'], name: '[build 1/3] RUN echo CACHED', started: STARTED }],
+  [{ digest: 'e', inputs: ['d'], name: '[build 1/3] RUN echo CACHED', started: STARTED, completed: COMPLETED }],
+  // Taken for cached, and run when its result could not be loaded.
+  [
+    {
+      digest: 'f',
+      inputs: ['e'],
+      name: '[build 2/3] COPY src /app/src/',
+      started: STARTED,
+      completed: COMPLETED,
+      cached: true,
+    },
+    { digest: 'f', inputs: ['e'], name: '[build 2/3] COPY src /app/src/', started: STARTED },
+  ],
+  // Not loaded.
+  [
+    {
+      digest: 'g',
+      inputs: ['f'],
+      name: '[build 3/3] RUN false',
+      started: STARTED,
+      completed: COMPLETED,
+      cached: true,
+      error: 'not found',
+    },
+  ],
+];
 
-#3 importing cache manifest from local:14364093121409840547
-#3 inferred cache manifest type: application/vnd.oci.image.index.v1+json done
-#3 DONE 0.0s
+const DOCUMENTS = [...SAID.map((vertexes) => ({ vertexes })), { statuses: [{ id: 'extracting', vertex: 'd' }] }];
 
-#5 [base 1/2] COPY busybox /bin/busybox
-#5 CACHED
+const EXPECTED = [
+  { name: '[deps 2/2] COPY assets /deps/', cached: true },
+  { name: '[build 1/3] RUN echo CACHED', cached: false },
+  { name: '[build 2/3] COPY src /app/src/', cached: false },
+  { name: '[build 3/3] RUN false', cached: false },
+];
 
-#6 [deps 1/1] RUN echo CACHED
-#6 0.113 CACHED
-#6 DONE 0.1s
-
-#8 [stage-2 2/3] COPY --link --from=deps /deps/logo.txt /static/logo.txt
-#8 DONE 0.1s
-
-#14 [stage-3 3/3] RUN echo ready > /app/READY
-#14 sha256:b52fc51cd9b8328f222a7463b4587d59bbe30fc1e55c0bcf50c0694d4833a944 1.10MB / 1.10MB 0.0s done
-#14 extracting sha256:b52fc51cd9b8328f222a7463b4587d59bbe30fc1e55c0bcf50c0694d4833a944 0.1s done
-#14 CACHED
-
-#8 [stage-2 2/3] COPY --link --from=deps /deps/logo.txt /static/logo.txt
-#8 merging 0.1s done
-#8 DONE 0.1s
-
-#16 [stage-3 1/3] COPY late /late
-#16 sha256:b52fc51cd9b8328f222a7463b4587d59bbe30fc1e55c0bcf50c0694d4833a944 1.10MB / 1.10MB 0.0s done
-#16 DONE 0.1s
-
-#17 [stage-3 2/3] RUN echo late
-#17 sha256:b52fc51cd9b8328f222a7463b4587d59bbe30fc1e55c0bcf50c0694d4833a944 1.10MB / 1.10MB 0.0s done
-#17 0.113 late
-#17 DONE 0.1s
-
-#15 exporting to oci image format
-#15 exporting layers done
-#15 DONE 0.1s
-`;
-
-test('a step is cached only when BuildKit says so of it', (t) => {
-  t.deepEqual(stepsOf(OUTPUT), [
-    { name: '[base 1/2] COPY busybox /bin/busybox', cached: true },
-    { name: '[deps 1/1] RUN echo CACHED', cached: false },
-    { name: '[stage-2 2/3] COPY --link --from=deps /deps/logo.txt /static/logo.txt', cached: false },
-    { name: '[stage-3 3/3] RUN echo ready > /app/READY', cached: true },
-    { name: '[stage-3 1/3] COPY late /late', cached: true },
-    { name: '[stage-3 2/3] RUN echo late', cached: false },
-  ]);
-});
+for (const [layout, indent] of [
+  ['over several lines', 2],
+  ['on a line each', 0],
+] as const) {
+  test(`a step is cached when its result was loaded and it was not run; documents ${layout}`, (t) => {
+    const documents = DOCUMENTS.map((document) => JSON.stringify(document, undefined, indent));
+    const steps = stepsOf(['#0 building', ...documents, 'ERROR: failed to solve', ''].join('\n'));
+    t.deepEqual(
+      steps.map(({ name, cached }) => ({ name, cached })),
+      EXPECTED,
+    );
+    t.is(steps[0]?.said, 'cached: begins, cached: ends, fetched: begins, fetched: ends');
+    t.is(steps[3]?.said, 'cached: ends with not found');
+  });
+}
 
 test('output without steps has none', (t) => {
   t.deepEqual(stepsOf('ERROR: failed to connect to the docker API'), []);

@@ -42,8 +42,6 @@ async function healed(bench: Bench): Promise<Verdict> {
   const folder = await copyOfFirst(bench);
   await damageOne(folder);
   await bench.bkcache('repair', folder);
-  // So that the export has nothing to do with what earlier builds imported.
-  await bench.daemon.renew();
   await bench.build('main', { cacheTo: [`type=local,dest=${folder},mode=max`] });
   await bench.bkcache('verify', '--deep', folder);
   return bench.whole('main', `type=local,src=${folder}`, 'files');
