@@ -6,8 +6,11 @@ export type Side = 'import' | 'export';
 
 export interface CacheErrorOptions {
   /** What to do next, in one sentence. */
-  readonly hint?: string;
-  readonly side?: Side;
+  readonly hint?: string | undefined;
+  readonly side?: Side | undefined;
+  /** What should have been there, where something was compared, and what was: a digest, a number of bytes. */
+  readonly expected?: string | undefined;
+  readonly found?: string | undefined;
   readonly cause?: unknown;
 }
 
@@ -17,12 +20,16 @@ export class CacheError extends Error {
   readonly code: ErrorCode;
   readonly hint: string | undefined;
   readonly side: Side | undefined;
+  readonly expected: string | undefined;
+  readonly found: string | undefined;
 
   constructor(code: ErrorCode, message: string, options: CacheErrorOptions = {}) {
     super(message, options.cause === undefined ? {} : { cause: options.cause });
     this.code = code;
     this.hint = options.hint;
     this.side = options.side;
+    this.expected = options.expected;
+    this.found = options.found;
   }
 }
 

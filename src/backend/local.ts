@@ -46,9 +46,8 @@ function withReset(target: CacheTarget, layout: Layout, tag: string): CacheTarge
         await collect(layout, { former, signal });
       } catch (cause) {
         if (!(cause instanceof CacheError)) throw cause;
-        const { hint } = cause;
         throw new CacheError(cause.code, `${layout.root} was written, but reset=true failed: ${cause.message}`, {
-          ...(hint === undefined ? {} : { hint }),
+          hint: cause.hint,
           side: 'export',
           cause,
         });

@@ -39,6 +39,8 @@ interface PlainError {
   readonly cache?: ErrorCode;
   readonly hint?: string | undefined;
   readonly side?: Side | undefined;
+  readonly expected?: string | undefined;
+  readonly found?: string | undefined;
   /** The code of the operating system. */
   readonly code?: string | undefined;
 }
@@ -46,18 +48,18 @@ interface PlainError {
 export function toPlain(thrown: unknown): PlainError {
   const error = thrown instanceof Error ? thrown : new Error(String(thrown));
   const { message, stack } = error;
-  if (error instanceof CacheError) return { message, stack, cache: error.code, hint: error.hint, side: error.side };
+  if (error instanceof CacheError) {
+    const { code: cache, hint, side, expected, found } = error;
+    return { message, stack, cache, hint, side, expected, found };
+  }
   return { message, stack, code: 'code' in error ? String(error.code) : undefined };
 }
 
-export function fromPlain({ message, stack, cache, hint, side, code }: PlainError): Error {
+export function fromPlain({ message, stack, cache, code, ...options }: PlainError): Error {
   const error =
     cache === undefined
       ? Object.assign(new Error(message), code === undefined ? {} : { code })
-      : new CacheError(cache, message, {
-          ...(hint === undefined ? {} : { hint }),
-          ...(side === undefined ? {} : { side }),
-        });
+      : new CacheError(cache, message, options);
   if (stack !== undefined) error.stack = stack;
   return error;
 }

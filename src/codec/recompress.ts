@@ -148,6 +148,8 @@ function checkToc(found: Digest | undefined, tocDigest: string | undefined, name
   const is = found === undefined ? 'it has none' : `that has ${found}`;
   throw new CacheError('CORRUPT', `${name}: its table of contents should have the digest ${tocDigest}, but ${is}`, {
     hint: 'the manifest and the layer do not belong together; export the cache anew',
+    expected: tocDigest,
+    found,
   });
 }
 
@@ -155,6 +157,8 @@ function checkDiffID(found: Digest, diffID: Digest | undefined, name: string): v
   if (diffID === undefined || found === diffID) return;
   throw new CacheError('CORRUPT', `${name}: its uncompressed bytes hash to ${found}, and its diffID is ${diffID}`, {
     hint: 'the manifest and the layer do not belong together; export the cache anew',
+    expected: diffID,
+    found,
   });
 }
 

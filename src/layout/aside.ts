@@ -1,4 +1,4 @@
-import { link, rename, rm, rmdir, stat } from 'node:fs/promises';
+import { link, lstat, rename, rm, rmdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { isSystemError } from '../errors.js';
 import { type Digest, isDigest, splitDigest } from '../oci/digest.js';
@@ -32,7 +32,7 @@ export async function asideBlobs(root: string): Promise<AsideBlob[]> {
     const folder = join(root, WORKSPACE_FOLDER, name);
     for (const digest of await namesIn(folder)) {
       const path = join(folder, digest);
-      const stats = await stat(path).catch((error: unknown) => {
+      const stats = await lstat(path).catch((error: unknown) => {
         if (isSystemError(error, 'ENOENT')) return undefined;
         throw error;
       });
@@ -63,7 +63,7 @@ export async function setAside(
   }
 }
 
-/** Puts a blob back, unless a writer has put a new one there in the meantime. */
+/** Puts a blob back, unless a writer has put a new one there in the meantime, or another process was faster. */
 export async function putBack(root: string, { digest, path }: AsideBlob): Promise<void> {
   const to = join(root, 'blobs', ...splitDigest(digest));
   await makeFolder(dirname(to), { durable: true });
@@ -71,6 +71,7 @@ export async function putBack(root: string, { digest, path }: AsideBlob): Promis
     await link(path, to);
   } catch (error) {
     if (isSystemError(error, 'EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'EMLINK')) return rename(path, to);
+    if (isSystemError(error, 'ENOENT') && !(await exists(path))) return;
     if (!isSystemError(error, 'EEXIST')) throw error;
   }
   await rm(path, { force: true });

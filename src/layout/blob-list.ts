@@ -28,10 +28,12 @@ export async function* listBlobs(root: string): AsyncGenerator<BlobEntry, void, 
   }
 }
 
-/** What is in a folder; nothing where there is none. */
+/** What is in a folder; nothing where there is none, or a link to one: what that leads to is somebody else's. */
 export async function namesIn(folder: string): Promise<string[]> {
-  return readdir(folder).catch((error: unknown) => {
+  try {
+    return (await lstat(folder)).isDirectory() ? await readdir(folder) : [];
+  } catch (error) {
     if (isSystemError(error, 'ENOENT', 'ENOTDIR')) return [];
     throw error;
-  });
+  }
 }

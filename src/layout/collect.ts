@@ -5,21 +5,23 @@ import { CacheError, isSystemError } from '../errors.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import { type AsideBlob, asideBlobs, forget, putBack, setAside } from './aside.js';
-import { listBlobs } from './blob-list.js';
 import { syncPath } from './durable.js';
 import { isHeld } from './hold.js';
 import { lockedIndex, readIndex } from './index-file.js';
 import type { Layout } from './layout.js';
-import { ingests, leftovers } from './leftovers.js';
+import { leftovers } from './leftovers.js';
 import { type Reached, References } from './reach.js';
 import { type StrayManifest, strayManifests } from './stray-manifests.js';
 import { type TagUsage, usageOf } from './usage.js';
 import { readWorkspaces } from './workspace.js';
+import { isIngesting, type Listed, listedBlobs, newBlobs, writtenAfterwards } from './writers.js';
 
 /** How long what nothing refers to is left alone, in milliseconds. */
 export const GRACE = 3_600_000;
 // Between BuildKit's writing of a manifest and its entry in index.json, in milliseconds; it is less by far.
 const UNTIL_TAGGED = 60_000;
+// How far clocks may be apart, in milliseconds.
+const SKEW = 60_000;
 // How many files are moved while the lock is held: a few milliseconds.
 const BATCH = 100;
 const TRIES = 3;
@@ -84,16 +86,6 @@ export async function collect(layout: Layout, options: CollectOptions = {}): Pro
   }
 }
 
-/** A blob as it was when it was listed. */
-interface Listed {
-  readonly digest: Digest;
-  readonly path: string;
-  readonly size: number;
-  readonly inode: number;
-  /** In milliseconds since 1970: when its bytes were whole, as BuildKit and bkcache set it. */
-  readonly time: number;
-}
-
 class Collection {
   readonly #layout: Layout;
   readonly #options: CollectOptions;
@@ -124,12 +116,8 @@ class Collection {
     this.#leftovers = await leftovers(root, this.#cutoff);
     const index = await readIndex(this.#layout, signal);
     await this.#keep(index);
-    const blobs: Listed[] = [];
-    for await (const { digest, path, stats } of listBlobs(root)) {
-      if (digest !== undefined) blobs.push({ digest, path, size: stats.size, inode: stats.ino, time: stats.mtimeMs });
-    }
-    this.#blobs = blobs;
-    const sizes = new Map(blobs.map(({ digest, size }) => [digest, size]));
+    this.#blobs = await listedBlobs(root);
+    const sizes = new Map(this.#blobs.map(({ digest, size }) => [digest, size]));
     this.#tags = await usageOf(index.manifests, this.#references, sizes, signal);
     await this.#lookAtStrays();
   }
@@ -142,14 +130,12 @@ class Collection {
     return this.#result({ taken: candidates, doomed, back });
   }
 
+  /** When it fails, what was moved stays aside for the next collection. */
   async run(): Promise<CollectResult> {
     const moved: Moved = { taken: [], doomed: [], back: [] };
     for (const { remove } of this.#leftovers) await remove();
-    try {
-      await this.#moveAll(moved);
-    } finally {
-      await forget(this.#layout.root, [...moved.doomed, ...(this.#isBeingWritten ? [] : moved.taken)]);
-    }
+    await this.#moveAll(moved);
+    await forget(this.#layout.root, [...moved.doomed, ...(this.#isBeingWritten ? [] : moved.taken)]);
     return this.#result(moved);
   }
 
@@ -206,8 +192,16 @@ class Collection {
     const wereTagged = strays.filter(({ digest }) => (timeOf.get(digest) ?? 0) < this.#now - UNTIL_TAGGED);
     await this.#references.reach(wereTagged, finished, { document: 'unknown', signal });
     const unfinished = this.#unreferenced().filter((blob) => !this.#isOld(blob) && !finished.has(blob.digest));
-    const beingWritten = (await ingests(this.#layout.root)).filter(({ time }) => time > this.#cutoff);
-    this.#isBeingWritten = unfinished.length + beingWritten.length > 0;
+    const former = this.#unreferenced().filter(({ digest }) => this.#options.former?.has(digest) === true);
+    const manifests = new Set(strays.map(({ digest }) => digest));
+    const later = writtenAfterwards(former, manifests, { cutoff: this.#cutoff, slack: UNTIL_TAGGED });
+    this.#isBeingWritten = unfinished.length + later.length > 0 || (await isIngesting(this.#layout.root, this.#cutoff));
+  }
+
+  /** Looks again: a writer may have come, or written its first blob, since this looked first. */
+  async #isWrittenNow(): Promise<boolean> {
+    const fresh = await newBlobs(this.#layout.root, this.#cutoff, this.#blobs);
+    return fresh.some(({ digest }) => !this.#live.has(digest)) || isIngesting(this.#layout.root, this.#cutoff);
   }
 
   #unreferenced(): Listed[] {
@@ -219,7 +213,9 @@ class Collection {
   }
 
   #isOld({ digest, time }: Listed): boolean {
-    return time <= this.#cutoff || this.#options.former?.has(digest) === true;
+    // Without a grace period, times that are still to come mean nothing.
+    const isFromTheFuture = this.#options.grace === 0 && time > this.#now + SKEW;
+    return time <= this.#cutoff || isFromTheFuture || this.#options.former?.has(digest) === true;
   }
 
   async #moveAll(moved: Moved): Promise<void> {
@@ -229,8 +225,9 @@ class Collection {
       const batch = candidates.slice(start, start + BATCH);
       await lockedIndex(this.#layout, 'exclusive', (index) => this.#moveBatch(index, batch, moved), signal);
     }
-    if (this.#aside.length > 0) {
-      await lockedIndex(this.#layout, 'exclusive', (index) => this.#sortAside(index, moved), signal);
+    if (moved.taken.length > 0) this.#isBeingWritten ||= await this.#isWrittenNow();
+    if (moved.taken.length + this.#aside.length > 0) {
+      await lockedIndex(this.#layout, 'exclusive', (index) => this.#settle(index, moved), signal);
     }
     if (!this.#layout.settings.durable) return;
     const folders = new Set(moved.back.map(({ digest }) => dirname(this.#layout.blobs.path(digest))));
@@ -274,8 +271,13 @@ class Collection {
     return setAside(this.#layout.root, { digest, path, size }, this.#now);
   }
 
-  async #sortAside(index: { readonly manifests: readonly Descriptor[] }, moved: Moved): Promise<void> {
+  /** Puts back what has come to be needed, and decides what goes for good. */
+  async #settle(index: { readonly manifests: readonly Descriptor[] }, moved: Moved): Promise<void> {
     await this.#keep(index);
+    for (const blob of moved.taken.filter(({ digest }) => this.#live.has(digest))) {
+      await putBack(this.#layout.root, blob);
+      moved.taken.splice(moved.taken.indexOf(blob), 1);
+    }
     for (const blob of this.#aside) {
       if (!blob.damaged && this.#live.has(blob.digest)) {
         await putBack(this.#layout.root, blob);

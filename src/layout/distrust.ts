@@ -26,7 +26,8 @@ export class Distrust {
     return new Set(names.map((name) => name.replace(/^damaged\./, '')).filter(isDigest));
   }
 
-  /** Does nothing where nothing may be written: verify is for folders of others, too. */
+  // Where nothing may be written, neither does anything: verify is for folders of others, too.
+
   async add(digest: Digest): Promise<void> {
     try {
       await makeFolder(this.#folder, { durable: false });
@@ -37,7 +38,11 @@ export class Distrust {
   }
 
   async remove(digest: Digest): Promise<void> {
-    await rm(this.#path(digest), { force: true });
+    try {
+      await rm(this.#path(digest), { force: true });
+    } catch (error) {
+      if (!isSystemError(error, 'EACCES', 'EPERM', 'EROFS')) throw error;
+    }
     await rmdir(this.#folder).catch(() => undefined);
   }
 

@@ -47,7 +47,7 @@ export function usedAt(entry: Descriptor, time: number): Descriptor {
  */
 export async function recordUse(root: string, tag: string, signal?: AbortSignal): Promise<void> {
   if (!(await isStore(root))) return;
-  const layout = await openLayout(root, { lockTimeout: 0, durable: false });
+  const layout = await openLayout(root, { lockTimeout: 0 });
   const now = Date.now();
   const change = (index: LayoutIndex): LayoutIndex => {
     const found = findTag(index, tag);

@@ -2,10 +2,11 @@ import { lstat, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CacheError, isSystemError } from '../errors.js';
 import { goJson } from '../oci/json.js';
+import { namesIn } from './blob-list.js';
 import { Blobs } from './blobs.js';
 import { exists, makeFolder, syncPath, writeNewFile } from './durable.js';
-import { LOCK_TIMEOUT } from './lock.js';
-import { Workspace } from './workspace.js';
+import { LOCK_TIMEOUT, withLock } from './lock.js';
+import { Workspace, WORKSPACE_FOLDER } from './workspace.js';
 
 /** How a layout is used. */
 export interface LayoutSettings {
@@ -41,7 +42,7 @@ export interface Layout {
 /**
  * A layout to read from. A missing `oci-layout` file is no fault, since BuildKit does not look for it.
  *
- * @throws CacheError NOT_FOUND, CORRUPT when blobs/ leads elsewhere
+ * @throws CacheError NOT_FOUND, CORRUPT when a folder in it leads elsewhere
  */
 export async function openLayout(root: string, settings: Partial<LayoutSettings> = {}): Promise<Layout> {
   const stats = await stat(root).catch((error: unknown) => {
@@ -58,11 +59,16 @@ export async function openLayout(root: string, settings: Partial<LayoutSettings>
   return layoutAt(root, settings);
 }
 
-/** A layout to write to; made when it is not there. */
+/**
+ * A layout to write to; made when it is not there.
+ *
+ * @throws CacheError CORRUPT when a folder in it leads elsewhere, or its index was lost; BUSY
+ */
 export async function createLayout(root: string, settings: Partial<LayoutSettings> = {}): Promise<Layout> {
   const layout = layoutAt(root, settings);
   await makeFolder(join(root, 'blobs', 'sha256'), layout.settings);
   await refuseLinks(root);
+  await refuseLostIndex(layout);
   if (!(await exists(join(root, 'oci-layout')))) await writeMarker(layout);
   return layout;
 }
@@ -100,8 +106,22 @@ function layoutAt(root: string, settings: Partial<LayoutSettings>): Layout {
   };
 }
 
+/** BuildKit would begin a new index in an empty file, and a collection would then take all that there is for unused. */
+async function refuseLostIndex({ root, settings }: Layout): Promise<void> {
+  const path = join(root, 'index.json');
+  const isEmpty = async () => (await stat(path).catch(() => undefined))?.size === 0;
+  if (!(await isEmpty()) || (await namesIn(join(root, 'blobs', 'sha256'))).length === 0) return;
+  // A build that makes a new one has it empty for a moment, under the lock.
+  if (!(await withLock(path, 'shared', isEmpty, { timeout: settings.lockTimeout }))) return;
+  throw new CacheError('CORRUPT', `${path} is empty, and there are blobs: which caches they belong to was lost`, {
+    hint: `"bkcache repair ${root}" finds them again; delete ${path} to begin anew`,
+  });
+}
+
 async function refuseLinks(root: string): Promise<void> {
-  for (const path of [join(root, 'blobs'), join(root, 'blobs', 'sha256')]) {
+  const blobs = join(root, 'blobs');
+  const below = (await namesIn(blobs)).map((name) => join(blobs, name));
+  for (const path of [blobs, ...below, join(root, 'ingest'), join(root, WORKSPACE_FOLDER)]) {
     const stats = await lstat(path).catch((error: unknown) => {
       if (isSystemError(error, 'ENOENT', 'ENOTDIR')) return undefined;
       throw error;

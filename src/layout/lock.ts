@@ -1,7 +1,9 @@
 import { constants } from 'node:fs';
-import { type FileHandle, open, rm, stat } from 'node:fs/promises';
+import { access, type FileHandle, open, rm, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CacheError, isSystemError } from '../errors.js';
+import { exists } from './durable.js';
 import { lockHolder } from './lock-holder.js';
 
 /** How long to wait for somebody else's lock, in milliseconds. They are held while index.json is read or written. */
@@ -60,13 +62,17 @@ async function acquire(
     signal?.throwIfAborted();
     const handle = await openLock(path, kind);
     if (handle === undefined) return undefined;
-    let taken = false;
-    try {
-      taken = await tryLock(handle, kind, path);
-      if (taken) return handle;
-      if (Date.now() >= deadline) throw busy(path, await lockHolder(handle));
-    } finally {
-      if (!taken) await handle.close();
+    if (handle === 'of another user') {
+      if (Date.now() >= deadline) throw await ofAnotherUser(path);
+    } else {
+      let taken = false;
+      try {
+        taken = await tryLock(handle, kind, path);
+        if (taken) return handle;
+        if (Date.now() >= deadline) throw busy(path, await lockHolder(handle));
+      } finally {
+        if (!taken) await handle.close();
+      }
     }
     await sleep(1 + Math.random() * (LONGEST_PAUSE - 1), undefined, { signal });
   }
@@ -94,6 +100,14 @@ function busy(path: string, holder: string | undefined): CacheError {
   });
 }
 
+/** BuildKit makes its lock file for its own user alone. */
+async function ofAnotherUser(path: string): Promise<CacheError> {
+  const { uid } = await stat(path).catch(() => ({ uid: undefined }));
+  return new CacheError('BUSY', `${path} is a lock of ${uid === undefined ? 'another user' : `user ${uid}`}`, {
+    hint: `somebody else is using this cache; if nobody is, it was left behind: delete ${path}`,
+  });
+}
+
 /** Deletes the lock file too, as BuildKit does, unless another reader still holds the lock on it. */
 async function release(handle: FileHandle, path: string): Promise<void> {
   try {
@@ -105,14 +119,28 @@ async function release(handle: FileHandle, path: string): Promise<void> {
   }
 }
 
-async function openLock(path: string, kind: 'shared' | 'exclusive'): Promise<FileHandle | undefined> {
+async function openLock(
+  path: string,
+  kind: 'shared' | 'exclusive',
+): Promise<FileHandle | 'of another user' | undefined> {
   try {
-    return await open(path, constants.O_RDONLY | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
+    // Others who share the folder have to be able to lock it, too.
+    return await open(path, constants.O_RDONLY | constants.O_CREAT | constants.O_NOFOLLOW, 0o666);
   } catch (error) {
+    if (isSystemError(error, 'EACCES', 'EPERM') && (await exists(path)) && (await isWritable(dirname(path)))) {
+      return 'of another user';
+    }
     // Who cannot lock, in a folder that is read-only, meets no writer there either.
     if (kind === 'shared' && isSystemError(error, 'ENOENT', 'EACCES', 'EPERM', 'EROFS', 'ENOTDIR')) return undefined;
     throw error;
   }
+}
+
+async function isWritable(folder: string): Promise<boolean> {
+  return access(folder, constants.W_OK).then(
+    () => true,
+    () => false,
+  );
 }
 
 /** Whether a path still names the file that is open. */

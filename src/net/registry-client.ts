@@ -170,7 +170,7 @@ export class RegistryClient {
     const where = isHome ? name : `${name} (by way of ${url.host})`;
     const message = `${where}: cannot ${request.purpose}: ${text}${text.startsWith('HTTP') ? '' : ` (HTTP ${status})`}`;
     const hint = await this.#hintFor(status, request);
-    const options: CacheErrorOptions = { side: request.side, ...(hint === undefined ? {} : { hint }) };
+    const options: CacheErrorOptions = { side: request.side, hint };
     if (TRANSIENT.has(status)) {
       const retryAfter = retryAfterOf(headers['retry-after']);
       return new TransientError(message, { ...options, retryAfter });
@@ -259,8 +259,8 @@ async function* caught(
 /** The same error, of a certain side. */
 function withSide(error: unknown, side: Side): unknown {
   if (!(error instanceof CacheError) || error.side !== undefined) return error;
-  const { message, code, hint, cause } = error;
-  const options = { side, cause, ...(hint === undefined ? {} : { hint }) };
+  const { message, code, hint, cause, expected, found } = error;
+  const options = { side, hint, cause, expected, found };
   if (!(error instanceof TransientError)) return new CacheError(code, message, options);
   return new TransientError(message, { ...options, retryAfter: error.retryAfter });
 }

@@ -79,8 +79,8 @@ function finalOf({ message, hint, side, cause }: TransientError, attempts: numbe
   const tried = attempts === 1 ? message : `${message}; tried ${attempts} times`;
   return new CacheError('FAILED', tried, {
     cause,
-    ...(hint === undefined ? {} : { hint }),
-    ...(side === undefined ? {} : { side }),
+    hint,
+    side,
   });
 }
 

@@ -68,6 +68,8 @@ export async function* verified(
 export function wrongBytes(expected: BlobId, found: Digest, where: string): CacheError {
   return new CacheError('CORRUPT', `${where}: blob ${expected.digest} is damaged: its bytes hash to ${found}`, {
     hint: 'fetch the blob again from where the cache came from, or export the cache anew',
+    expected: expected.digest,
+    found,
   });
 }
 
@@ -76,7 +78,11 @@ export function wrongSize(expected: BlobId, found: string, where: string): Cache
   return new CacheError(
     'CORRUPT',
     `${where}: blob ${expected.digest} has the wrong size: ${found} bytes instead of ${expected.size}`,
-    { hint: 'the blob was probably cut short while it was written; export or copy the cache anew' },
+    {
+      hint: 'the blob was probably cut short while it was written; export or copy the cache anew',
+      expected: `${expected.size} bytes`,
+      found: `${found} bytes`,
+    },
   );
 }
 

@@ -16,8 +16,10 @@ export type FindingKind =
   | 'damaged'
   /** A blob that is not there and need not be. */
   | 'sparse'
-  /** Blobs that nothing refers to, and other things that do no harm. */
-  | 'unused';
+  /** What nothing refers to, and gc frees. */
+  | 'unused'
+  /** What has no name, or is of no kind that is known, and does no harm. */
+  | 'unknown';
 
 /** One thing that verify has to say. */
 export interface Finding {

@@ -67,7 +67,7 @@ export class FolderCheck {
     const others = new Set<Digest>();
     for await (const entry of listBlobs(root)) {
       const { digest, path, stats } = entry;
-      if (digest === undefined) this.#note('unused', 'a file is not named as a blob', { file: path });
+      if (digest === undefined) this.#note('unknown', 'a file is not named as a blob', { file: path });
       else if (stats.isFile()) {
         this.present.set(digest, stats.size);
         if (!needs.has(digest)) orphans.push(entry);

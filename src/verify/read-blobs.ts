@@ -88,7 +88,8 @@ function suspectsOf(
 function damage({ descriptor, content }: Suspect, need: Need | undefined, error: CacheError): Finding {
   const { digest } = descriptor;
   const tags = [...(need?.tags ?? [])];
-  return { severity: 'corrupt', kind: 'damaged', message: error.message, tags, digest, file: content.path };
+  const { message, expected, found } = error;
+  return { severity: 'corrupt', kind: 'damaged', message, tags, digest, file: content.path, expected, found };
 }
 
 async function isGone({ content }: Suspect): Promise<boolean> {

@@ -144,7 +144,7 @@ async function walkAll(
 
 function folderCommand(folder: string, { severity, kind, message }: Finding): string | undefined {
   if (kind === 'oversize') return `bkcache prune --fit-import-limit ${quoted(folder)}`;
-  if (kind === 'unused') return severity === 'note' ? `bkcache gc ${quoted(folder)}` : undefined;
+  if (kind === 'unused') return `bkcache gc ${quoted(folder)}`;
   if (severity === 'note') return undefined;
   return `bkcache repair ${message.includes('diffID') ? '--deep ' : ''}--from OPTS ${quoted(folder)}`;
 }

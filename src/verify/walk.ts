@@ -50,7 +50,7 @@ export class Walk {
     if (tag === undefined) {
       this.#say(name)({
         severity: 'note',
-        kind: 'unused',
+        kind: 'unknown',
         message: 'an entry without a tag can only be imported by its digest',
         digest: descriptor.digest,
       });
@@ -79,7 +79,7 @@ export class Walk {
       if (known) say({ kind: 'document', message: error.message, digest: descriptor.digest });
       else {
         const message = `media type ${descriptor.mediaType} is not known: its bytes were checked, not what it says`;
-        say({ severity: 'note', kind: 'unused', message, digest: descriptor.digest });
+        say({ severity: 'note', kind: 'unknown', message, digest: descriptor.digest });
       }
       return [];
     }

@@ -1,14 +1,30 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
 import { copyCache } from '../../src/copy.js';
 import { CacheError } from '../../src/errors.js';
 import { collectGarbage } from '../../src/collect.js';
+import { tryFlock } from '../../src/layout/flock.js';
 import { createLayout, openLayout } from '../../src/layout/layout.js';
 import { contentOf } from '../../src/oci/content.js';
 import { sha256 } from '../../src/oci/digest.js';
+import { prune } from '../../src/prune/prune.js';
+import { repairFolder } from '../../src/repair/repair.js';
 import { verifyFolder } from '../../src/verify/verify.js';
-import { copyFixture, importOf, temporary } from '../support/fixtures.js';
+import { copyFixture, importOf, loadFixture, temporary } from '../support/fixtures.js';
 
 const old = new Date(Date.now() - 3 * 3_600_000);
 
@@ -117,6 +133,76 @@ test('an export of BuildKit that is writing a blob shows in ingest/, and what di
   const { leftovers } = await collectGarbage(folder, { grace: 0 });
   t.is(leftovers.count, 1);
   t.false(existsSync(ingest));
+});
+
+test('an export that begins while gc waits for the lock shows as well', async (t) => {
+  const folder = folderOf(t, 'grown');
+  const build = openSync(join(folder, 'index.json.lock'), 'w');
+  // Others may read meanwhile, and not write.
+  t.true(tryFlock(build, 'shared'));
+  const collection = collectGarbage(folder);
+  await sleep(500);
+  stray(folder, 'its first layer', { young: true });
+  closeSync(build);
+  const { removed, setAside } = await collection;
+  t.deepEqual([removed.count, setAside.count], [0, 8]);
+});
+
+test('a blob that was written after the manifest of a dropped tag was for another export', async (t) => {
+  const folder = folderOf(t, 'max-gzip');
+  const { graph } = await loadFixture('max-gzip');
+  const [layer = ''] = graph.descriptors.keys();
+  utimesSync(pathOf(folder, layer), new Date(), new Date());
+  const { collected } = await prune(folder, { untag: ['latest'] });
+  t.deepEqual([collected.removed.count, collected.setAside.count], [0, 8]);
+});
+
+test('with a grace period of nothing, times that are still to come keep nothing', async (t) => {
+  const folder = folderOf(t, 'grown');
+  const late = stray(folder, 'from a machine with another clock');
+  const tomorrow = new Date(Date.now() + 86_400_000);
+  utimesSync(pathOf(folder, late), tomorrow, tomorrow);
+  t.is((await collectGarbage(folder)).young.count, 1);
+  t.is((await collectGarbage(folder, { grace: 0 })).removed.count, 9);
+});
+
+test('two collections at once put back the same blob', async (t) => {
+  for (let round = 0; round < 5; round++) {
+    const folder = folderOf(t, 'grown');
+    const { graph } = await loadFixture('grown', 'main');
+    const [layer = ''] = graph.descriptors.keys();
+    const aside = join(folder, '.bkcache', `removed-${Date.now()}`);
+    mkdirSync(aside, { recursive: true });
+    renameSync(pathOf(folder, layer), join(aside, layer));
+    await t.notThrowsAsync(Promise.all([collectGarbage(folder), collectGarbage(folder)]));
+    t.true((await verifyFolder(folder)).sound);
+  }
+});
+
+for (const inner of ['blobs/elsewhere', 'ingest', '.bkcache']) {
+  test(`what ${inner} leads to stays, when that is a link`, async (t) => {
+    const other = folderOf(t, 'max-gzip');
+    const folder = folderOf(t, 'grown');
+    symlinkSync(join(other, 'blobs', 'sha256'), join(folder, inner));
+    for (const work of [() => collectGarbage(folder, { grace: 0 }), () => verifyFolder(folder)]) {
+      const error = await t.throwsAsync(work(), { instanceOf: CacheError });
+      t.is(error.code, 'CORRUPT');
+    }
+    t.is(list(other), 8);
+    t.is(list(folder), 20);
+  });
+}
+
+test('a link that stood in the place of a blob goes like any other file that was set aside', async (t) => {
+  const folder = folderOf(t, 'max-gzip');
+  const { graph } = await loadFixture('max-gzip');
+  const [layer = ''] = graph.descriptors.keys();
+  rmSync(pathOf(folder, layer));
+  symlinkSync('/etc/passwd/nowhere', pathOf(folder, layer));
+  await repairFolder(folder, { from: [importOf('max-gzip')] });
+  t.true((await verifyFolder(folder)).sound);
+  t.is((await collectGarbage(folder, { grace: 0 })).removed.count, 1);
+  t.false(existsSync(join(folder, '.bkcache')));
 });
 
 test('what a running process relies on stays, whoever refers to it, and a dead one keeps nothing', async (t) => {

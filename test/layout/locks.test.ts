@@ -72,6 +72,20 @@ test('the lock is the one that flock(1) takes, and so BuildKit', async (t) => {
   if (child.pid !== undefined) process.kill(-child.pid);
 });
 
+test('an index that was lost is not begun anew over the blobs of others', async (t) => {
+  const root = temporary(t);
+  const layout = await createLayout(root);
+  await put(layout, 'a');
+  await layout.close();
+  writeFileSync(join(root, 'index.json'), '');
+  // Nothing is there that could be lost.
+  await (await createLayout(root)).close();
+  writeFileSync(join(root, 'blobs', 'sha256', 'a'.repeat(64)), 'of another cache');
+  const error = await t.throwsAsync(createLayout(root), { instanceOf: CacheError });
+  t.is(error.code, 'CORRUPT');
+  t.regex(error.hint ?? '', /bkcache repair/);
+});
+
 test('many updates at once are all there in the end', async (t) => {
   const root = temporary(t);
   const names = Array.from({ length: 40 }, (_, index) => `tag-${index}`);

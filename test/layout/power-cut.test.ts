@@ -4,9 +4,12 @@ import test, { type ExecutionContext } from 'ava';
 import { collectGarbage } from '../../src/collect.js';
 import { copyCache } from '../../src/copy.js';
 import { CacheError } from '../../src/errors.js';
+import { markStore } from '../../src/layout/last-used.js';
+import { openLayout } from '../../src/layout/layout.js';
 import { prune } from '../../src/prune/prune.js';
 import { repairFolder } from '../../src/repair/repair.js';
 import { sha256 } from '../../src/oci/digest.js';
+import { resolveCache } from '../../src/resolve.js';
 import { importCache, removeCache } from '../../src/store.js';
 import { verifyFolder } from '../../src/verify/verify.js';
 import { copyFixture, fixture, importOf, temporary } from '../support/fixtures.js';
@@ -70,6 +73,16 @@ const SCENARIOS: Readonly<Record<string, Scenario>> = {
         exports: [`type=local,dest=${folder},tag=main,reset=true`],
         layout,
       }),
+    stays: ['main', 'feature'],
+  },
+  'a use of a store that is written down': {
+    async prepare(folder) {
+      grown(folder);
+      const layout = await openLayout(folder, { durable: false });
+      await markStore(layout);
+      await layout.close();
+    },
+    run: (folder) => resolveCache(`type=local,src=${folder},tag=main`),
     stays: ['main', 'feature'],
   },
   'the removal of a tag': {
