@@ -1,3 +1,5 @@
+import { setMaxListeners } from 'node:events';
+
 /**
  * Runs a task for every item, a few at a time, in the order given. The first failure stops the others, and is thrown
  * once they have stopped.
@@ -12,6 +14,8 @@ export async function parallel<T>(
 ): Promise<void> {
   const failure = new AbortController();
   const signal = outer === undefined ? failure.signal : AbortSignal.any([outer, failure.signal]);
+  // Each of the tasks listens, and Node takes more than ten listeners for a leak.
+  setMaxListeners(0, signal);
   const queue = items.values();
   const worker = async () => {
     for (const item of queue) {

@@ -1,19 +1,14 @@
-import type { TransformOptions } from 'node:stream';
-import { createGunzip, type ZlibOptions } from 'node:zlib';
 import { CacheError } from '../errors.js';
 import type { Compression } from './compression.js';
-import { through } from './through.js';
-import { decodeZstd } from './zstd.js';
-
-// Node's own 16 KiB make a task for its threads of every few lines of text.
-// What is unpacked ahead of the reader keeps both busy.
-const GUNZIP: ZlibOptions & TransformOptions = { chunkSize: 512 * 1024, highWaterMark: 1024 * 1024 };
+import { gunzip } from './gunzip.js';
+import { decodeZstd, isTooLargeWindow, MAX_WINDOW } from './zstd.js';
 
 /**
  * Unpacks a blob, or for eStargz a part of one that ends between two gzip members.
  *
  * @param where - the blob, for the message
- * @throws CacheError CORRUPT when the stream ends early, has a bad checksum or is not of this compression
+ * @throws CacheError CORRUPT when the stream ends early, has a bad checksum, has anything behind it or is not of this
+ *   compression; FAILED for a zstd window over 512 MiB
  */
 export async function* decode(
   blob: AsyncIterable<Uint8Array>,
@@ -28,9 +23,17 @@ export async function* decode(
       return;
     case 'gzip':
     case 'estargz':
-      yield* through(blob, createGunzip(GUNZIP), damaged);
+      yield* gunzip(blob, damaged);
       return;
     case 'zstd':
-      yield* decodeZstd(blob, damaged);
+      yield* decodeZstd(blob, (cause) => (isTooLargeWindow(cause) ? tooLarge(where, cause) : damaged(cause)));
   }
+}
+
+function tooLarge(where: string, cause: Error): CacheError {
+  const most = MAX_WINDOW / 1024 ** 2;
+  return new CacheError('FAILED', `${where}: the zstd stream has a window of more than ${most} MiB`, {
+    hint: `BuildKit refuses it too; pack it anew with a smaller window, as with "zstd --long=27"`,
+    cause,
+  });
 }

@@ -97,15 +97,6 @@ async function* pack(
   return { diffID };
 }
 
-/** The digest of the tar inside a blob, whose bytes are checked on the way. */
-export async function digestTar(source: Content, blob: BlobId, where: string, signal?: AbortSignal): Promise<Digest> {
-  const hash = createHash('sha256');
-  const { compression } = await sniff(source, blob.size, signal);
-  const tar = decode(verified(source.open({}, signal), blob, where), compression, `${where}: blob ${blob.digest}`);
-  for await (const chunk of tar) hash.update(chunk);
-  return hashDigest('sha256', hash);
-}
-
 /**
  * The tar that a layer was made from.
  *
@@ -123,6 +114,7 @@ async function* originalTar(
   const whole = createHash('sha256');
   if (tocOffset === undefined) {
     yield* hashed(limited(decode(bytes, compression, name), maxSize, name), [whole]);
+    if (tocDigest !== undefined) throw wrongToc(undefined, tocDigest, name);
     const digest = hashDigest('sha256', whole);
     checkDiffID(digest, diffID, name);
     onDigest(digest);
@@ -131,9 +123,13 @@ async function* originalTar(
     const original = createHash('sha256');
     const parts = splitAt(bytes, tocOffset);
     try {
-      yield* hashed(limited(decode(parts.head, compression, name), maxSize, name), [whole, original]);
+      // Nothing before the table is an empty layer, and no gzip.
+      if (tocOffset > 0) {
+        yield* hashed(limited(decode(parts.head, compression, name), maxSize, name), [whole, original]);
+      }
       const table = limited(decode(parts.tail, compression, name), maxSize, name);
-      checkToc(await readToc(hashed(table, [whole]), name), tocDigest, name);
+      const found = await readToc(hashed(table, [whole]), name);
+      if (found === undefined || found !== (tocDigest ?? found)) throw wrongToc(found, tocDigest, name);
     } finally {
       // Neither part closes the source when it is given up.
       await bytes.return();
@@ -143,10 +139,13 @@ async function* originalTar(
   }
 }
 
-function checkToc(found: Digest | undefined, tocDigest: string | undefined, name: string): void {
-  if (tocDigest === undefined || found === tocDigest) return;
-  const is = found === undefined ? 'it has none' : `that has ${found}`;
-  throw new CacheError('CORRUPT', `${name}: its table of contents should have the digest ${tocDigest}, but ${is}`, {
+function wrongToc(found: Digest | undefined, tocDigest: string | undefined, name: string): CacheError {
+  const should = `its table of contents should have the digest ${tocDigest}, but`;
+  const wrong =
+    tocDigest === undefined
+      ? 'there is no table of contents where its footer has one'
+      : `${should} ${found === undefined ? 'it has none' : `that has ${found}`}`;
+  return new CacheError('CORRUPT', `${name}: ${wrong}`, {
     hint: 'the manifest and the layer do not belong together; export the cache anew',
     expected: tocDigest,
     found,

@@ -18,6 +18,9 @@ const THOROUGH = 13;
 /** The most workers at such levels, for the sake of memory: each has up to 150 MB. */
 const THOROUGH_WORKERS = 4;
 
+/** The largest window that is unpacked, in bytes; that of Go's zstd, which BuildKit uses (zstd, MaxWindowSize). */
+export const MAX_WINDOW = 2 ** 29;
+
 /** Contexts hold tens of megabytes until they are collected, and so are used again. */
 const idle: CCtx[] = [];
 
@@ -108,8 +111,9 @@ export async function* decodeZstd(
   blob: AsyncIterable<Uint8Array>,
   blame: (cause: Error) => CacheError,
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  const { DCtx } = await library();
+  const { DCtx, DParameter } = await library();
   const context = new DCtx();
+  context.setParameter(DParameter.windowLogMax, Math.log2(MAX_WINDOW));
   const unpack = (tar: Uint8Array, packed: Uint8Array) => {
     try {
       return context.decompressStream(tar, packed);
@@ -136,6 +140,11 @@ export async function* decodeZstd(
   }
   if (left > 0) throw blame(new Error('unexpected end of file'));
   if (filled > 0) yield tar.subarray(0, filled);
+}
+
+/** Whether a frame wants to remember more than there is to be room for. */
+export function isTooLargeWindow(error: Error): boolean {
+  return error.message.includes('requires too much memory');
 }
 
 /** Loaded when it is needed: it is native code. */

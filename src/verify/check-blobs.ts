@@ -2,6 +2,7 @@ import { availableParallelism } from 'node:os';
 import { recompress } from '../codec/recompress.js';
 import { CacheError } from '../errors.js';
 import { type Content, verified } from '../oci/content.js';
+import { ESTARGZ_TOC_DIGEST } from '../oci/descriptor.js';
 import { parallel } from '../parallel.js';
 import type { Need } from './walk.js';
 
@@ -55,8 +56,7 @@ function bytesOf(
   if (!deep || !isLayer) return verified(content.open({}, signal), descriptor, where);
   // The tar as it is: the digests of blob and tar are checked on the way.
   const encoding = { compression: 'uncompressed' } as const;
-  return recompress(content, { blob: descriptor, diffID, encoding, where, maxSize: maxLayerSize }).content.open(
-    {},
-    signal,
-  );
+  const tocDigest = descriptor.annotations?.[ESTARGZ_TOC_DIGEST];
+  const options = { blob: descriptor, diffID, tocDigest, encoding, where, maxSize: maxLayerSize };
+  return recompress(content, options).content.open({}, signal);
 }

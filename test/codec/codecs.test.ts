@@ -87,6 +87,45 @@ test('any bytes, around the sizes of blocks too, come back from any compression'
   );
 });
 
+test('a stream that has anything behind its end is damaged, zeros too', async (t) => {
+  for (const compression of ['gzip', 'zstd'] as const) {
+    const packed = await pack(LARGE.subarray(0, MIB), { compression, level: 1 }, MIB, 2);
+    for (const behind of [
+      Buffer.alloc(1),
+      Buffer.alloc(4 * MIB),
+      Buffer.concat([Buffer.alloc(10), packed]),
+      packed.subarray(5),
+    ]) {
+      for (const chunk of [65_536, 16 * MIB]) {
+        const bytes = inChunks(Buffer.concat([packed, behind]), chunk);
+        await t.throwsAsync(whole(decode(bytes, compression, 'test')), { instanceOf: CacheError, code: 'CORRUPT' });
+      }
+    }
+    const twice = Buffer.concat([packed, packed]);
+    t.is((await whole(decode(inChunks(twice, 65_536), compression, 'test'))).length, 2 * MIB);
+  }
+});
+
+test('a zstd window may have 512 MiB, and a larger one is no damage', async (t) => {
+  const { CCtx, CParameter, EndDirective } = (await import('zstd-napi/binding.js')).default;
+  const packWithWindow = (log: number) => {
+    const context = new CCtx();
+    context.setParameter(CParameter.windowLog, log);
+    context.setParameter(CParameter.contentSizeFlag, 0);
+    const packed = Buffer.alloc(1000);
+    // In two steps, so that the size is not known and the window is as large as it was asked to be.
+    const [, first] = context.compressStream2(packed, Buffer.from('hello'), EndDirective.flush);
+    const [, second] = context.compressStream2(packed.subarray(first), Buffer.alloc(0), EndDirective.end);
+    return packed.subarray(0, first + second);
+  };
+  t.is((await whole(decode(inChunks(packWithWindow(29), 100), 'zstd', 'test'))).toString(), 'hello');
+  const error = await t.throwsAsync(whole(decode(inChunks(packWithWindow(30), 100), 'zstd', 'test')), {
+    instanceOf: CacheError,
+  });
+  t.is(error.code, 'FAILED');
+  t.regex(error.message, /window of more than 512 MiB/);
+});
+
 test('a stream that ends early is damaged', async (t) => {
   for (const compression of ['gzip', 'zstd'] as const) {
     const packed = await pack(LARGE, { compression, level: 1 }, MIB, 2);

@@ -1,14 +1,18 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { gunzipSync } from 'node:zlib';
-import test from 'ava';
+import { gunzipSync, gzipSync } from 'node:zlib';
+import test, { type ExecutionContext } from 'ava';
 import { localSource } from '../../src/backend/local.js';
 import { encodeEstargz } from '../../src/codec/estargz/encode-estargz.js';
+import { tocTar } from '../../src/codec/estargz/toc.js';
 import { copyCache } from '../../src/copy.js';
 import { CacheError } from '../../src/errors.js';
+import { encode } from '../../src/codec/encode.js';
+import { recompress } from '../../src/codec/recompress.js';
 import { contentOf } from '../../src/oci/content.js';
 import { ESTARGZ_TOC_DIGEST, ESTARGZ_UNCOMPRESSED_SIZE } from '../../src/oci/descriptor.js';
-import { sha256 } from '../../src/oci/digest.js';
+import { type Digest, sha256 } from '../../src/oci/digest.js';
+import { verifyFolder } from '../../src/verify/verify.js';
 import { copyFixture, fixture, importOf, temporary } from '../support/fixtures.js';
 import { assertSound } from '../support/sound.js';
 
@@ -74,7 +78,8 @@ test("the tables of BuildKit's own layers come out again, packed from gzip and f
   }
 });
 
-test('a table of contents that is not the one of the annotation is an error', async (t) => {
+/** A cache of BuildKit's whose manifest has another digest for the table of one layer. */
+function withWrongTocDigest(t: ExecutionContext): string {
   const source = temporary(t);
   copyFixture('max-estargz', source);
   const index = JSON.parse(readFileSync(join(source, 'index.json'), 'utf8')) as {
@@ -91,6 +96,11 @@ test('a table of contents that is not the one of the annotation is an error', as
   entry.size = manifest.length;
   writeFileSync(pathOf(entry.digest), manifest);
   writeFileSync(join(source, 'index.json'), JSON.stringify(index));
+  return source;
+}
+
+test('a table of contents that is not the one of the annotation is an error', async (t) => {
+  const source = withWrongTocDigest(t);
   const copy = copyCache({
     imports: [`type=local,src=${source}`],
     exports: [`type=local,dest=${temporary(t)},compression=gzip,force-compression=true`],
@@ -135,3 +145,75 @@ async function drain(bytes: AsyncIterable<Uint8Array>): Promise<Buffer> {
   for await (const chunk of bytes) chunks.push(chunk);
   return Buffer.concat(chunks);
 }
+
+async function whole(bytes: AsyncIterable<Uint8Array>): Promise<Buffer> {
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of bytes) chunks.push(chunk);
+  return Buffer.concat(chunks);
+}
+
+async function* of(...chunks: Uint8Array[]) {
+  yield* chunks;
+}
+
+/** The tar that a blob is packed from, with everything checked on the way that is known of it. */
+function unpacked(blob: Buffer, known: { diffID?: Digest; tocDigest?: string } = {}): Promise<Buffer> {
+  const { content } = recompress(contentOf(blob), {
+    blob: { digest: sha256(blob), size: blob.length },
+    diffID: known.diffID,
+    tocDigest: known.tocDigest,
+    encoding: { compression: 'uncompressed' },
+    where: 'test',
+  });
+  return whole(content.open());
+}
+
+/** An eStargz footer. */
+function footer(offset: number): Buffer {
+  const extra = Buffer.from(`SG\u0016\0${offset.toString(16).padStart(16, '0')}STARGZ`, 'latin1');
+  const head = Buffer.from([0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 255, extra.length, 0]);
+  return Buffer.concat([head, extra, Buffer.from([1, 0, 0, 0xff, 0xff]), Buffer.alloc(8)]);
+}
+
+test('a footer that leads to anything but a table, and nothing behind it, is an error', async (t) => {
+  const tar = Buffer.concat([Buffer.from('half of it'), Buffer.alloc(1024)]);
+  const [head, tail] = [gzipSync(tar.subarray(0, 5)), gzipSync(tar.subarray(5))];
+  const table = gzipSync(Buffer.concat([tocTar(Buffer.from('{}')), Buffer.from('and more')]));
+  for (const [blob, diffID] of [
+    [Buffer.concat([head, tail, footer(head.length)]), sha256(tar)],
+    [Buffer.concat([head, tail, footer(head.length + tail.length)]), sha256(tar)],
+    [Buffer.concat([head, tail, table, footer(head.length + tail.length)]), undefined],
+  ] as const) {
+    const known = diffID === undefined ? {} : { diffID };
+    await t.throwsAsync(unpacked(blob, known), { instanceOf: CacheError, code: 'CORRUPT' });
+  }
+});
+
+test('a digest of a table that is not there is an error, and an empty layer comes back', async (t) => {
+  const tocDigest = sha256('a table');
+  await t.throwsAsync(unpacked(gzipSync('no table'), { tocDigest }), { instanceOf: CacheError, code: 'CORRUPT' });
+  const packed = await whole(encode(of(), { compression: 'estargz' }, { where: 'test' }));
+  t.is((await unpacked(packed)).length, 0);
+});
+
+test('verify checks the digest of the table', async (t) => {
+  const source = withWrongTocDigest(t);
+  t.true((await verifyFolder(source)).sound);
+  const { findings } = await verifyFolder(source, { deep: true });
+  t.deepEqual(
+    findings.filter(({ severity }) => severity === 'corrupt').map(({ kind, expected }) => [kind, expected]),
+    [['damaged', `sha256:${'0'.repeat(64)}`]],
+  );
+});
+
+test('headers before a header take no more memory than a few of them need', async (t) => {
+  // A table's tar is a header and what it says; the type makes that a long name.
+  const long = tocTar(Buffer.alloc(1024 * 1024, 'a')).subarray(0, -1024);
+  long[156] = 'L'.charCodeAt(0);
+  const sum = long.subarray(0, 512).reduce((total, byte, at) => total + (at >= 148 && at < 156 ? 32 : byte), 0);
+  long.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148);
+  const tar = (count: number) => of(...Array.from({ length: count }, () => long), tocTar(Buffer.from('{}')));
+  const packed = (count: number) => whole(encode(tar(count), { compression: 'estargz' }, { where: 'test' }));
+  await t.notThrowsAsync(packed(2));
+  await t.throwsAsync(packed(9), { instanceOf: CacheError, code: 'CORRUPT', message: /too long/ });
+});

@@ -1,5 +1,6 @@
 import { createHash, type Hash } from 'node:crypto';
 import { availableParallelism } from 'node:os';
+import { posix } from 'node:path';
 import { CacheError } from '../../errors.js';
 import { type Digest, hashDigest, sha256 } from '../../oci/digest.js';
 import { gzipMember } from '../gzip.js';
@@ -147,7 +148,7 @@ function refuse({ name, type, isSparse }: TarHeader, where: string): void {
     new CacheError('FAILED', `${where} cannot be packed as estargz: ${why}`, {
       hint: 'choose gzip or zstd for this cache',
     });
-  if (name.replaceAll(/^(?:\.?\/)+|\/+$/g, '') === TOC_NAME) {
+  if (posix.normalize(`/${name}`).replace(/\/$/, '') === `/${TOC_NAME}`) {
     throw cannot(`its tar has a ${TOC_NAME} already, which would be taken for the table of contents`);
   }
   if (isSparse) throw cannot(`${name} is a sparse file, of which a table of contents knows nothing`);

@@ -11,7 +11,7 @@ const AT_ONCE = 1024 * 1024;
  * Reads what is behind the tar in an eStargz blob to its end.
  *
  * @param where - the layer, for messages
- * @returns the digest of the table of contents; undefined when something else stands there
+ * @returns the digest of the table of contents; undefined when something else stands there, or anything behind it
  * @throws CacheError CORRUPT
  */
 export async function readToc(tar: AsyncIterable<Uint8Array>, where: string): Promise<Digest | undefined> {
@@ -26,8 +26,11 @@ export async function readToc(tar: AsyncIterable<Uint8Array>, where: string): Pr
       hash.update(bytes);
       left -= bytes.length;
     }
-    while ((await queue.some(AT_ONCE)).length > 0);
-    return isToc ? hashDigest('sha256', hash) : undefined;
+    let isEnd = true;
+    for (let rest = await queue.some(AT_ONCE); rest.length > 0; rest = await queue.some(AT_ONCE)) {
+      isEnd &&= rest.every((byte) => byte === 0);
+    }
+    return isToc && isEnd ? hashDigest('sha256', hash) : undefined;
   } finally {
     await queue.close();
   }

@@ -5,6 +5,8 @@ import type { ByteQueue } from './byte-queue.js';
 export const TAR_BLOCK = 512;
 /** The most of a long name or of pax records, in bytes; that of Go's archive/tar. */
 const MAX_SPECIAL = 1024 * 1024;
+/** The most of all that is before an entry's own header, in bytes: long names and records, each of them once or twice. */
+const MAX_SPECIALS = 8 * MAX_SPECIAL;
 
 /** An entry of a tar, as Go's archive/tar reads it (reader.go), which is what BuildKit makes its tables with. */
 export interface TarHeader {
@@ -52,6 +54,7 @@ export async function readTarHeader(tar: ByteQueue, where: string): Promise<TarH
   let pax: Records = new Map();
   let longName: Buffer | undefined;
   let longLink: Buffer | undefined;
+  let specials = 0;
   for (;;) {
     const block = await tar.exactly(TAR_BLOCK);
     raw.push(block);
@@ -63,7 +66,9 @@ export async function readTarHeader(tar: ByteQueue, where: string): Promise<TarH
       return header(block, type, { raw: Buffer.concat(raw), pax, longName, longLink, where });
     }
     const size = numeric(block, 124, 12, where);
-    if (size > MAX_SPECIAL) throw damaged(where, `a header of ${size} bytes is too long`);
+    specials += size;
+    if (size > MAX_SPECIAL || specials > MAX_SPECIALS)
+      throw damaged(where, `a header of ${specials} bytes is too long`);
     const padded = await tar.exactly(Math.ceil(size / TAR_BLOCK) * TAR_BLOCK);
     if (padded.length < size) throw damaged(where, 'a header is cut short');
     raw.push(padded);
@@ -133,8 +138,8 @@ function parsePax(content: Buffer, where: string): Records {
     }
     const key = content.toString('utf8', space + 1, equals);
     const value = content.subarray(equals + 1, end - 1);
-    // An empty value takes a record back.
-    if (value.length === 0) records.delete(key);
+    // Where a record stands for a field of the header, an empty value takes it back.
+    if (value.length === 0 && !key.startsWith(XATTR)) records.delete(key);
     else records.set(key, value);
     at = end;
   }
