@@ -26,9 +26,15 @@ export function encodeIndex({ manifests, ...fields }: LayoutIndex): Buffer {
   return goJson({ schemaVersion, mediaType, manifests: manifests.map(orderedDescriptor), ...others });
 }
 
-/** The tag of an index entry: the name that an import could ask for. */
-export function tagOf({ annotations }: Descriptor): string | undefined {
-  return annotations?.[IMAGE_NAME] ?? annotations?.[REF_NAME];
+/** The names that an import could ask for an entry by, in the order in which BuildKit looks. An empty one is none. */
+export function namesOf({ annotations }: Descriptor): string[] {
+  const names = new Set([annotations?.[IMAGE_NAME] ?? '', annotations?.[REF_NAME] ?? '']);
+  return [...names].filter((name) => name !== '');
+}
+
+/** The tag of an index entry: the first of its names. */
+export function tagOf(entry: Descriptor): string | undefined {
+  return namesOf(entry)[0];
 }
 
 /** The entry for a tag, as BuildKit looks for it (client/ociindex/ociindex.go, Get). */
