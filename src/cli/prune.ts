@@ -15,7 +15,13 @@ const OPTIONS = {
     requiresArg: true,
     describe: 'Keep so many of each kind of tag: pr-1, pr-2, … are one kind',
   },
-  untag: { type: 'string', array: true, nargs: 1, requiresArg: true, describe: 'Drop these tags (a glob)' },
+  untag: {
+    type: 'string',
+    array: true,
+    nargs: 1,
+    requiresArg: true,
+    describe: 'Drop tags all of whose names match (a glob)',
+  },
   'fit-import-limit': {
     type: 'boolean',
     default: false,

@@ -13,7 +13,7 @@ import { contentOf } from '../oci/content.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import { fitImportLimit, fitSize } from './budget.js';
-import { dropped, type DropReason, protection, type TagPolicy } from './policy.js';
+import { type DropReason, type TagPolicy, TagRules } from './policy.js';
 import { readTagged, type Tagged } from './tagged.js';
 
 export interface PruneOptions extends TagPolicy {
@@ -61,12 +61,14 @@ export interface PruneResult {
  * enough for the size, evicts results from the caches that are left, the least recently used first, whole chains at a
  * time, with all keys kept. What became free is collected.
  *
- * @throws CacheError NOT_FOUND, CORRUPT when anything of it cannot be read (nothing is changed then), BUSY
+ * @throws CacheError USAGE for a pattern that is none, NOT_FOUND, CORRUPT when anything of it cannot be read (nothing is
+ *   changed then), BUSY
  */
 export async function prune(folder: string, options: PruneOptions = {}): Promise<PruneResult> {
+  const rules = new TagRules(options);
   const layout = await openLayout(folder, options.layout);
   try {
-    return await new Pruning(layout, options).run();
+    return await new Pruning(layout, rules, options).run();
   } finally {
     await layout.close();
   }
@@ -82,13 +84,15 @@ interface Shrinking {
 
 class Pruning {
   readonly #layout: Layout;
+  readonly #rules: TagRules;
   readonly #options: PruneOptions;
   readonly #sizes = new Map<Digest, number>();
   readonly #references: References;
   readonly #unmet: string[] = [];
 
-  constructor(layout: Layout, options: PruneOptions) {
+  constructor(layout: Layout, rules: TagRules, options: PruneOptions) {
     this.#layout = layout;
+    this.#rules = rules;
     this.#options = options;
     this.#references = new References(layout.blobs);
   }
@@ -99,26 +103,34 @@ class Pruning {
     const tagged = await readTagged(this.#layout, manifests, signal);
     for await (const { digest, stats } of listBlobs(this.#layout.root)) if (digest) this.#sizes.set(digest, stats.size);
 
-    const uses = tagged.flatMap(({ tag, lastUsed }) => (tag === undefined ? [] : { tag, lastUsed }));
-    const reasons = dropped(uses, this.#options, Date.now());
-    const goes = ({ tag = '' }: Tagged) => reasons.has(tag);
-    const kept = tagged.filter((one) => !goes(one));
+    const dropped = this.#rules.dropped(tagged, Date.now());
+    const kept = tagged.filter((one) => !dropped.has(one));
     const shrinking = await this.#shrink(kept);
 
     const before = await this.#reach(manifests);
     const after = await this.#sizeAfter(kept, shrinking);
-    if (!dryRun) await this.#apply(tagged.filter(goes), shrinking);
+    if (!dryRun) await this.#apply([...dropped.keys()], shrinking);
     const former = new Set(before.keys());
     const { grace } = this.#options;
     return {
-      dropped: tagged.filter(goes).map(({ tag = '', entry, lastUsed }) => ({
-        tag,
-        digest: entry.digest,
-        reason: reasons.get(tag) ?? 'untag',
-        lastUsed: new Date(lastUsed).toISOString(),
-      })),
-      shrunk: shrinking.map(({ before: { tag, entry, cache }, graph, saved, reason }) => ({
-        tag,
+      dropped: Array.from(
+        dropped,
+        ([
+          {
+            names: [tag = ''],
+            entry,
+            lastUsed,
+          },
+          reason,
+        ]) => ({
+          tag,
+          digest: entry.digest,
+          reason,
+          lastUsed: new Date(lastUsed).toISOString(),
+        }),
+      ),
+      shrunk: shrinking.map(({ before: { names, entry, cache }, graph, saved, reason }) => ({
+        tag: names[0],
         from: entry.digest,
         to: saved.manifest.descriptor.digest,
         reason,
@@ -133,8 +145,7 @@ class Pruning {
   }
 
   async #shrink(kept: readonly Tagged[]): Promise<Shrinking[]> {
-    const isProtected = protection(this.#options);
-    const open = kept.filter(({ tag, cache }) => tag !== undefined && !isProtected(tag) && cache !== undefined);
+    const open = kept.filter((one) => one.names.length > 0 && !this.#rules.protects(one) && one.cache !== undefined);
     const fitted = this.#options.fitImportLimit === true ? this.#fitImportLimit(kept, open) : [];
     return this.#options.maxSize === undefined ? fitted : this.#fitSize(kept, open, fitted, this.#options.maxSize);
   }
@@ -145,7 +156,7 @@ class Pruning {
       const saved = before.cache?.saved;
       if (before.cache === undefined || saved === undefined) continue;
       if (Math.max(saved.config.bytes.length, saved.manifest.bytes.length) <= IMPORT_LIMIT) continue;
-      const name = before.tag ?? before.entry.digest;
+      const [name = before.entry.digest] = before.names;
       if (!open.includes(before)) {
         this.#unmet.push(`${name} is over the import limit, and protected`);
         continue;

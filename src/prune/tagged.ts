@@ -2,16 +2,16 @@ import { layoutReader } from '../backend/layout-repository.js';
 import { loadCache } from '../backend/load-cache.js';
 import type { Cache } from '../backend/backend.js';
 import { CacheError } from '../errors.js';
-import { tagOf } from '../layout/index-json.js';
+import { namesOf } from '../layout/index-json.js';
 import { lastUsed } from '../layout/last-used.js';
 import type { Layout } from '../layout/layout.js';
 import { statOf } from '../layout/blob-file.js';
 import { CREATED_AT, type Descriptor } from '../oci/descriptor.js';
+import type { TagUse } from './policy.js';
 
 /** An entry of an index, what it is, and when it was last used. */
-export interface Tagged {
+export interface Tagged extends TagUse {
   readonly entry: Descriptor;
-  readonly tag: string | undefined;
   /** Undefined for images and other things that are no build caches. */
   readonly cache: Cache | undefined;
   /** When bkcache last used it, in milliseconds since 1970; undefined when that was never written down. */
@@ -35,7 +35,7 @@ export async function readTagged(
     const cache = await cacheOf(layout, entry, signal);
     const recorded = lastUsed(entry);
     const used = recorded ?? (cache && newest(cache)) ?? (await writtenAt(layout, entry));
-    tagged.push({ entry, tag: tagOf(entry), cache, recorded, lastUsed: used });
+    tagged.push({ entry, names: namesOf(entry), cache, recorded, lastUsed: used });
   }
   return tagged;
 }

@@ -162,6 +162,8 @@ test('bad usage is exit 2, and says what to do', async (t) => {
     [['gc', source, '--grace', 'soon'], /--grace takes a length of time/],
     [['prune', source], /what is to go/],
     [['prune', source, '--max-size', 'much'], /--max-size takes a size/],
+    [['prune', '/nowhere', '--untag', '[z-a]'], /--untag takes a pattern.*"\[z-a\]"/],
+    [['prune', '/nowhere', '--max-age', '1d', '--keep', 'v[9-0]'], /--keep takes a pattern.*"v\[9-0\]"/],
     [['verify', source, '--sample', '8/7'], /--sample takes a part/],
     [['copy', '--import-cache', source, '--export-cache', out, '--concurrency', '0'], /concurrency/],
     [['frobnicate'], /./],
