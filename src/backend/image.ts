@@ -5,7 +5,7 @@ import type { Descriptor } from '../oci/descriptor.js';
 import { decodeImageConfig, type ImageConfig, isAttestation, isImageConfig } from '../oci/image.js';
 import { JSON_LIMIT } from '../oci/json.js';
 import type { Document, ImageManifest } from '../oci/manifest.js';
-import { DOCKER_MANIFEST, DOCKER_MANIFEST_LIST, OCI_INDEX, OCI_MANIFEST } from '../oci/media-types.js';
+import { isImageType } from '../oci/media-types.js';
 import { readManifest, type StoredManifest } from './manifest.js';
 import type { RepositoryReader } from './repository.js';
 
@@ -31,8 +31,6 @@ export interface Images {
   readonly entries: readonly { readonly position: number; readonly content: Image | Images }[];
 }
 
-const MANIFESTS = new Set([OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_MANIFEST_LIST, '']);
-
 /**
  * The image, or the images, behind a manifest.
  *
@@ -56,7 +54,7 @@ async function readIndex(
   signal?: AbortSignal,
 ): Promise<Images | undefined> {
   const read = async (entry: Descriptor, position: number): Promise<Images['entries']> => {
-    if (!MANIFESTS.has(entry.mediaType) || isAttestation(entry)) return [];
+    if (!isImageType(entry.mediaType) || isAttestation(entry)) return [];
     const content = await readImage(repository, await readManifest(repository, entry, signal), signal);
     return content === undefined ? [] : [{ position, content }];
   };

@@ -74,17 +74,16 @@ export function layerMediaType(
   return family === undefined ? mediaType : build(family, encoding ?? found.encoding);
 }
 
-const MANIFESTS: ReadonlySet<string> = new Set([
-  OCI_INDEX,
-  OCI_MANIFEST,
-  DOCKER_MANIFEST_LIST,
-  DOCKER_MANIFEST,
-  ARTIFACT_MANIFEST,
-]);
+const IMAGES: ReadonlySet<string> = new Set([OCI_INDEX, OCI_MANIFEST, DOCKER_MANIFEST_LIST, DOCKER_MANIFEST]);
+
+/** Whether what is listed with this media type can be an image or a cache, or several of them; older ones have none. */
+export function isImageType(mediaType: string): boolean {
+  return mediaType === '' || IMAGES.has(mediaType);
+}
 
 /** Whether the media type is that of a manifest or index. */
 export function isManifestType(mediaType: string): boolean {
-  return MANIFESTS.has(mediaType);
+  return IMAGES.has(mediaType) || mediaType === ARTIFACT_MANIFEST;
 }
 
 /** Whether a manifest's media type is Docker's. */

@@ -153,15 +153,15 @@ class Pruning {
   #fitImportLimit(kept: readonly Tagged[], open: readonly Tagged[]): Shrinking[] {
     const shrinking: Shrinking[] = [];
     for (const before of kept) {
-      const saved = before.cache?.saved;
-      if (before.cache === undefined || saved === undefined) continue;
+      if (before.cache === undefined) continue;
+      const { graph, saved } = before.cache;
       if (Math.max(saved.config.bytes.length, saved.manifest.bytes.length) <= IMPORT_LIMIT) continue;
       const [name = before.entry.digest] = before.names;
       if (!open.includes(before)) {
         this.#unmet.push(`${name} is over the import limit, and protected`);
         continue;
       }
-      const { value, fits } = fitImportLimit({ graph: before.cache.graph, lastUsed: before.recorded }, saved.shape);
+      const { value, fits } = fitImportLimit({ graph, lastUsed: before.recorded }, saved.shape);
       if (!fits) this.#unmet.push(`${name} is over the import limit without a single result`);
       shrinking.push({ before, ...value, reason: 'import-limit' });
     }

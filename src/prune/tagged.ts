@@ -1,19 +1,25 @@
+import type { Cache } from '../backend/backend.js';
+import { loadInlineCache } from '../backend/inline-source.js';
 import { layoutReader } from '../backend/layout-repository.js';
 import { loadCache } from '../backend/load-cache.js';
-import type { Cache } from '../backend/backend.js';
+import { readManifest } from '../backend/manifest.js';
 import { CacheError } from '../errors.js';
+import type { Graph } from '../graph/graph.js';
+import { configOf } from '../graph/load.js';
 import { namesOf } from '../layout/index-json.js';
 import { lastUsed } from '../layout/last-used.js';
 import type { Layout } from '../layout/layout.js';
 import { statOf } from '../layout/blob-file.js';
 import { CREATED_AT, type Descriptor } from '../oci/descriptor.js';
+import { isImageType } from '../oci/media-types.js';
+import type { SavedGraph } from './budget.js';
 import type { TagUse } from './policy.js';
 
 /** An entry of an index, what it is, and when it was last used. */
 export interface Tagged extends TagUse {
   readonly entry: Descriptor;
-  /** Undefined for images and other things that are no build caches. */
-  readonly cache: Cache | undefined;
+  /** Undefined for images, cache or not, and for other things: nothing can be evicted from those. */
+  readonly cache: SavedGraph | undefined;
   /** When bkcache last used it, in milliseconds since 1970; undefined when that was never written down. */
   readonly recorded: number | undefined;
   /** That, or when the newest of it was made. */
@@ -23,7 +29,7 @@ export interface Tagged extends TagUse {
 /**
  * Reads what an index lists.
  *
- * @throws CacheError CORRUPT when something of it cannot be read
+ * @throws CacheError CORRUPT when a cache among it, or what should be a manifest, cannot be read
  */
 export async function readTagged(
   layout: Layout,
@@ -32,35 +38,48 @@ export async function readTagged(
 ): Promise<Tagged[]> {
   const tagged: Tagged[] = [];
   for (const entry of entries) {
-    const cache = await cacheOf(layout, entry, signal);
+    const { graph, saved } = (await read(layout, entry, signal)) ?? {};
     const recorded = lastUsed(entry);
-    const used = recorded ?? (cache && newest(cache)) ?? (await writtenAt(layout, entry));
+    const used = recorded ?? (graph && newest(graph)) ?? (await writtenAt(layout, entry));
+    const cache = graph && saved && { graph, saved };
     tagged.push({ entry, names: namesOf(entry), cache, recorded, lastUsed: used });
   }
   return tagged;
 }
 
-async function cacheOf(layout: Layout, entry: Descriptor, signal: AbortSignal | undefined): Promise<Cache | undefined> {
+/**
+ * What is known of an entry: a cache, or that in an image. Nothing has to be known of what is no cache: entries may be of
+ * any media type, and images may be there in part.
+ */
+async function read(
+  layout: Layout,
+  entry: Descriptor,
+  signal: AbortSignal | undefined,
+): Promise<Pick<Cache, 'graph' | 'saved'> | undefined> {
+  if (!isImageType(entry.mediaType)) return undefined;
+  const repository = layoutReader(layout);
+  const manifest = await readManifest(repository, entry, signal);
+  if (configOf(manifest.content) !== undefined) return loadCache(repository, entry, signal);
   try {
-    return await loadCache(layoutReader(layout), entry, signal);
+    return await loadInlineCache(repository, manifest, signal);
   } catch (error) {
-    if (error instanceof CacheError && error.code === 'NOT_FOUND') return undefined;
-    throw error;
+    if (!(error instanceof CacheError) || signal?.aborted === true) throw error;
+    return undefined;
   }
 }
 
 /** When the newest result or layer of a cache was made; undefined when nothing says so. */
-function newest({ graph }: Cache): number | undefined {
+function newest({ records, descriptors }: Graph): number | undefined {
   let time = 0;
   const look = (createdAt: string | undefined) => {
     const made = Date.parse(createdAt ?? '');
     if (made > time) time = made;
   };
-  for (const { results, chains } of graph.records) {
+  for (const { results, chains } of records) {
     for (const { createdAt } of results) look(createdAt);
     for (const { createdAt } of chains) look(createdAt);
   }
-  for (const { annotations } of graph.descriptors.values()) look(annotations?.[CREATED_AT]);
+  for (const { annotations } of descriptors.values()) look(annotations?.[CREATED_AT]);
   return time > 0 ? time : undefined;
 }
 

@@ -1,11 +1,14 @@
-import { existsSync, readdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import fc from 'fast-check';
 import { collectGarbage } from '../../src/collect.js';
 import { copyCache } from '../../src/copy.js';
+import { CacheError } from '../../src/errors.js';
 import { LAST_USED } from '../../src/layout/index-json.js';
 import { IMAGE_NAME, REF_NAME } from '../../src/oci/descriptor.js';
+import { type Digest, sha256 } from '../../src/oci/digest.js';
+import { OCI_IMAGE_CONFIG, OCI_INDEX, OCI_MANIFEST } from '../../src/oci/media-types.js';
 import { globTest } from '../../src/prune/glob.js';
 import { patternOf, type TagPolicy, TagRules } from '../../src/prune/policy.js';
 import { prune } from '../../src/prune/prune.js';
@@ -31,6 +34,22 @@ interface Entry {
 
 const entriesOf = (folder: string) =>
   (JSON.parse(readFileSync(join(folder, 'index.json'), 'utf8')) as { manifests: Entry[] }).manifests;
+const pathOf = (folder: string, digest: string) => join(folder, 'blobs', 'sha256', digest.slice('sha256:'.length));
+
+function put(folder: string, text: string): { readonly digest: Digest; readonly size: number } {
+  const digest = sha256(text);
+  writeFileSync(pathOf(folder, digest), text);
+  return { digest, size: Buffer.byteLength(text) };
+}
+
+/** What all blobs have together, in bytes. */
+function sizeOf(folder: string): number {
+  const sizes = readdirSync(join(folder, 'blobs', 'sha256')).map(
+    (name) => statSync(join(folder, 'blobs', 'sha256', name)).size,
+  );
+  return sizes.reduce((sum, size) => sum + size, 0);
+}
+
 const writeEntries = (folder: string, manifests: readonly object[]) =>
   writeFileSync(join(folder, 'index.json'), JSON.stringify({ schemaVersion: 2, manifests }));
 const tagsOf = (folder: string) =>
@@ -154,6 +173,45 @@ test('an entry without a tag never goes, nor one with an empty name', async (t) 
   t.is(entriesOf(folder).length, 2);
 });
 
+test('what is of an unknown media type, and images that are there in part, are kept and counted', async (t) => {
+  const folder = grown(t);
+  const thing = put(folder, '{"some":"thing"}');
+  const layer = put(folder, 'text');
+  const config = { mediaType: OCI_IMAGE_CONFIG, digest: sha256('not there'), size: 9 };
+  const part = put(
+    folder,
+    JSON.stringify({ mediaType: OCI_MANIFEST, config, layers: [{ mediaType: 'text/plain', ...layer }] }),
+  );
+  const gone = { mediaType: OCI_MANIFEST, digest: sha256('not there either'), size: 16 };
+  const index = put(folder, JSON.stringify({ mediaType: OCI_INDEX, manifests: [gone] }));
+  const annotations = (name: string) => ({ annotations: { [REF_NAME]: name } });
+  const others = [
+    { mediaType: 'application/vnd.example.thing+json', ...thing, ...annotations('thing') },
+    { mediaType: OCI_MANIFEST, ...part, ...annotations('part') },
+    { mediaType: OCI_INDEX, ...index, ...annotations('index') },
+  ];
+  writeEntries(folder, [...entriesOf(folder), ...others]);
+  t.true((await verifyFolder(folder)).sound);
+  const { shrunk, size, unmet } = await prune(folder, { maxSize: 15_000, fitImportLimit: true, grace: 0 });
+  t.true(shrunk.length > 0);
+  t.deepEqual(unmet, []);
+  t.true(size <= 15_000);
+  t.deepEqual(tagsOf(folder), ['main', 'feature', 'thing', 'part', 'index']);
+  t.deepEqual(entriesOf(folder).slice(2), others);
+  t.true((await verifyFolder(folder)).sound);
+  t.is(size, sizeOf(folder));
+  t.is((await prune(folder, { untag: ['thing', 'part', 'index'] })).dropped.length, 3);
+});
+
+test('a cache that cannot be read is an error, and nothing is changed', async (t) => {
+  const folder = grown(t);
+  const [main] = entriesOf(folder);
+  const { config } = JSON.parse(readFileSync(pathOf(folder, main?.digest ?? ''), 'utf8')) as { config: Entry };
+  rmSync(pathOf(folder, config.digest));
+  await t.throwsAsync(prune(folder, { untag: ['*'] }), { instanceOf: CacheError, code: 'CORRUPT' });
+  t.is(entriesOf(folder).length, 2);
+});
+
 test('--keep protects an image by the name that builds import it by', async (t) => {
   const folder = join(temporary(t), 'image');
   copyFixture('inline-image', folder);
@@ -230,7 +288,6 @@ test('a config over the import limit is brought under it, with the latest result
 async function makeHuge(folder: string): Promise<void> {
   const { saveGraph } = await import('../../src/graph/save.js');
   const { canonical } = await import('../../src/graph/canonical.js');
-  const { sha256 } = await import('../../src/oci/digest.js');
   const { graph } = await loadFixture('max-gzip');
   const records = Array.from({ length: 12_000 }, (_, index) => ({
     digest: sha256(`record ${index}`),
