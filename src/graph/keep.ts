@@ -24,9 +24,12 @@ export function keepResults(graph: Graph, keep: (layers: readonly number[]) => b
   return dropped ? canonical(dropUnusedLayers({ ...graph, records })) : graph;
 }
 
-/** Drops the layers that no result needs. */
+/** Drops the layers that no result needs, also those that only a manifest lists. */
 export function dropUnusedLayers(graph: Graph): Graph {
   const used = new Set(graph.records.flatMap((record) => [...layersOf(graph, record)]));
+  const listed = new Set(graph.layers.map(({ blob }) => blob));
+  if (used.size === graph.layers.length && [...graph.descriptors.keys()].every((blob) => listed.has(blob)))
+    return graph;
   const kept = [...graph.layers.keys()].filter((layer) => used.has(layer));
   const placeOf = new Map(kept.map((old, place) => [old, place]));
   const place = (old: number) => placeOf.get(old) ?? -1;

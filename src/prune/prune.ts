@@ -1,5 +1,4 @@
 import { IMPORT_LIMIT } from '../buildkit/import-limit.js';
-import { CacheError } from '../errors.js';
 import { type Graph, hasResults } from '../graph/graph.js';
 import type { SavedCache } from '../graph/save.js';
 import { listBlobs } from '../layout/blob-list.js';
@@ -8,11 +7,10 @@ import { readIndex, updateIndex } from '../layout/index-file.js';
 import { entryKey, type LayoutIndex } from '../layout/index-json.js';
 import { usedAt } from '../layout/last-used.js';
 import { type Layout, type LayoutSettings, openLayout } from '../layout/layout.js';
-import { type Reached, References } from '../layout/reach.js';
 import { contentOf } from '../oci/content.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
-import { fitImportLimit, fitSize } from './budget.js';
+import { fitImportLimit, fitSize, type Needs, needsOf, sizeOf } from './budget.js';
 import { type DropReason, type TagPolicy, TagRules } from './policy.js';
 import { readTagged, type Tagged } from './tagged.js';
 
@@ -87,48 +85,33 @@ class Pruning {
   readonly #rules: TagRules;
   readonly #options: PruneOptions;
   readonly #sizes = new Map<Digest, number>();
-  readonly #references: References;
   readonly #unmet: string[] = [];
 
   constructor(layout: Layout, rules: TagRules, options: PruneOptions) {
     this.#layout = layout;
     this.#rules = rules;
     this.#options = options;
-    this.#references = new References(layout.blobs);
   }
 
   async run(): Promise<PruneResult> {
     const { signal, dryRun = false } = this.#options;
     const { manifests } = await readIndex(this.#layout, signal);
-    const tagged = await readTagged(this.#layout, manifests, signal);
     for await (const { digest, stats } of listBlobs(this.#layout.root)) if (digest) this.#sizes.set(digest, stats.size);
-
+    const tagged = await readTagged(this.#layout, manifests, this.#sizes, signal);
     const dropped = this.#rules.dropped(tagged, Date.now());
     const kept = tagged.filter((one) => !dropped.has(one));
-    const shrinking = await this.#shrink(kept);
-
-    const before = await this.#reach(manifests);
-    const after = await this.#sizeAfter(kept, shrinking);
+    const shrinking = this.#shrink(kept);
     if (!dryRun) await this.#apply([...dropped.keys()], shrinking);
-    const former = new Set(before.keys());
+    const needs = tagged.map((one) => one.needs);
+    const former = new Set(needs.flatMap((some) => [...some.keys()]));
     const { grace } = this.#options;
     return {
-      dropped: Array.from(
-        dropped,
-        ([
-          {
-            names: [tag = ''],
-            entry,
-            lastUsed,
-          },
-          reason,
-        ]) => ({
-          tag,
-          digest: entry.digest,
-          reason,
-          lastUsed: new Date(lastUsed).toISOString(),
-        }),
-      ),
+      dropped: Array.from(dropped, ([{ names, entry, lastUsed }, reason]) => ({
+        tag: names[0] ?? '',
+        digest: entry.digest,
+        reason,
+        lastUsed: new Date(lastUsed).toISOString(),
+      })),
       shrunk: shrinking.map(({ before: { names, entry, cache }, graph, saved, reason }) => ({
         tag: names[0],
         from: entry.digest,
@@ -137,14 +120,14 @@ class Pruning {
         resultsBefore: cache?.graph.records.filter(hasResults).length ?? 0,
         results: graph.records.filter(hasResults).length,
       })),
-      sizeBefore: this.#bytes(before.keys()),
-      size: after,
+      sizeBefore: sizeOf(needs),
+      size: sizeOf(this.#needsAfter(kept, shrinking)),
       unmet: this.#unmet,
       collected: await collect(this.#layout, { former, grace, dryRun, signal }),
     };
   }
 
-  async #shrink(kept: readonly Tagged[]): Promise<Shrinking[]> {
+  #shrink(kept: readonly Tagged[]): Shrinking[] {
     const open = kept.filter((one) => one.names.length > 0 && !this.#rules.protects(one) && one.cache !== undefined);
     const fitted = this.#options.fitImportLimit === true ? this.#fitImportLimit(kept, open) : [];
     return this.#options.maxSize === undefined ? fitted : this.#fitSize(kept, open, fitted, this.#options.maxSize);
@@ -168,20 +151,18 @@ class Pruning {
     return shrinking;
   }
 
-  async #fitSize(
-    kept: readonly Tagged[],
-    open: readonly Tagged[],
-    fitted: readonly Shrinking[],
-    limit: number,
-  ): Promise<Shrinking[]> {
+  #fitSize(kept: readonly Tagged[], open: readonly Tagged[], fitted: readonly Shrinking[], limit: number): Shrinking[] {
     const shrunk = new Map(fitted.map((one) => [one.before, one]));
     const caches = open.flatMap((before) => {
-      const { graph, saved } = shrunk.get(before) ?? before.cache ?? {};
-      return graph === undefined || saved === undefined ? [] : { before, graph, saved, lastUsed: before.recorded };
+      const smaller = shrunk.get(before);
+      const cache = smaller ?? before.cache;
+      if (cache === undefined) return [];
+      const needs = smaller === undefined ? before.needs : needsOf(smaller, this.#sizes);
+      return { before, graph: cache.graph, saved: cache.saved, lastUsed: before.recorded, needs };
     });
-    const closed = await this.#reach(kept.filter((one) => !open.includes(one)).map(({ entry }) => entry));
-    const others = new Map(Array.from(closed.keys(), (digest) => [digest, this.#sizes.get(digest) ?? 0]));
-    const { value, fits } = fitSize(caches, others, limit);
+    const touched = new Set(caches.map(({ before }) => before));
+    const closed = kept.filter((one) => !touched.has(one)).flatMap((one) => [...one.needs]);
+    const { value, fits } = fitSize(caches, new Map(closed), this.#sizes, limit);
     if (!fits) this.#unmet.push(`${limit} bytes: what is left is protected, or is no result of a cache`);
     for (const [index, { before, graph }] of caches.entries()) {
       const now = value[index];
@@ -191,37 +172,12 @@ class Pruning {
     return [...shrunk.values()];
   }
 
-  async #reach(entries: readonly Descriptor[]): Promise<Reached> {
-    const reached: Reached = new Map();
-    await this.#references.reach(entries, reached, { signal: this.#options.signal });
-    const [obstacle] = this.#references.obstacles;
-    if (obstacle === undefined) return reached;
-    throw new CacheError('CORRUPT', `nothing was changed: ${obstacle.error.message}`, {
-      hint: '"bkcache verify" says what is wrong, and "bkcache repair" mends it',
-      cause: obstacle.error,
+  #needsAfter(kept: readonly Tagged[], shrinking: readonly Shrinking[]): Needs[] {
+    const smaller = new Map(shrinking.map((one) => [one.before, one]));
+    return kept.map((one) => {
+      const cache = smaller.get(one);
+      return cache === undefined ? one.needs : needsOf(cache, this.#sizes);
     });
-  }
-
-  async #sizeAfter(kept: readonly Tagged[], shrinking: readonly Shrinking[]): Promise<number> {
-    const smaller = new Map(shrinking.map(({ before, ...after }) => [before, after]));
-    const reached = await this.#reach(kept.filter((one) => !smaller.has(one)).map(({ entry }) => entry));
-    const digests = new Set(reached.keys());
-    let added = 0;
-    for (const { graph, saved } of smaller.values()) {
-      for (const { blob } of graph.layers) digests.add(blob);
-      for (const { descriptor } of [saved.config, saved.manifest]) {
-        if (digests.has(descriptor.digest)) continue;
-        digests.add(descriptor.digest);
-        if (!this.#sizes.has(descriptor.digest)) added += descriptor.size;
-      }
-    }
-    return this.#bytes(digests) + added;
-  }
-
-  #bytes(digests: Iterable<Digest>): number {
-    let sum = 0;
-    for (const digest of digests) sum += this.#sizes.get(digest) ?? 0;
-    return sum;
   }
 
   /** Writes the smaller caches, and then all changes of the index as one. */

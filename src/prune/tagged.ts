@@ -8,11 +8,12 @@ import type { Graph } from '../graph/graph.js';
 import { configOf } from '../graph/load.js';
 import { namesOf } from '../layout/index-json.js';
 import { lastUsed } from '../layout/last-used.js';
+import { type Reached, References } from '../layout/reach.js';
 import type { Layout } from '../layout/layout.js';
 import { statOf } from '../layout/blob-file.js';
 import { CREATED_AT, type Descriptor } from '../oci/descriptor.js';
 import { isImageType } from '../oci/media-types.js';
-import type { SavedGraph } from './budget.js';
+import type { Needs, SavedGraph } from './budget.js';
 import type { TagUse } from './policy.js';
 
 /** An entry of an index, what it is, and when it was last used. */
@@ -20,6 +21,8 @@ export interface Tagged extends TagUse {
   readonly entry: Descriptor;
   /** Undefined for images, cache or not, and for other things: nothing can be evicted from those. */
   readonly cache: SavedGraph | undefined;
+  /** All that it reaches. */
+  readonly needs: Needs;
   /** When bkcache last used it, in milliseconds since 1970; undefined when that was never written down. */
   readonly recorded: number | undefined;
   /** That, or when the newest of it was made. */
@@ -29,22 +32,33 @@ export interface Tagged extends TagUse {
 /**
  * Reads what an index lists.
  *
+ * @param sizes - of the blobs that are there
  * @throws CacheError CORRUPT when a cache among it, or what should be a manifest, cannot be read
  */
 export async function readTagged(
   layout: Layout,
   entries: readonly Descriptor[],
+  sizes: Needs,
   signal: AbortSignal | undefined,
 ): Promise<Tagged[]> {
+  const references = new References(layout.blobs);
   const tagged: Tagged[] = [];
   for (const entry of entries) {
     const { graph, saved } = (await read(layout, entry, signal)) ?? {};
     const recorded = lastUsed(entry);
     const used = recorded ?? (graph && newest(graph)) ?? (await writtenAt(layout, entry));
     const cache = graph && saved && { graph, saved };
-    tagged.push({ entry, names: namesOf(entry), cache, recorded, lastUsed: used });
+    const reached: Reached = new Map();
+    await references.reach([entry], reached, { signal });
+    const needs = new Map(Array.from(reached.keys(), (digest) => [digest, sizes.get(digest) ?? 0]));
+    tagged.push({ entry, names: namesOf(entry), cache, needs, recorded, lastUsed: used });
   }
-  return tagged;
+  const [obstacle] = references.obstacles;
+  if (obstacle === undefined) return tagged;
+  throw new CacheError('CORRUPT', `nothing was changed: ${obstacle.error.message}`, {
+    hint: '"bkcache verify" says what is wrong, and "bkcache repair" mends it',
+    cause: obstacle.error,
+  });
 }
 
 /**

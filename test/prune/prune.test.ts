@@ -83,6 +83,85 @@ test('a dry run says the same and changes nothing', async (t) => {
   t.deepEqual({ gone: plan.dropped, shrunk: plan.shrunk, size: plan.size }, { gone, shrunk, size });
 });
 
+test('caches in images count, and are not touched', async (t) => {
+  const folder = join(temporary(t), 'cache');
+  copyFixture('max-gzip', folder);
+  const caches = entriesOf(folder);
+  copyFixture('inline-image', folder);
+  writeEntries(folder, [...caches, ...entriesOf(folder)]);
+  const all = sizeOf(folder);
+  for (const [limit, count] of [
+    [12_000, 0],
+    [6000, 1],
+  ] as const) {
+    for (const keep of [[], ['*inline']]) {
+      const { sizeBefore, size, unmet } = await prune(folder, { maxSize: limit, keep, dryRun: true });
+      t.is(sizeBefore, all);
+      t.is(unmet.length, count, `${limit}`);
+      t.is(size <= limit, count === 0, `${size}`);
+    }
+  }
+  const image = entriesOf(folder)[1];
+  const { size } = await prune(folder, { maxSize: 12_000, grace: 0 });
+  t.is(sizeOf(folder), size);
+  t.deepEqual(entriesOf(folder)[1], image);
+});
+
+test('layers that a manifest lists and no result needs count, and go before any result', async (t) => {
+  const folder = cacheWith(t, (manifest) => {
+    manifest.layers.push({ mediaType: `${LAYER}+gzip`, ...put(manifest.folder, 'x'.repeat(50_000)), annotations });
+  });
+  const all = sizeOf(folder);
+  const { sizeBefore, size, shrunk, unmet } = await prune(folder, { maxSize: 20_000, grace: 0 });
+  t.is(sizeBefore, all);
+  t.deepEqual(
+    shrunk.map(({ results, resultsBefore }) => [results, resultsBefore]),
+    [[7, 7]],
+  );
+  t.deepEqual(unmet, []);
+  t.is(size, sizeOf(folder));
+  t.true(size < 20_000);
+  t.true((await verifyFolder(folder, { deep: true })).sound);
+});
+
+test('foreign layers that are not there need no room', async (t) => {
+  const folder = cacheWith(t, (manifest) => {
+    const [layer] = manifest.layers.toSorted((a, b) => b.size - a.size);
+    if (layer === undefined) return;
+    layer.mediaType = `${LAYER.replace('layer', 'layer.nondistributable')}+gzip`;
+    rmSync(pathOf(manifest.folder, layer.digest));
+  });
+  t.true((await verifyFolder(folder)).sound);
+  const all = sizeOf(folder);
+  const { sizeBefore, shrunk } = await prune(folder, { maxSize: all, grace: 0 });
+  t.is(sizeBefore, all);
+  t.is(shrunk.length, 0);
+  const { size, unmet } = await prune(folder, { maxSize: all - 1, grace: 0 });
+  t.deepEqual(unmet, []);
+  t.is(size, sizeOf(folder));
+  t.true(size < all);
+});
+
+interface Manifest {
+  readonly folder: string;
+  readonly layers: { mediaType: string; digest: string; size: number; annotations: object }[];
+}
+
+const LAYER = 'application/vnd.oci.image.layer.v1.tar';
+const annotations = { 'containerd.io/uncompressed': sha256('a tar') };
+
+/** A cache whose manifest was changed. */
+function cacheWith(t: ExecutionContext, change: (manifest: Manifest) => void): string {
+  const folder = join(temporary(t), 'cache');
+  copyFixture('max-gzip', folder);
+  const [entry] = entriesOf(folder);
+  const manifest = JSON.parse(readFileSync(pathOf(folder, entry?.digest ?? ''), 'utf8')) as Omit<Manifest, 'folder'>;
+  change({ ...manifest, folder });
+  rmSync(pathOf(folder, entry?.digest ?? ''));
+  writeEntries(folder, [{ ...entry, ...put(folder, JSON.stringify(manifest)) }]);
+  return folder;
+}
+
 test('what cannot be reached is said', async (t) => {
   const { unmet } = await prune(grown(t), { maxSize: 100, keep: ['*'] });
   t.is(unmet.length, 1);
