@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { CacheError, isSystemError } from '../errors.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
+import type { Document } from '../oci/manifest.js';
 import { type AsideBlob, asideBlobs, forget, putBack, setAside } from './aside.js';
 import { syncPath } from './durable.js';
 import { isHeld } from './hold.js';
@@ -32,7 +33,14 @@ export interface CollectOptions {
   /** Blobs that something referred to until now, and that need no grace therefore. */
   readonly former?: ReadonlySet<Digest>;
   readonly dryRun?: boolean | undefined;
+  /** For a dry run: index.json as it will be, and the documents that will be written with it. */
+  readonly planned?: Planned | undefined;
   readonly signal?: AbortSignal | undefined;
+}
+
+export interface Planned {
+  readonly manifests: readonly Descriptor[];
+  readonly documents: readonly Document[];
 }
 
 /** Files and their bytes. */
@@ -105,21 +113,34 @@ class Collection {
     this.#layout = layout;
     this.#options = options;
     this.#cutoff = this.#now - (options.grace ?? GRACE);
-    this.#references = new References(layout.blobs);
+    this.#references = new References(layout.blobs, options.planned?.documents);
   }
 
   /** Finds out what is needed and what is there. */
   async look(): Promise<void> {
-    const { signal } = this.#options;
+    const { planned, signal } = this.#options;
     const { root } = this.#layout;
     this.#aside = await asideBlobs(root);
     this.#leftovers = await leftovers(root, this.#cutoff);
-    const index = await readIndex(this.#layout, signal);
+    const index = planned ?? (await readIndex(this.#layout, signal));
     await this.#keep(index);
-    this.#blobs = await listedBlobs(root);
+    this.#blobs = this.#withUnwritten(await listedBlobs(root), planned?.documents ?? []);
     const sizes = new Map(this.#blobs.map(({ digest, size }) => [digest, size]));
     this.#tags = await usageOf(index.manifests, this.#references, sizes, signal);
     await this.#lookAtStrays();
+  }
+
+  /** As it will be once the documents are written. */
+  #withUnwritten(blobs: readonly Listed[], documents: readonly Document[]): Listed[] {
+    const there = new Set(blobs.map(({ digest }) => digest));
+    const unwritten = documents.map(({ descriptor: { digest, size } }) => ({
+      digest,
+      path: this.#layout.blobs.path(digest),
+      size,
+      inode: 0,
+      time: this.#now,
+    }));
+    return [...blobs, ...unwritten.filter(({ digest }) => !there.has(digest))];
   }
 
   /** What would be done. */

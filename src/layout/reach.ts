@@ -3,6 +3,7 @@ import { readWhole } from '../oci/content.js';
 import type { BlobId } from '../oci/descriptor.js';
 import { type Digest, isDigest } from '../oci/digest.js';
 import { JSON_LIMIT } from '../oci/json.js';
+import type { Document } from '../oci/manifest.js';
 import { CACHE_CONFIG, isManifestType, layerEncoding } from '../oci/media-types.js';
 import type { Blobs } from './blobs.js';
 
@@ -28,11 +29,14 @@ export interface Obstacle {
  */
 export class References {
   readonly #blobs: Blobs;
+  readonly #planned: ReadonlyMap<Digest, Uint8Array>;
   readonly #read = new Map<Digest, readonly Reference[]>();
   readonly #obstacles = new Map<Digest, CacheError>();
 
-  constructor(blobs: Blobs) {
+  /** @param planned - documents that count as if they were there */
+  constructor(blobs: Blobs, planned: readonly Document[] = []) {
     this.#blobs = blobs;
+    this.#planned = new Map(planned.map(({ descriptor, bytes }) => [descriptor.digest, bytes]));
   }
 
   /** The documents that are there and cannot be read, or are at the root and missing: what they name is not known. */
@@ -89,6 +93,8 @@ export class References {
 
   /** A blob that may be JSON, verified; undefined for one that is not. */
   async #readDocument({ digest, document }: Reference, signal?: AbortSignal): Promise<Buffer | 'missing' | undefined> {
+    const planned = this.#planned.get(digest);
+    if (planned !== undefined) return Buffer.from(planned);
     const size = await this.#blobs.size(digest);
     if (size === undefined) return 'missing';
     const content = this.#blobs.content(digest);
