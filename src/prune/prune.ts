@@ -10,6 +10,7 @@ import { type Layout, type LayoutSettings, openLayout } from '../layout/layout.j
 import { contentOf } from '../oci/content.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
+import type { Document } from '../oci/manifest.js';
 import { fitImportLimit, fitSize, type Needs, needsOf, sizeOf } from './budget.js';
 import { type DropReason, type TagPolicy, TagRules } from './policy.js';
 import { readTagged, type Tagged } from './tagged.js';
@@ -50,7 +51,7 @@ export interface PruneResult {
   readonly size: number;
   /** What could not be reached without touching what is protected; empty when all is as it was asked for. */
   readonly unmet: readonly string[];
-  /** What was freed; for a dry run, what is free already. */
+  /** What was freed; for a dry run, what would be. */
   readonly collected: CollectResult;
 }
 
@@ -95,15 +96,18 @@ class Pruning {
 
   async run(): Promise<PruneResult> {
     const { signal, dryRun = false } = this.#options;
-    const { manifests } = await readIndex(this.#layout, signal);
+    const index = await readIndex(this.#layout, signal);
     for await (const { digest, stats } of listBlobs(this.#layout.root)) if (digest) this.#sizes.set(digest, stats.size);
-    const tagged = await readTagged(this.#layout, manifests, this.#sizes, signal);
+    const tagged = await readTagged(this.#layout, index.manifests, this.#sizes, signal);
     const dropped = this.#rules.dropped(tagged, Date.now());
     const kept = tagged.filter((one) => !dropped.has(one));
     const shrinking = this.#shrink(kept);
-    if (!dryRun) await this.#apply([...dropped.keys()], shrinking);
+    const change = (before: LayoutIndex) => withChanges(before, [...dropped.keys()], shrinking);
+    const documents = shrinking.flatMap(({ saved }) => [saved.config, saved.manifest]);
+    if (!dryRun) await this.#apply(documents, change);
     const needs = tagged.map((one) => one.needs);
     const former = new Set(needs.flatMap((some) => [...some.keys()]));
+    const planned = dryRun ? { manifests: change(index).manifests, documents } : undefined;
     const { grace } = this.#options;
     return {
       dropped: Array.from(dropped, ([{ names, entry, lastUsed }, reason]) => ({
@@ -123,7 +127,7 @@ class Pruning {
       sizeBefore: sizeOf(needs),
       size: sizeOf(this.#needsAfter(kept, shrinking)),
       unmet: this.#unmet,
-      collected: await collect(this.#layout, { former, grace, dryRun, signal }),
+      collected: await collect(this.#layout, { former, grace, dryRun, planned, signal }),
     };
   }
 
@@ -180,19 +184,16 @@ class Pruning {
     });
   }
 
-  /** Writes the smaller caches, and then all changes of the index as one. */
-  async #apply(dropping: readonly Tagged[], shrinking: readonly Shrinking[]): Promise<void> {
+  /** Writes the smaller caches, configs before manifests, and then all changes of the index as one. */
+  async #apply(documents: readonly Document[], change: (index: LayoutIndex) => LayoutIndex): Promise<void> {
     const { blobs } = this.#layout;
     const { signal } = this.#options;
     const where = { where: this.#layout.root, sharing: 'copy' as const, ...(signal === undefined ? {} : { signal }) };
-    for (const { saved } of shrinking) {
-      await blobs.sync();
-      for (const { descriptor, bytes } of [saved.config, saved.manifest]) {
-        if (!(await blobs.has(descriptor, signal))) await blobs.write(contentOf(bytes), descriptor, where);
-      }
+    for (const { descriptor, bytes } of documents) {
+      if (!(await blobs.has(descriptor, signal))) await blobs.write(contentOf(bytes), descriptor, where);
     }
     await blobs.sync();
-    await updateIndex(this.#layout, (index) => withChanges(index, dropping, shrinking), signal);
+    await updateIndex(this.#layout, change, signal);
   }
 }
 

@@ -14,5 +14,5 @@ export function prunedText(result: PruneResult, dryRun: boolean): string {
     `size: ${prettyBytes(sizeBefore)} -> ${prettyBytes(size)}`,
     ...unmet.map((reason) => `not reached: ${reason}`),
   ];
-  return `${lines.join('\n')}\n${dryRun ? '' : freedText(collected, false)}`;
+  return `${lines.join('\n')}\n${freedText(collected, dryRun)}`;
 }

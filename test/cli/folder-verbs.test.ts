@@ -50,6 +50,9 @@ test('verify, repair, gc and prune: what they print, and their exit codes', asyn
   const repaired = await bkcache(['repair', '--from', `type=local,src=${fixture('grown')},tag=main`, folder]);
   t.is(repaired.code, 0, repaired.text);
   t.regex(repaired.text, /fetched sha256:.*\n.*sound again/);
+  const planned = await bkcache(['prune', '--untag', 'm*', '--dry-run', folder]);
+  t.regex(planned.text, /would be dropped: main.*\n.*\nwould be freed: 10\.3 kB/);
+  t.notRegex(planned.text, /^main /m);
   const pruned = await bkcache(['prune', '--json', '--untag', 'm*', folder]);
   t.is(pruned.code, 0);
   t.like(JSON.parse(pruned.text), { dropped: [{ tag: 'main', reason: 'untag' }] });

@@ -73,15 +73,23 @@ test('a limit is kept with whole chains evicted, keys kept and protected tags as
   t.is(readdirSync(join(folder, 'blobs', 'sha256')).length, left);
 });
 
-test('a dry run says the same and changes nothing', async (t) => {
-  const folder = grown(t);
-  const before = readFileSync(join(folder, 'index.json'));
-  const plan = await prune(folder, { maxSize: 12_000, untag: ['main'], dryRun: true });
-  t.deepEqual(readFileSync(join(folder, 'index.json')), before);
-  t.is(readdirSync(join(folder, 'blobs', 'sha256')).length, 20);
-  const { dropped: gone, shrunk, size } = await prune(folder, { maxSize: 12_000, untag: ['main'] });
-  t.deepEqual({ gone: plan.dropped, shrunk: plan.shrunk, size: plan.size }, { gone, shrunk, size });
-});
+for (const [what, policy] of [
+  ['a tag goes', { untag: ['feature'] }],
+  ['results go', { maxSize: 15_000, keep: ['main'] }],
+  ['both', { maxSize: 6000, untag: ['main'] }],
+  ['nothing to do', { maxSize: 1e9 }],
+] as const) {
+  test(`a dry run says the same as what is done then, and changes nothing: ${what}`, async (t) => {
+    const folder = grown(t);
+    const before = readFileSync(join(folder, 'index.json'));
+    const plan = await prune(folder, { ...policy, dryRun: true });
+    t.deepEqual(readFileSync(join(folder, 'index.json')), before);
+    t.is(readdirSync(join(folder, 'blobs', 'sha256')).length, 20);
+    const done = await prune(folder, policy);
+    t.deepEqual(plan, done);
+    t.is(done.collected.live.bytes, sizeOf(folder));
+  });
+}
 
 test('caches in images count, and are not touched', async (t) => {
   const folder = join(temporary(t), 'cache');
