@@ -1,5 +1,5 @@
 import type { CacheOptions } from '../buildkit/options.js';
-import type { CacheError } from '../errors.js';
+import { printed } from '../report/visible.js';
 import type { Tool } from '../resolve.js';
 import { registryAccess } from './registry-access.js';
 import { layoutSettings, LOCK_OPTION, REGISTRY_OPTIONS } from './shared-options.js';
@@ -25,9 +25,9 @@ export const importArgs = verb({
   ],
   async run(argv) {
     const { importArguments } = await import('../resolve.js');
-    const onMissing = ({ type, attributes }: CacheOptions, reason: CacheError) => {
+    const onMissing = ({ type, attributes }: CacheOptions, reason: Error) => {
       const name = attributes['src'] ?? attributes['ref'] ?? type;
-      process.stderr.write(`bkcache: left out ${name}: ${reason.message}\n`);
+      process.stderr.write(printed([`bkcache: left out ${name}: ${reason.message}`]));
     };
     const access = { registry: await registryAccess(argv), layout: layoutSettings(argv) };
     const words = await importArguments(argv.caches, argv.for, onMissing, access);

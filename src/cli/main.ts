@@ -1,19 +1,25 @@
 #!/usr/bin/env node
 import { existsSync } from 'node:fs';
 import { CacheError, exitCode, isSystemError } from '../errors.js';
+import { printed } from '../report/visible.js';
 import { quick } from './quick.js';
 
 const argv = process.argv.slice(2);
 
 function fail(error: unknown): never {
   const { message, hint, side } = describe(error);
-  process.stderr.write(`bkcache: ${side === undefined ? '' : `${side}: `}${message}\n`);
-  if (hint !== undefined) process.stderr.write(`  hint: ${hint}\n`);
   const folder = argv.find(isFolderTakenForReference);
-  if (folder !== undefined) {
-    process.stderr.write(`  hint: ${folder} is taken for a reference in a registry; the folder is ./${folder}\n`);
-  }
-  if (argv.includes('--debug') && error instanceof Error) process.stderr.write(`${error.stack}\n`);
+  const stack = argv.includes('--debug') && error instanceof Error ? (error.stack?.split('\n') ?? []) : [];
+  process.stderr.write(
+    printed([
+      `bkcache: ${side === undefined ? '' : `${side}: `}${message}`,
+      ...(hint === undefined ? [] : [`  hint: ${hint}`]),
+      ...(folder === undefined
+        ? []
+        : [`  hint: ${folder} is taken for a reference in a registry; the folder is ./${folder}`]),
+      ...stack,
+    ]),
+  );
   // An interrupt has set the code already.
   process.exit(process.exitCode ?? exitCode(error));
 }
@@ -42,8 +48,18 @@ function describe(error: unknown): Described {
   if (isSystemError(error, 'ENOTDIR', 'EEXIST')) {
     return { message: `there is a file where a folder has to be: ${error.message}`, hint: 'name another path' };
   }
+  if (isSystemError(error, 'ELOOP', 'ENAMETOOLONG')) {
+    return { message: `that path leads nowhere: ${error.message}`, hint: 'name another path' };
+  }
   return { message: error instanceof Error ? error.message : String(error) };
 }
+
+// Whoever reads the output may have seen enough, as head does: what was asked for is done all the same.
+process.stdout.on('error', (error) => {
+  if (!isSystemError(error, 'EPIPE')) fail(new CacheError('FAILED', `cannot write to stdout: ${error.message}`));
+});
+// Nobody is there to be told.
+process.stderr.on('error', () => undefined);
 
 try {
   if (!(await quick(argv))) await (await import('./commands.js')).runCommand(argv);

@@ -1,3 +1,4 @@
+import { printed } from '../report/visible.js';
 import { LAYOUT_OPTIONS, layoutSettings, STORE_OPTION } from './shared-options.js';
 import { verb } from './verb.js';
 
@@ -18,6 +19,6 @@ export const remove = verb({
     const { removeCache, storePath } = await import('../store.js');
     const store = storePath(argv.store);
     await removeCache(store, argv.name, { dryRun: argv['dry-run'], layout: layoutSettings(argv) });
-    process.stdout.write(`${argv['dry-run'] ? 'would remove' : 'removed'} ${argv.name} from ${store}\n`);
+    process.stdout.write(printed([`${argv['dry-run'] ? 'would remove' : 'removed'} ${argv.name} from ${store}`]));
   },
 });

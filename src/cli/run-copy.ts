@@ -1,4 +1,5 @@
 import type { CopyOptions, CopyResult } from '../copy.js';
+import { printed } from '../report/visible.js';
 import { untilInterrupted } from './interrupt.js';
 import { parseCount, parseSize } from './quantities.js';
 import { registryAccess } from './registry-access.js';
@@ -35,7 +36,7 @@ export async function runCopy(
     progress.end();
     for (const { target, error } of result.ignored) {
       process.stderr.write(
-        `bkcache: export to ${target} failed and is ignored, as ignore-error=true says: ${error.message}\n`,
+        printed([`bkcache: export to ${target} failed and is ignored, as ignore-error=true says: ${error.message}`]),
       );
     }
     if (argv.json) process.stdout.write(`${JSON.stringify({ ...result, ignored: result.ignored.map(plain) })}\n`);

@@ -2,6 +2,7 @@ import prettyBytes from 'pretty-bytes';
 import type { Amount, CollectResult } from '../collect.js';
 import { splitDigest } from '../oci/digest.js';
 import { table } from './tables.js';
+import { printed } from './visible.js';
 
 /** What a collection freed, and what each tag stands for. */
 export function freedText(result: CollectResult, dryRun: boolean): string {
@@ -19,7 +20,7 @@ export function freedText(result: CollectResult, dryRun: boolean): string {
     ...(young.count === 0 ? [] : [`left alone: ${size(young)} that no tag needs, younger than the grace period`]),
     `in use: ${size(live)}`,
   ];
-  return `${lines.join('\n')}\n${tags.length === 0 ? '' : `\n${usageTable(tags)}`}`;
+  return `${printed(lines)}${tags.length === 0 ? '' : `\n${usageTable(tags)}`}`;
 }
 
 function left({ count, bytes }: Amount): string {

@@ -1,6 +1,7 @@
 import prettyBytes from 'pretty-bytes';
 import type { PruneResult } from '../prune/prune.js';
 import { freedText } from './freed.js';
+import { printed } from './visible.js';
 
 /** What a policy did to each tag, and what was freed. */
 export function prunedText(result: PruneResult, dryRun: boolean): string {
@@ -14,5 +15,5 @@ export function prunedText(result: PruneResult, dryRun: boolean): string {
     `size: ${prettyBytes(sizeBefore)} -> ${prettyBytes(size)}`,
     ...unmet.map((reason) => `not reached: ${reason}`),
   ];
-  return `${lines.join('\n')}\n${freedText(collected, dryRun)}`;
+  return `${printed(lines)}${freedText(collected, dryRun)}`;
 }

@@ -1,4 +1,5 @@
 import type { RepairAction, RepairResult } from '../repair/repair.js';
+import { printed } from './visible.js';
 
 /** What was repaired, a line each, and what is wrong still. */
 export function repairedText(folder: string, { actions, findings, sound }: RepairResult, dryRun: boolean): string {
@@ -8,7 +9,7 @@ export function repairedText(folder: string, { actions, findings, sound }: Repai
     ...(dryRun ? [] : wrong.map(({ message, digest = '' }) => `still wrong: ${message} ${digest}`.trimEnd())),
     ending(folder, actions.length, sound, dryRun),
   ];
-  return lines.map((line) => `${line}\n`).join('');
+  return printed(lines);
 }
 
 function ending(folder: string, actions: number, sound: boolean, dryRun: boolean): string {

@@ -2,18 +2,19 @@ import prettyBytes from 'pretty-bytes';
 import type { ImageFit } from '../backend/backend.js';
 import type { CopyResult, ExportResult } from '../copy.js';
 import { type Digest, splitDigest } from '../oci/digest.js';
+import { printed } from './visible.js';
 
 /** What a copy did, in a line or two for each export. */
 export function summary({ exports }: CopyResult): string {
-  return exports.map((result) => `${lines(result).join('\n')}\n`).join('');
+  return printed(exports.flatMap(lines));
 }
 
 function lines(result: ExportResult): string[] {
   if (result.images !== undefined) return inlineLines(result, result.images);
   const { target, descriptor, mode, shape = 'no manifest', records, kept } = result;
-  const cache = `${target}: ${descriptor.digest}\n  mode=${mode}, ${shape}, ${compressions(result)}, ${records} records`;
+  const cache = `  mode=${mode}, ${shape}, ${compressions(result)}, ${records} records`;
   const hint = `  ${kept} ${plural(kept, 'layer')} kept in another compression; add force-compression=true to convert all`;
-  return [cache, ...(kept > 0 ? [hint] : []), `  ${work(result)}`];
+  return [`${target}: ${descriptor.digest}`, cache, ...(kept > 0 ? [hint] : []), `  ${work(result)}`];
 }
 
 /** Which records went into an image, and which could not. */

@@ -4,6 +4,7 @@ import type { CacheRecord } from '../buildkit/cache-config.js';
 import type { Digest } from '../oci/digest.js';
 import { splitDigest } from '../oci/digest.js';
 import type { CacheDescription, ListEntry } from './describe.js';
+import { printed, visible } from './visible.js';
 
 /** A listing for people: a row per tag, and below the table why some cannot be read. */
 export function listTable(entries: readonly ListEntry[]): string {
@@ -21,9 +22,9 @@ export function listTable(entries: readonly ListEntry[]): string {
         ],
   );
   const problems = entries.flatMap(({ tag, digest, problem }) =>
-    problem === undefined ? [] : [`${tag ?? short(digest)}: ${problem}\n`],
+    problem === undefined ? [] : [`${tag ?? short(digest)}: ${problem}`],
   );
-  return table(['TAG', 'DIGEST', 'SHAPE', 'MODE', 'LAYERS', 'RESULTS', 'SIZE'], rows) + problems.join('');
+  return table(['TAG', 'DIGEST', 'SHAPE', 'MODE', 'LAYERS', 'RESULTS', 'SIZE'], rows) + printed(problems);
 }
 
 /** How a cache is kept. */
@@ -50,7 +51,7 @@ export function inspectText(cache: CacheDescription): string {
       description ?? '',
     ]),
   );
-  return `${head.join('\n')}\n\n${layers}\n${[...recordTree(cache)].join('\n')}\n`;
+  return `${printed(head)}\n${layers}\n${printed([...recordTree(cache)])}`;
 }
 
 /** The records that nothing links to, and under each its inputs. One that was shown before is only named again. */
@@ -93,7 +94,7 @@ export function table(head: string[], rows: string[][]): string {
     chars: { ...none, ...more, 'right-mid': '', middle: '  ' },
     style: { head: [], border: [], 'padding-left': 0, 'padding-right': 0 },
   });
-  made.push(...rows);
+  made.push(...rows.map((row) => row.map(visible)));
   return `${made.toString().replace(/ +$/gm, '')}\n`;
 }
 

@@ -1,6 +1,7 @@
 import prettyBytes from 'pretty-bytes';
 import type { Finding } from '../verify/finding.js';
 import type { VerifyResult } from '../verify/verify.js';
+import { printed } from './visible.js';
 
 /** What verify found, a paragraph for each finding, and a line at the end that sums it up. */
 export function verifiedText(result: VerifyResult, quiet: boolean): string {
@@ -11,7 +12,7 @@ export function verifiedText(result: VerifyResult, quiet: boolean): string {
   const what = `${tags} ${plural(tags, 'entry', 'entries')}, ${part} blobs read (${prettyBytes(bytesRead)})`;
   const verdict = sound ? 'sound' : `${wrong} ${plural(wrong, 'thing is', 'things are')} wrong`;
   const end = quiet && sound ? [] : [`${target}: ${verdict}; ${what}`];
-  return [...shown.flatMap(lines), ...end].map((line) => `${line}\n`).join('');
+  return printed([...shown.flatMap(lines), ...end]);
 }
 
 function lines({ severity, message, tags, digest, file, expected, found, repair }: Finding): string[] {
