@@ -1,7 +1,7 @@
 import { closest } from 'fastest-levenshtein';
 import yargs, { type CommandModule } from 'yargs';
 import { CacheError } from '../errors.js';
-import { type Example, usage, type Verb } from './verb.js';
+import { type Example, type Table, usage, type Verb } from './verb.js';
 import { VERBS } from './verbs.js';
 
 /** Runs the command that the words name, or says what is wrong with it. */
@@ -36,13 +36,17 @@ export function commandParser(argv: readonly string[], verbs: readonly Verb[]) {
     .strict()
     .parserConfiguration({
       'duplicate-arguments-array': true,
+      'dot-notation': false,
       'parse-numbers': false,
       'parse-positional-numbers': false,
     })
     .fail((message, error) => {
       if (error) throw error;
       // Where one is misspelt, another that is demanded is missing, and yargs speaks of that alone.
-      throw misspelt(argv, verbs) ?? new CacheError('USAGE', message, { hint: 'see bkcache --help' });
+      throw (
+        misspelt(argv, verbs) ??
+        new CacheError('USAGE', message.replaceAll(/\s*\n\s*/g, ' '), { hint: 'see bkcache --help' })
+      );
     });
 }
 
@@ -71,10 +75,36 @@ function commandOf(verb: Verb): CommandModule {
     describe,
     builder: (parser) => {
       for (const [name, option] of Object.entries(positionals)) parser.positional(name, option as PositionalOption);
-      return parser.options(options).epilogue(examples(...verb.examples));
+      return parser
+        .options(options)
+        .check((argv) => checkValues({ ...positionals, ...options }, argv))
+        .epilogue(examples(...verb.examples));
     },
     handler: (argv) => verb.run(argv),
   };
+}
+
+/**
+ * Refuses what yargs makes of an option that takes a value, and is written as `--no-…`, or twice.
+ *
+ * @throws CacheError USAGE
+ */
+function checkValues(options: Table, argv: Readonly<Record<string, unknown>>): true {
+  for (const [name, { type, array = false }] of Object.entries(options)) {
+    const value = argv[name];
+    if (type === 'boolean') continue;
+    if ([value].flat().includes(false)) {
+      throw new CacheError('USAGE', `there is no --no-${name}, since --${name} takes a value`, {
+        hint: 'leave it out',
+      });
+    }
+    if (Array.isArray(value) && !array) {
+      throw new CacheError('USAGE', `--${name} takes one value, and was given ${value.length}`, {
+        hint: 'name it once',
+      });
+    }
+  }
+  return true;
 }
 
 type PositionalOption = Parameters<ReturnType<typeof yargs>['positional']>[1];

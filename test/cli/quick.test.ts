@@ -1,6 +1,7 @@
 import test from 'ava';
 import fc from 'fast-check';
 import { commandParser } from '../../src/cli/commands.js';
+import { CacheError } from '../../src/errors.js';
 import { plainArguments } from '../../src/cli/quick.js';
 import type { Verb } from '../../src/cli/verb.js';
 import { VERBS } from '../../src/cli/verbs.js';
@@ -80,6 +81,26 @@ for (const [name, load] of VERBS) {
     t.true(plain > 0);
   });
 }
+
+test('an option with one value is not taken twice, and one with a value has no --no-', async (t) => {
+  const verbs = await Promise.all([...VERBS.values()].map((load) => load()));
+  const cases: [string, RegExp][] = [
+    ['import-args --for buildx --for envd ./cache', /^--for takes one value, and was given 2$/],
+    ['list --store ./a --store ./b', /^--store takes one value/],
+    ['list --no-store', /^there is no --no-store/],
+    ['list --store.x ./a', /^list has no option --store\.x$/],
+    ['gc --grace 1h --no-grace ./a', /--no-grace/],
+    ['copy --import-cache ./a --export-cache ./b --no-import-cache', /^there is no --no-import-cache/],
+    ['copy --import-cache ./a --no-export-cache', /^there is no --no-export-cache/],
+  ];
+  for (const [line, message] of cases) {
+    const verb = verbs.find(({ name }) => line.startsWith(`${name} `));
+    t.is(verb && plainArguments(verb, line.split(' ').slice(1)), undefined);
+    const parser = commandParser(line.split(' '), verbs);
+    const error = await t.throwsAsync(async () => parser.parseAsync(), { instanceOf: CacheError, message }, line);
+    t.is(error.code, 'USAGE');
+  }
+});
 
 test('a misspelt option is named, with the nearest that there is', async (t) => {
   const verbs = await Promise.all([...VERBS.values()].map((load) => load()));
