@@ -102,6 +102,23 @@ async function resolveDigest(layout: Layout, digest: Digest, signal?: AbortSigna
       hint: known.length === 0 ? 'its index.json lists nothing' : `its index.json lists: ${known.join(', ')}`,
     });
   }
+  if (size > JSON_LIMIT) throw notAManifest(root, digest);
   const bytes = await readWhole(blobs.content(digest), { digest, size }, root, { limit: JSON_LIMIT, signal });
-  return { mediaType: decodeManifest(bytes, `${root}: ${digest}`).mediaType, digest, size };
+  return { mediaType: mediaTypeOf(bytes, root, digest), digest, size };
+}
+
+/** What a blob that is whole says of itself. A layer and a config have digests, too, and are no manifests. */
+function mediaTypeOf(bytes: Uint8Array, root: string, digest: Digest): string {
+  try {
+    return decodeManifest(bytes, `${root}: ${digest}`).mediaType;
+  } catch (cause) {
+    throw notAManifest(root, digest, cause);
+  }
+}
+
+function notAManifest(root: string, digest: Digest, cause?: unknown): CacheError {
+  return new CacheError('NOT_FOUND', `${root} has a blob ${digest}, and it is no manifest`, {
+    hint: `digest= takes that of a manifest; "bkcache list --json ${root}" has them`,
+    cause,
+  });
 }

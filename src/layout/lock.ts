@@ -125,8 +125,13 @@ async function openLock(
 ): Promise<FileHandle | 'of another user' | undefined> {
   try {
     // Others who share the folder have to be able to lock it, too.
-    return await open(path, constants.O_RDONLY | constants.O_CREAT | constants.O_NOFOLLOW, 0o666);
+    const flags = constants.O_RDONLY | constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+    return await open(path, flags, 0o666);
   } catch (error) {
+    if (isSystemError(error, 'ELOOP', 'EISDIR')) {
+      const what = error.code === 'ELOOP' ? 'a link; links inside a layout are not followed' : 'a folder';
+      throw new CacheError('CORRUPT', `${path} is ${what}`, { hint: 'no build makes such a lock; delete it' });
+    }
     if (isSystemError(error, 'EACCES', 'EPERM') && (await exists(path)) && (await isWritable(dirname(path)))) {
       return 'of another user';
     }
