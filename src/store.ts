@@ -3,10 +3,28 @@ import { join, resolve } from 'node:path';
 import { formatOptions, parseExport } from './buildkit/options.js';
 import { type CopyOptions, type CopyResult, copyCache } from './copy.js';
 import { CacheError } from './errors.js';
+import { exists } from './layout/durable.js';
 import { updateIndex } from './layout/index-file.js';
 import { findTag, tagOf, withoutTag } from './layout/index-json.js';
-import { markStore } from './layout/last-used.js';
-import { createLayout, type LayoutSettings, openLayout } from './layout/layout.js';
+import { markStore, recordUse } from './layout/last-used.js';
+import { type LayoutSettings, openLayout } from './layout/layout.js';
+
+/**
+ * The folder that a verb is to work on: the one that is named, or the store.
+ *
+ * @param part - what has to be in the store
+ * @throws CacheError NOT_FOUND when there is no store, and no folder is named
+ */
+export async function folderOrStore(
+  folder: string | undefined,
+  store: string | undefined,
+  part?: 'index.json' | '.',
+): Promise<string> {
+  if (folder !== undefined) return folder;
+  const path = storePath(store);
+  await expectStore(path, part);
+  return path;
+}
 
 /** The folder of the store: the one that is named, or `$BKCACHE_STORE`, or `bkcache` in the user's cache folder. */
 export function storePath(named?: string, env: NodeJS.ProcessEnv = process.env): string {
@@ -20,7 +38,7 @@ type Other = Omit<CopyOptions, 'imports' | 'exports'>;
  * Keeps caches in the store, as one, under a name. The store is a plain OCI layout, and the name a tag in it: BuildKit
  * imports from it with `type=local,src=STORE,tag=NAME`.
  *
- * @throws CacheError as `copyCache` does
+ * @throws CacheError as `copyCache` does; where an import is not there, no store is made
  */
 export async function importCache(
   store: string,
@@ -29,14 +47,33 @@ export async function importCache(
   options: Other = {},
 ): Promise<CopyResult> {
   checkName(name);
-  const layout = await createLayout(store, options.layout);
+  const exports = [formatOptions({ type: 'local', attributes: { dest: store, tag: name } })];
+  const result = await copyCache({ ...options, imports, exports });
+  const layout = await openLayout(store, options.layout);
   try {
     await markStore(layout);
   } finally {
     await layout.close();
   }
-  const exports = [formatOptions({ type: 'local', attributes: { dest: store, tag: name } })];
-  return copyCache({ ...options, imports, exports });
+  await recordUse(store, name, options.signal);
+  return result;
+}
+
+/**
+ * Makes sure that there is a store, for whoever reads it or tends it.
+ *
+ * @param part - what has to be in it
+ * @throws CacheError NOT_FOUND
+ */
+async function expectStore(store: string, part: 'index.json' | '.' = 'index.json'): Promise<void> {
+  if (await exists(join(store, part))) return;
+  const hint = '"bkcache import NAME --import-cache …" makes one';
+  // A first import that failed half-way leaves blobs, and so does whatever loses an index.
+  if (!(await exists(join(store, 'blobs'))))
+    throw new CacheError('NOT_FOUND', `there is no store in ${store}`, { hint });
+  throw new CacheError('NOT_FOUND', `there is no store in ${store}: it has no index.json`, {
+    hint: `${hint}; "bkcache repair ${store}" finds one that was lost`,
+  });
 }
 
 /**
@@ -52,6 +89,7 @@ export async function exportCache(
 ): Promise<CopyResult> {
   checkName(name);
   for (const text of exports) parseExport(text);
+  await expectStore(store);
   const imports = [formatOptions({ type: 'local', attributes: { src: store, tag: name } })];
   return copyCache({ ...options, imports, exports });
 }
@@ -74,10 +112,8 @@ export async function removeCache(
   { dryRun = false, layout: settings, signal }: RemoveOptions = {},
 ): Promise<void> {
   checkName(name);
-  const layout = await openLayout(store, settings).catch((error: unknown) => {
-    if (!(error instanceof CacheError && error.code === 'NOT_FOUND')) throw error;
-    throw new CacheError('NOT_FOUND', `there is no store in ${store}`, { hint: '"bkcache import" makes one' });
-  });
+  await expectStore(store);
+  const layout = await openLayout(store, settings);
   try {
     await updateIndex(
       layout,

@@ -13,13 +13,13 @@ export const gc = verb({
     ['At once, where nobody is writing', 'bkcache gc --grace 0 ./cache'],
   ],
   async run(argv) {
-    const [{ collectGarbage }, { storePath }, { untilInterrupted }, { parseDuration }] = await Promise.all([
+    const [{ collectGarbage }, { folderOrStore }, { untilInterrupted }, { parseDuration }] = await Promise.all([
       import('../collect.js'),
       import('../store.js'),
       import('./interrupt.js'),
       import('./quantities.js'),
     ]);
-    const folder = argv.folder ?? storePath(argv.store);
+    const folder = await folderOrStore(argv.folder, argv.store);
     const grace = parseDuration(argv.grace, '--grace');
     const result = await untilInterrupted((signal) =>
       collectGarbage(folder, { grace, dryRun: argv['dry-run'], layout: layoutSettings(argv), signal }),

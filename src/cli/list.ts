@@ -15,8 +15,11 @@ export const list = verb({
     ['A cache folder', 'bkcache list ./cache'],
   ],
   async run(argv) {
-    const [{ listCaches }, { storePath }] = await Promise.all([import('../report/describe.js'), import('../store.js')]);
-    const entries = await listCaches(argv.place ?? storePath(argv.store), {
+    const [{ listCaches }, { folderOrStore }] = await Promise.all([
+      import('../report/describe.js'),
+      import('../store.js'),
+    ]);
+    const entries = await listCaches(await folderOrStore(argv.place, argv.store), {
       registry: await registryAccess(argv),
       layout: layoutSettings(argv),
     });

@@ -43,7 +43,7 @@ export const prune = verb({
     ['The caches of pull requests', "bkcache prune --untag 'pr-*' ./cache"],
   ],
   async run(argv) {
-    const [{ prune }, { storePath }, { untilInterrupted }, quantities] = await Promise.all([
+    const [{ prune }, { folderOrStore }, { untilInterrupted }, quantities] = await Promise.all([
       import('../prune/prune.js'),
       import('../store.js'),
       import('./interrupt.js'),
@@ -72,9 +72,8 @@ export const prune = verb({
         hint: 'name --max-size, --max-age, --keep-last, --untag or --fit-import-limit; "bkcache gc" frees what no tag needs',
       });
     }
-    const result = await untilInterrupted((signal) =>
-      prune(argv.folder ?? storePath(argv.store), { ...options, signal }),
-    );
+    const folder = await folderOrStore(argv.folder, argv.store);
+    const result = await untilInterrupted((signal) => prune(folder, { ...options, signal }));
     if (argv.json) process.stdout.write(`${JSON.stringify({ dryRun: options.dryRun, ...result })}\n`);
     else process.stdout.write((await import('../report/pruned.js')).prunedText(result, options.dryRun));
     if (result.unmet.length > 0) process.exitCode = 1;

@@ -27,16 +27,15 @@ export const repair = verb({
     ['With the good blobs of another folder', 'bkcache repair --from ./cache-main ./cache'],
   ],
   async run(argv) {
-    const [{ repairFolder }, { storePath }, { untilInterrupted }, { parseCount }, { ProgressView }] = await Promise.all(
-      [
+    const [{ repairFolder }, { folderOrStore }, { untilInterrupted }, { parseCount }, { ProgressView }] =
+      await Promise.all([
         import('../repair/repair.js'),
         import('../store.js'),
         import('./interrupt.js'),
         import('./quantities.js'),
         import('./progress.js'),
-      ],
-    );
-    const folder = argv.folder ?? storePath(argv.store);
+      ]);
+    const folder = await folderOrStore(argv.folder, argv.store, '.');
     const progress = await ProgressView.open(argv.quiet);
     const options = {
       from: argv.from,

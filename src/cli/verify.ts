@@ -31,7 +31,7 @@ export const verify = verb({
     ['One cache', 'bkcache verify type=local,src=./cache,tag=main'],
   ],
   async run(argv) {
-    const [{ verifyCache, verifyFolder }, { storePath }, { untilInterrupted }, quantities, { ProgressView }] =
+    const [{ verifyCache, verifyFolder }, { folderOrStore }, { untilInterrupted }, quantities, { ProgressView }] =
       await Promise.all([
         import('../verify/verify.js'),
         import('../store.js'),
@@ -39,7 +39,7 @@ export const verify = verb({
         import('./quantities.js'),
         import('./progress.js'),
       ]);
-    const target = argv.cache ?? storePath(argv.store);
+    const target = await folderOrStore(argv.cache, argv.store, '.');
     const progress = await ProgressView.open(argv.quiet);
     const options = {
       deep: argv.deep,
