@@ -1,7 +1,9 @@
 import type { Cache, CacheSource, CacheTarget, HeldCache, ImageFit } from './backend/backend.js';
-import { refuseOverlap } from './backend/local.js';
-import { checkReferences, openSource, openTarget } from './backend/open.js';
-import { type CacheOptions, compressionOf, flag, parseExport, parseImport } from './buildkit/options.js';
+import { exportShape } from './backend/export-shape.js';
+import { readImport } from './backend/import-string.js';
+import { checkExports, checkImports, openSource, openTarget } from './backend/open.js';
+import { refuseOverlaps } from './backend/overlap.js';
+import { type CacheOptions, compressionOf, flag, parseExport } from './buildkit/options.js';
 import { CacheError } from './errors.js';
 import { blobsOf } from './graph/graph.js';
 import { merge } from './graph/merge.js';
@@ -67,14 +69,12 @@ export interface CopyResult {
  *   BUSY when somebody else holds the lock of a folder; FAILED otherwise
  */
 export async function copyCache(options: CopyOptions): Promise<CopyResult> {
-  const imports = options.imports.map((text) => parseImport(text));
   const exports = options.exports.map((text) => parseExport(text));
+  const imports = await Promise.all(options.imports.map(readImport));
   if (imports.length === 0) throw new CacheError('USAGE', 'there is nothing to import', { hint: 'use --import-cache' });
   if (exports.length === 0)
     throw new CacheError('USAGE', 'there is nowhere to export to', { hint: 'use --export-cache' });
-  for (const exported of exports) {
-    if (exported.type === 'local') await refuseOverlap(imports, exported);
-  }
+  await refuseOverlaps(imports, exports);
   return withRegistries(options.registry, (registries) => copyAll(imports, exports, options, registries));
 }
 
@@ -84,7 +84,8 @@ async function copyAll(
   options: CopyOptions,
   registries: Registries,
 ): Promise<CopyResult> {
-  checkReferences([...imports, ...exports], registries);
+  checkImports(imports, registries);
+  checkExports(exports, registries);
   const sources = await Promise.all(imports.map((imported) => openSource(imported, registries, options.layout)));
   const held: HeldCache[] = [];
   try {
@@ -112,13 +113,16 @@ async function exportAll(
   registries: Registries,
 ): Promise<CopyResult> {
   const cache = mergeCaches(caches);
+  // All are looked at before the first is written.
+  const planned = exports.map((exported) => ({ exported, shape: exportShape(exported, cache.saved?.shape) }));
   const results: ExportResult[] = [];
   const ignored: { target: string; error: Error }[] = [];
-  for (const exported of exports) {
+  for (const { exported, shape } of planned) {
     try {
-      results.push(await exportCache(cache, exported, options, registries));
+      results.push(await exportCache(cache, exported, shape, options, registries));
     } catch (error) {
-      if (flag(exported, 'ignore-error') !== true || options.signal?.aborted === true) throw error;
+      const isUsage = error instanceof CacheError && error.code === 'USAGE';
+      if (isUsage || flag(exported, 'ignore-error') !== true || options.signal?.aborted === true) throw error;
       ignored.push({
         target: exported.attributes['dest'] ?? exported.attributes['ref'] ?? exported.type,
         error: error as Error,
@@ -158,6 +162,7 @@ function mergeCaches(caches: readonly Cache[]): Cache {
 async function exportCache(
   cache: Cache,
   exported: CacheOptions,
+  shape: Shape | undefined,
   options: CopyOptions,
   registries: Registries,
 ): Promise<ExportResult> {
@@ -171,7 +176,7 @@ async function exportCache(
   } as const;
   const target = await openTarget(exported, settings, registries);
   try {
-    const result = await write(cache, exported, conversion, target, options);
+    const result = await write(cache, exported, shape, conversion, target, options);
     return { ...result, duration: performance.now() - start };
   } finally {
     await target.close();
@@ -181,18 +186,11 @@ async function exportCache(
 async function write(
   cache: Cache,
   exported: CacheOptions,
+  shape: Shape | undefined,
   conversion: Conversion | undefined,
   target: CacheTarget,
   options: CopyOptions,
 ): Promise<Omit<ExportResult, 'duration'>> {
-  const shape = target.shape?.(cache.saved?.shape);
-  const asked = conversion?.encoding.compression;
-  if (shape === 'docker-list' && (asked === 'zstd' || asked === 'estargz')) {
-    throw new CacheError('USAGE', `the import has Docker media types, and those know no ${asked}`, {
-      hint: 'add oci-mediatypes=true to the export',
-      side: 'export',
-    });
-  }
   const fit = target.fit?.(cache.graph);
   const wanted = fit?.graph ?? (exported.attributes['mode'] === 'min' ? min(cache.graph) : cache.graph);
   const blobs = fit ? [] : wanted === cache.graph ? [...wanted.descriptors.values()] : blobsOf(wanted);

@@ -47,7 +47,8 @@ export function exitCode(error: unknown): number {
   return error instanceof CacheError ? EXIT_CODES[error.code] : EXIT_CODES.FAILED;
 }
 
-/** Whether an error carries this code of the operating system (`ENOENT`, `ENOSPC`, …). */
+/** Whether an error carries one of these codes of the operating system (`ENOENT`, `ENOSPC`, …), or any when none is named. */
 export function isSystemError(error: unknown, ...codes: readonly string[]): error is NodeJS.ErrnoException {
-  return error instanceof Error && 'code' in error && codes.includes(String(error.code));
+  if (!(error instanceof Error) || !('code' in error)) return false;
+  return codes.length === 0 ? 'syscall' in error : codes.includes(String(error.code));
 }

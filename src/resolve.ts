@@ -1,7 +1,8 @@
 import { imageImport } from './backend/inline.js';
-import { openSource, type ReadOptions } from './backend/open.js';
-import { type CacheOptions, formatOptions, parseImport } from './buildkit/options.js';
-import { CacheError } from './errors.js';
+import { readImport } from './backend/import-string.js';
+import { checkImports, isSupported, openSource, type ReadOptions } from './backend/open.js';
+import { type CacheOptions, formatOptions } from './buildkit/options.js';
+import { CacheError, isSystemError } from './errors.js';
 import { withRegistries } from './net/registries.js';
 import type { Descriptor } from './oci/descriptor.js';
 
@@ -11,7 +12,7 @@ import type { Descriptor } from './oci/descriptor.js';
  * @throws CacheError USAGE, NOT_FOUND, CORRUPT
  */
 export async function resolveCache(text: string, { registry, layout, signal }: ReadOptions = {}): Promise<Descriptor> {
-  const options = parseImport(text);
+  const options = await readImport(text);
   return withRegistries(registry, async (registries) =>
     (await openSource(options, registries, layout)).resolve(signal),
   );
@@ -31,16 +32,18 @@ const FLAGS: Readonly<Record<Tool, string>> = {
  * The flags for those imports that are there now, and none for the others, so that a first build needs no special
  * case.
  *
+ * @param onMissing - is told of those that are left out, and why; also of types that only the build can read
  * @throws CacheError USAGE for a string that no tool would take
  */
 export async function importArguments(
   texts: readonly string[],
   tool: Tool,
-  onMissing: (options: CacheOptions, reason: CacheError) => void,
+  onMissing: (options: CacheOptions, reason: Error) => void,
   { registry, layout, signal }: ReadOptions = {},
 ): Promise<string[]> {
-  const imports = texts.map((text) => imageImport(parseImport(text)));
+  const imports = (await Promise.all(texts.map(readImport))).map(imageImport);
   return withRegistries(registry, async (registries) => {
+    checkImports(imports, registries);
     const words: string[] = [];
     for (const options of imports) {
       try {
@@ -48,7 +51,10 @@ export async function importArguments(
         await source.resolve(signal);
         words.push(FLAGS[tool], formatOptions(options));
       } catch (error) {
-        if (!(error instanceof CacheError) || error.code === 'USAGE') throw error;
+        // The string is fine, so that wrong usage is that of an option beside it, such as --registry-ca.
+        const isUsage = error instanceof CacheError && error.code === 'USAGE' && isSupported(options);
+        const isReason = error instanceof CacheError || isSystemError(error);
+        if (isUsage || !isReason || signal?.aborted === true) throw error;
         onMissing(options, error);
       }
     }

@@ -158,6 +158,16 @@ test('the shape and media types of the source stay when they are not named', asy
   );
 });
 
+test("force-compression alone is BuildKit's: everything becomes gzip; a level alone is for what is uncompressed", async (t) => {
+  const out = temporary(t);
+  const forced = await copyOne(importOf('max-zstd'), `type=local,dest=${out},force-compression=true`);
+  t.deepEqual(forced.compressions, { gzip: 6 });
+  const level = await copyOne(importOf('max-zstd'), `type=local,dest=${out},compression-level=9`);
+  t.deepEqual(level.compressions, { zstd: 6 });
+  const packed = await copyOne(importOf('max-uncompressed'), `type=local,dest=${out},compression-level=9`);
+  t.deepEqual(packed.compressions, { gzip: 6 });
+});
+
 test('hard links share the files', async (t) => {
   const source = temporary(t);
   const out = temporary(t);

@@ -68,12 +68,6 @@ export interface CacheTarget {
   /** As that of a cache. */
   readonly concurrency?: number | undefined;
   /**
-   * The shape to write, of targets whose caches have a manifest of their own.
-   *
-   * @param source - the shape of what is copied; undefined where it has none, or there are several sources
-   */
-  shape?(source: Shape | undefined): Shape;
-  /**
    * The part of a graph that can be kept, of targets that cannot keep every cache. Its layers are there already.
    *
    * @throws CacheError FAILED when that is nothing

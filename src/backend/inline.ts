@@ -3,6 +3,7 @@ import { CacheError, type Side } from '../errors.js';
 import { openLayout } from '../layout/layout.js';
 import type { Registries } from '../net/registries.js';
 import type { CacheTarget, TargetSettings } from './backend.js';
+import { exportTag } from './export-tag.js';
 import { layoutRepository } from './layout-repository.js';
 import { LATEST } from './local.js';
 
@@ -21,6 +22,20 @@ export function imageImport(options: CacheOptions): CacheOptions {
 }
 
 /**
+ * Whether an inline export can be one, whatever image it names.
+ *
+ * @throws CacheError USAGE
+ */
+export function checkInlineExport(options: CacheOptions): void {
+  checkPlace(options, 'export');
+  if (options.attributes['mode'] !== 'max') return;
+  throw new CacheError('USAGE', 'mode=max is not possible: an inline cache has the layers of its image and no others', {
+    hint: 'leave mode out, or export a cache of its own: type=registry,ref=…,mode=max',
+    side: 'export',
+  });
+}
+
+/**
  * The image to put a cache into: `type=inline,ref=…` in a registry, `type=inline,dest=FOLDER[,tag=…]` in a folder.
  *
  * @throws CacheError USAGE, NOT_FOUND when there is no such image
@@ -30,22 +45,12 @@ export async function openInlineTarget(
   registries: Registries,
   settings: TargetSettings,
 ): Promise<CacheTarget> {
-  checkPlace(options, 'export');
-  const { mode, ref, dest = '', tag = LATEST } = options.attributes;
-  if (mode === 'max') {
-    throw new CacheError(
-      'USAGE',
-      'mode=max is not possible: an inline cache has the layers of its image and no others',
-      {
-        hint: 'leave mode out, or export a cache of its own: type=registry,ref=…,mode=max',
-        side: 'export',
-      },
-    );
-  }
+  checkInlineExport(options);
+  const { ref, dest = '', tag = LATEST } = options.attributes;
   const { inlineTarget } = await import('./inline-target.js');
   if (ref === undefined)
     return inlineTarget(layoutRepository(await openLayout(dest), settings.sharing), tag, settings.signal);
-  const { exportTag, registryRepositoryOf } = await import('./registry.js');
+  const { registryRepositoryOf } = await import('./registry.js');
   return inlineTarget(await registryRepositoryOf(options, registries, 'export'), exportTag(ref), settings.signal);
 }
 

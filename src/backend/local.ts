@@ -1,7 +1,5 @@
-import { realpath } from 'node:fs/promises';
-import { dirname, join, resolve as resolvePath, sep } from 'node:path';
 import { type CacheOptions, flag } from '../buildkit/options.js';
-import { CacheError, isSystemError } from '../errors.js';
+import { CacheError } from '../errors.js';
 import { createLayout, type Layout, type LayoutSettings, openLayout } from '../layout/layout.js';
 import { parseDigest } from '../oci/digest.js';
 import type { CacheSource, CacheTarget, TargetSettings } from './backend.js';
@@ -24,7 +22,7 @@ export async function localTarget(options: CacheOptions, settings: TargetSetting
   const { dest: root = '', tag = LATEST } = options.attributes;
   const layout = await createLayout(root, settings.layout);
   const { repositoryTarget } = await import('./repository-target.js');
-  const target = repositoryTarget(layoutRepository(layout, settings.sharing), tag, options, settings);
+  const target = repositoryTarget(layoutRepository(layout, settings.sharing), tag, settings);
   return flag(options, 'reset') === true ? withReset(target, layout, tag) : target;
 }
 
@@ -55,42 +53,4 @@ function withReset(target: CacheTarget, layout: Layout, tag: string): CacheTarge
       return descriptor;
     },
   };
-}
-
-/**
- * Refuses exports that would write into what they read.
- *
- * @throws CacheError USAGE
- */
-export async function refuseOverlap(imports: readonly CacheOptions[], exported: CacheOptions): Promise<void> {
-  const destination = await realPath(exported.attributes['dest'] ?? '');
-  for (const { src, tag = LATEST, digest } of imports.map(({ attributes }) => attributes)) {
-    // What comes from a registry overlaps with no folder.
-    if (src === undefined) continue;
-    const source = await realPath(src);
-    const sameTag = tag === (exported.attributes['tag'] ?? LATEST);
-    if (destination === source && sameTag && digest === undefined) {
-      throw new CacheError('USAGE', `the export would replace its own import, ${source}`, {
-        hint: 'export to another tag (tag=…) or another folder (dest=…)',
-        side: 'export',
-      });
-    }
-    if (destination.startsWith(source + sep)) {
-      throw new CacheError('USAGE', `the export folder ${destination} is inside the import ${source}`, {
-        hint: 'export to a folder outside of it',
-        side: 'export',
-      });
-    }
-  }
-}
-
-/** The real path of a folder, of which the last parts need not exist yet. */
-async function realPath(path: string): Promise<string> {
-  const absolute = resolvePath(path);
-  try {
-    return await realpath(absolute);
-  } catch (error) {
-    if (!isSystemError(error, 'ENOENT', 'ENOTDIR') || dirname(absolute) === absolute) throw error;
-    return join(await realPath(dirname(absolute)), absolute.slice(dirname(absolute).length).replace(/^[/\\]/, ''));
-  }
 }

@@ -1,10 +1,11 @@
-import type { CacheOptions } from '../buildkit/options.js';
+import type { CacheOptions, CacheType } from '../buildkit/options.js';
 import { CacheError, type Side } from '../errors.js';
 import { type LayoutSettings, openLayout } from '../layout/layout.js';
 import type { Registries, RegistryAccess } from '../net/registries.js';
 import { parseReference } from '../oci/reference.js';
 import type { CacheSource, CacheTarget, TargetSettings } from './backend.js';
-import { imageImport, openInlineTarget } from './inline.js';
+import { exportTag } from './export-tag.js';
+import { checkInlineExport, imageImport, openInlineTarget } from './inline.js';
 import { layoutReader } from './layout-repository.js';
 import { localSource, localTarget } from './local.js';
 import type { RepositoryReader } from './repository.js';
@@ -18,14 +19,38 @@ export interface ReadOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+const HAVE_BACKEND: ReadonlySet<CacheType> = new Set(['local', 'registry', 'inline']);
+
+/** Whether this version has a backend for a type; the strings of others are understood, and no more. */
+export function isSupported({ type }: CacheOptions): boolean {
+  return HAVE_BACKEND.has(type);
+}
+
 /**
- * Looks at the references of all that is going to be opened, so that nothing is done before one turns out to be none.
+ * Looks at all that is going to be read, so that nothing is done before one of it turns out to be impossible.
  *
  * @throws CacheError USAGE
  */
-export function checkReferences(all: readonly CacheOptions[], registries: Registries): void {
-  for (const { ref } of all.map(({ attributes }) => attributes)) {
+export function checkImports(imports: readonly CacheOptions[], registries: Registries): void {
+  for (const imported of imports) {
+    const { ref } = imageImport(imported).attributes;
     if (ref !== undefined) registries.expect(parseReference(ref).registry);
+  }
+}
+
+/**
+ * Looks at all that is going to be written to, so that nothing is written before one of it turns out to be impossible.
+ *
+ * @throws CacheError USAGE for a type that has no backend yet, too
+ */
+export function checkExports(exports: readonly CacheOptions[], registries: Registries): void {
+  for (const exported of exports) {
+    if (!isSupported(exported)) throw unsupported(exported, 'export');
+    if (exported.type === 'inline') checkInlineExport(exported);
+    const { ref } = exported.attributes;
+    if (ref === undefined) continue;
+    exportTag(ref);
+    registries.expect(parseReference(ref).registry);
   }
 }
 

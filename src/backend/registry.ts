@@ -1,8 +1,9 @@
 import { type CacheOptions, flag } from '../buildkit/options.js';
-import { CacheError, type Side } from '../errors.js';
+import type { Side } from '../errors.js';
 import type { Registries } from '../net/registries.js';
 import { type ImageReference, parseReference } from '../oci/reference.js';
 import type { CacheSource, CacheTarget, TargetSettings } from './backend.js';
+import { exportTag } from './export-tag.js';
 import { registryRepository } from './registry-repository.js';
 import type { Reference, Repository } from './repository.js';
 import { repositorySource } from './repository-source.js';
@@ -25,21 +26,7 @@ export async function registryTarget(
   settings: TargetSettings,
 ): Promise<CacheTarget> {
   const tag = exportTag(options.attributes['ref'] ?? '');
-  return repositoryTarget(await registryRepositoryOf(options, registries, 'export'), tag, options, settings);
-}
-
-/**
- * The tag that a reference names for an export.
- *
- * @throws CacheError USAGE for a digest, which names bytes that are what they are
- */
-export function exportTag(ref: string): string {
-  const { tag = 'latest', digest } = parseReference(ref);
-  if (digest === undefined) return tag;
-  throw new CacheError('USAGE', `nothing can be exported to a digest, ${digest}`, {
-    hint: 'name a tag: ref=registry.example.com/team/cache:tag',
-    side: 'export',
-  });
+  return repositoryTarget(await registryRepositoryOf(options, registries, 'export'), tag, settings);
 }
 
 /** The repository that `ref=` names, whatever tag or digest it selects there. */

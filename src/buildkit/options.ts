@@ -29,9 +29,36 @@ export function parseImport(text: string, env: NodeJS.ProcessEnv = process.env):
  * @throws CacheError USAGE
  */
 export function parseExport(text: string, env: NodeJS.ProcessEnv = process.env): CacheOptions {
+  const meant = optionsBehindPath(text, 'export');
+  if (meant !== undefined) throw meant;
   const options = parse(text, 'export', env);
   checkManifestOptions(options);
   return options;
+}
+
+/**
+ * A path is taken whole, so that `./cache,tag=main` is the name of a folder, and hardly ever meant.
+ *
+ * @returns the error for a path with options behind it; undefined for anything else
+ */
+export function optionsBehindPath(text: string, side: Side): CacheError | undefined {
+  const name = isPath(text)
+    ? [...text.matchAll(/,([^,=]+)=/g)]
+        .map(([, key = '']) => key.toLowerCase())
+        .find((key) => Object.hasOwn(ATTRIBUTES.local[side], key))
+    : undefined;
+  if (name === undefined) return undefined;
+  const key = PATH_ATTRIBUTE[side];
+  return new CacheError('USAGE', `${text} is a path, which ${name}= would be a part of`, {
+    hint: `write type=local,${key}=${text}; quotes make it a path: ${formatOptions({ type: 'local', attributes: { [key]: text } })}`,
+    side,
+  });
+}
+
+const PATH_ATTRIBUTE: Readonly<Record<Side, string>> = { import: 'src', export: 'dest' };
+
+function isPath(text: string): boolean {
+  return /^(?:\/|\.\.?\/)/.test(text);
 }
 
 /** The string that reads as these options. */
@@ -67,9 +94,7 @@ export function compressionOf(options: CacheOptions): CompressionOptions {
 }
 
 function parse(text: string, side: Side, env: NodeJS.ProcessEnv): CacheOptions {
-  if (/^(?:\/|\.\.?\/)/.test(text)) {
-    return { type: 'local', attributes: { [side === 'import' ? 'src' : 'dest']: text } };
-  }
+  if (isPath(text)) return { type: 'local', attributes: { [PATH_ATTRIBUTE[side]]: text } };
   // Deprecated since BuildKit 0.4, and still understood by it.
   if (!text.includes('type=')) return checked('registry', { ref: text }, side, env);
   const attributes: Record<string, string> = Object.create(null) as Record<string, string>;

@@ -46,7 +46,8 @@ export interface Layout {
  */
 export async function openLayout(root: string, settings: Partial<LayoutSettings> = {}): Promise<Layout> {
   const stats = await stat(root).catch((error: unknown) => {
-    if (isSystemError(error, 'ENOENT')) return undefined;
+    // A path that leads nowhere, whatever it is that ends it.
+    if (isSystemError(error, 'ENOENT', 'ENOTDIR', 'ELOOP', 'ENAMETOOLONG')) return undefined;
     throw error;
   });
   if (stats === undefined) {

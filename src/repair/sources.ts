@@ -1,5 +1,6 @@
+import { readImport } from '../backend/import-string.js';
 import { openRepository, openSource } from '../backend/open.js';
-import { formatOptions, parseImport } from '../buildkit/options.js';
+import { formatOptions } from '../buildkit/options.js';
 import { CacheError } from '../errors.js';
 import type { LayoutSettings } from '../layout/layout.js';
 import type { Registries } from '../net/registries.js';
@@ -26,7 +27,7 @@ export async function openSources(
 ): Promise<BlobSource[]> {
   const sources: BlobSource[] = [];
   for (const text of texts) {
-    const options = parseImport(text);
+    const options = await readImport(text);
     const name = formatOptions(options);
     try {
       const repository = await openRepository(options, registries, layout);

@@ -1,9 +1,9 @@
 import type { Cache, CacheSource } from '../backend/backend.js';
+import { readImport } from '../backend/import-string.js';
 import { openRepository, openSource, type ReadOptions } from '../backend/open.js';
 import type { RepositoryEntry, RepositoryReader } from '../backend/repository.js';
 import { loadCache } from '../backend/load-cache.js';
 import type { CacheRecord } from '../buildkit/cache-config.js';
-import { parseImport } from '../buildkit/options.js';
 import type { Compression } from '../codec/compression.js';
 import { sniff } from '../codec/sniff.js';
 import { CacheError } from '../errors.js';
@@ -55,7 +55,7 @@ export async function inspectCache(
   text: string,
   { registry, layout, signal }: ReadOptions = {},
 ): Promise<CacheDescription> {
-  const options = parseImport(text);
+  const options = await readImport(text);
   return withRegistries(registry, async (registries) =>
     describeCache(await openSource(options, registries, layout), signal),
   );
@@ -131,7 +131,9 @@ export interface ListEntry {
  * @throws CacheError NOT_FOUND, CORRUPT when index.json itself cannot be read
  */
 export async function listCaches(text: string, { registry, layout, signal }: ReadOptions = {}): Promise<ListEntry[]> {
-  const options = text.includes('type=') ? parseImport(text) : ({ type: 'local', attributes: { src: text } } as const);
+  const options = text.includes('type=')
+    ? await readImport(text)
+    : ({ type: 'local', attributes: { src: text } } as const);
   return withRegistries(registry, async (registries) => {
     const repository = await openRepository(options, registries, layout);
     const found = await repository.entries(signal);

@@ -1,7 +1,8 @@
 import type { RepositoryEntry, RepositoryReader } from '../backend/repository.js';
 import { layoutReader } from '../backend/layout-repository.js';
+import { readImport } from '../backend/import-string.js';
 import { openRepository, openSource } from '../backend/open.js';
-import { type CacheOptions, formatOptions, parseImport } from '../buildkit/options.js';
+import { type CacheOptions, formatOptions } from '../buildkit/options.js';
 import { readIndex } from '../layout/index-file.js';
 import { entryKey } from '../layout/index-json.js';
 import { type Layout, type LayoutSettings, openLayout } from '../layout/layout.js';
@@ -109,7 +110,7 @@ export async function verifyFolder(folder: string, options: VerifyOptions = {}):
  * @throws CacheError USAGE, NOT_FOUND
  */
 export async function verifyCache(text: string, options: VerifyOptions = {}): Promise<VerifyResult> {
-  const parsed = parseImport(text);
+  const parsed = await readImport(text);
   return withRegistries(options.registry, (registries) => verifyIn(parsed, options, registries));
 }
 

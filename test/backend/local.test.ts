@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
-import { refuseOverlap } from '../../src/backend/local.js';
+import { refuseOverlaps } from '../../src/backend/overlap.js';
 import { parseExport, parseImport } from '../../src/buildkit/options.js';
 import { copyCache } from '../../src/copy.js';
 import { CacheError } from '../../src/errors.js';
@@ -209,8 +209,8 @@ test('an import from a registry or a bucket lies in no folder, wherever the expo
     'type=inline,ref=x/y',
     'type=s3,region=eu-central-1,bucket=caches,name=main',
   ]) {
-    await t.notThrowsAsync(refuseOverlap([parseImport(text)], parseExport('type=local,dest=./out')), text);
+    await t.notThrowsAsync(refuseOverlaps([parseImport(text)], [parseExport('type=local,dest=./out')]), text);
   }
-  const inside = refuseOverlap([parseImport('type=local,src=.')], parseExport('type=local,dest=./out'));
+  const inside = refuseOverlaps([parseImport('type=local,src=.')], [parseExport('type=local,dest=./out')]);
   await t.throwsAsync(inside, { message: /is inside the import/ });
 });

@@ -1,7 +1,14 @@
 import test from 'ava';
 import { array, assert, constantFrom, oneof, property, record, string } from 'fast-check';
 import { formatCsvField, parseCsvLine } from '../../src/buildkit/csv.js';
-import { compressionOf, flag, formatOptions, parseExport, parseImport } from '../../src/buildkit/options.js';
+import {
+  compressionOf,
+  flag,
+  formatOptions,
+  optionsBehindPath,
+  parseExport,
+  parseImport,
+} from '../../src/buildkit/options.js';
 import { CacheError } from '../../src/errors.js';
 
 const NONE: NodeJS.ProcessEnv = {};
@@ -70,13 +77,24 @@ test('a digest has to be one', (t) => {
 });
 
 test('the old form and paths take the string whole, and the last of two fields counts', (t) => {
-  for (const path of ['/a', './a,b', '../type=x', './"q"']) {
+  for (const path of ['/a', './a,b', '../type=x', './"q"', './a,b=c']) {
     t.deepEqual(parseImport(path, NONE), { type: 'local', attributes: { src: path } });
     t.deepEqual(parseExport(path, NONE), { type: 'local', attributes: { dest: path } });
   }
   t.deepEqual(parseExport('ghcr.io/a/b:c', NONE), { type: 'registry', attributes: { ref: 'ghcr.io/a/b:c' } });
   t.deepEqual(parseImport('type=local,src=a,SRC=b', NONE).attributes, { src: 'b' });
   t.false('mode' in parseExport('type=local,dest=d', NONE).attributes);
+});
+
+test('options behind a path are pointed out, with the string that has them', (t) => {
+  t.regex(refusedExport('./small,mode=min'), /write type=local,dest=\.\/small,mode=min;/);
+  t.regex(refusedExport('/a,b=c,Tag=x'), /which tag= would be a part of/);
+  t.is(parseExport('type=local,"dest=./small,mode=min"', NONE).attributes['dest'], './small,mode=min');
+  t.is(optionsBehindPath('./cache,tag=main', 'import')?.code, 'USAGE');
+  // Other types and sides have other attributes, and what is no path is read as it stands.
+  for (const other of ['./cache,mode=min', './cache,bucket=b', 'type=local,src=./cache,tag=main', 'a/b,tag=main']) {
+    t.is(optionsBehindPath(other, 'import'), undefined, other);
+  }
 });
 
 test('a misspelt name is answered with the nearest that this type and direction know', (t) => {

@@ -1,3 +1,5 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import {
   chmodSync,
   mkdirSync,
@@ -9,6 +11,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
 import { bkcache, type Outcome } from '../support/command.js';
 import { copyFixture, fixture, importOf, loadFixture, temporary } from '../support/fixtures.js';
@@ -81,6 +84,30 @@ test('import-args prints flags for what is there, and nothing but a note for wha
   t.regex(stderr, /no-such/);
 });
 
+test('import-args leaves out what leads nowhere, and what only a build can read', async (t) => {
+  const folder = temporary(t);
+  const here = importOf('max-gzip');
+  writeFileSync(join(folder, 'file'), '');
+  symlinkSync('loop', join(folder, 'loop'));
+  const odd = [join(folder, 'file', 'x'), join(folder, 'loop'), join(folder, 'x'.repeat(300)), 'type=s3'];
+  const env = { AWS_BUCKET: 'b', AWS_REGION: 'r' };
+  const { code, stdout, stderr } = await bkcache(['import-args', ...odd, here], env);
+  t.is(code, 0);
+  t.is(stdout, `--import-cache\n${here}\n`);
+  t.is(stderr.match(/^bkcache: left out /gm)?.length, odd.length);
+  for (const text of odd.slice(0, 3)) t.is((await bkcache(['resolve', text])).code, 3, text);
+  // A string that no build would take is no import that is missing.
+  t.is((await bkcache(['import-args', 'example.com/A', here])).code, 2);
+  t.is((await bkcache(['import-args', './cache,tag=main', here])).code, 2);
+});
+
+test('a path with options behind it is a folder only where there is one', async (t) => {
+  const folder = join(temporary(t), 'cache,tag=main');
+  t.is((await bkcache(['resolve', folder])).code, 2);
+  copyFixture('max-gzip', folder);
+  t.is((await bkcache(['resolve', folder])).code, 0);
+});
+
 test('inspect shows layers and records', async (t) => {
   const { code, stdout } = await bkcache(['inspect', importOf('max-estargz')]);
   t.is(code, 0);
@@ -102,6 +129,59 @@ test('resolving: digest before tag, also one that index.json does not list', asy
   const missing = await bkcache(['resolve', importOf('grown', 'nope')]);
   t.is(missing.code, 3);
   t.regex(missing.stderr, /its tags are: main, feature/);
+});
+
+test('the digest of a layer is that of no manifest', async (t) => {
+  const [layer] = (await loadFixture('max-gzip')).graph.descriptors.keys();
+  const { code, stderr } = await bkcache(['resolve', `${importOf('max-gzip')},digest=${layer}`]);
+  t.is(code, 3);
+  t.regex(stderr, /it is no manifest/);
+  t.notRegex(stderr, /cut short/);
+});
+
+test('a lock that is a link or a folder is damage that is named', async (t) => {
+  for (const [name, damage] of [
+    ['a link', (path: string) => symlinkSync('elsewhere', path)],
+    ['a folder', (path: string) => mkdirSync(path)],
+  ] as const) {
+    const folder = damaged(t, (at) => damage(join(at, 'index.json.lock')));
+    const { code, stderr } = await bkcache(['list', folder]);
+    t.is(code, 4);
+    t.true(stderr.includes(`index.json.lock is ${name}`), stderr);
+  }
+});
+
+test('nothing from a cache reaches the terminal as a control character', async (t) => {
+  const tag = '\u001b[2J\nev\u009bil\u202e';
+  const folder = damaged(t, (at) => {
+    const index = readFileSync(join(at, 'index.json'), 'utf8');
+    writeFileSync(join(at, 'index.json'), index.replace('"latest"', JSON.stringify(tag)));
+  });
+  for (const args of [['list'], ['inspect'], ['resolve'], ['gc', '--dry-run'], ['verify'], ['repair', '--dry-run']]) {
+    const { stdout, stderr } = await bkcache([...args, folder]);
+    t.notRegex(`${stdout}${stderr}`.replaceAll('\n', ''), /[\p{Cc}\u202e]/u, args.join(' '));
+  }
+  t.true((await bkcache(['list', folder])).stdout.includes('\\x1b[2J\\x0aev\\x9bil\\u202e'));
+  const [entry] = JSON.parse((await bkcache(['list', '--json', folder])).stdout) as { tag: string }[];
+  t.is(entry?.tag, tag);
+});
+
+test('whoever has seen enough may close stdout, and nobody hears of it', async (t) => {
+  const main = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
+  const out = join(temporary(t), 'out');
+  const commands = [
+    `inspect ${fixture('max-gzip')}`,
+    '--help',
+    `copy --import-cache ${fixture('max-gzip')} --export-cache ${out} 2>&1`,
+  ];
+  for (const command of commands) {
+    const child = spawn('bash', ['-c', `"$0" "$1" ${command} | true; exit \${PIPESTATUS[0]}`, process.execPath, main]);
+    let stderr = '';
+    child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+    const [code] = (await once(child, 'close')) as [number];
+    t.deepEqual({ code, stderr }, { code: 0, stderr: '' }, command);
+  }
+  t.true(readdirSync(out).includes('index.json'));
 });
 
 const DAMAGE: Record<string, (folder: string, blob: string) => void> = {
@@ -175,6 +255,65 @@ test('bad usage is exit 2, and says what to do', async (t) => {
     t.regex(stderr, message);
   }
   t.false(readdirSync(join(out, '..')).includes('out'));
+});
+
+test('what cannot be exported is found before anything is written, and never ignored', async (t) => {
+  const folder = temporary(t);
+  const at = (name: string) => join(folder, name);
+  const cases: [source: string, exports: string[], RegExp][] = [
+    ['max-gzip-docker-list', [`type=local,dest=${at('a')},compression=zstd`], /know no zstd/],
+    ['max-gzip-docker-list', [at('a'), `type=local,dest=${at('b')},compression=estargz`], /know no estargz/],
+    ['max-gzip', [at('a'), 'type=s3,bucket=b,region=r'], /cannot export it yet/],
+    ['max-gzip', [at('a'), 'type=s3,bucket=b,region=r,ignore-error=true'], /cannot export it yet/],
+    ['max-gzip', [at('a'), `localhost:1/x@sha256:${'a'.repeat(64)}`], /exported to a digest/],
+    ['max-gzip', [at('a'), 'type=inline,ref=localhost:1/x,mode=max'], /mode=max is not possible/],
+    ['max-gzip', [at('a'), 'localhost:1/x?'], /is not a reference/],
+    ['max-gzip', [`type=local,dest=${at('a')},mode=min`, `${at('b')}/../a`], /two exports go to/],
+    [
+      'max-gzip',
+      ['busybox', 'docker.io/library/busybox:latest'],
+      /two exports go to docker.io\/library\/busybox:latest/,
+    ],
+    ['max-gzip', [at('a,mode=min')], /write type=local,dest=.*,mode=min/],
+  ];
+  for (const [source, exports, message] of cases) {
+    const to = exports.flatMap((text) => ['--export-cache', text]);
+    const { code, stderr } = await bkcache(['copy', '--import-cache', importOf(source), ...to]);
+    t.is(code, 2, stderr);
+    t.regex(stderr, message);
+    t.deepEqual(readdirSync(folder), [], exports.join(' '));
+  }
+  const tags = [`type=local,dest=${at('a')},tag=one`, `type=local,dest=${at('a')},tag=two`];
+  const both = tags.flatMap((text) => ['--export-cache', text]);
+  t.is((await bkcache(['copy', '--import-cache', importOf('max-gzip'), ...both])).code, 0);
+});
+
+test('a first import that fails makes no store, and a store that is not there has words of its own', async (t) => {
+  const folder = temporary(t);
+  const store = join(folder, 'store');
+  const run = (...args: string[]) => bkcache([...args, '--store', store]);
+  t.is((await run('import', 'x', '--import-cache', 'type=bogus,src=y')).code, 2);
+  t.is((await run('import', 'x', '--import-cache', join(folder, 'missing'))).code, 3);
+  t.deepEqual(readdirSync(folder), []);
+  const verbs = [['list'], ['gc'], ['verify'], ['repair'], ['prune', '--max-age', '1d'], ['remove', 'x']];
+  for (const args of [...verbs, ['export', 'x', '--export-cache', join(folder, 'out')]]) {
+    const { code, stderr } = await run(...args);
+    t.is(code, 3);
+    t.regex(
+      stderr,
+      /there is no store in .*\n  hint: "bkcache import NAME --import-cache …" makes one/,
+      args.join(' '),
+    );
+  }
+  t.deepEqual(readdirSync(folder), []);
+  // As a first import leaves it that was killed.
+  mkdirSync(join(store, 'blobs', 'sha256'), { recursive: true });
+  t.regex((await run('list')).stderr, /it has no index\.json\n  hint: "bkcache import NAME/);
+  t.is((await run('import', 'x', '--import-cache', importOf('max-gzip'))).code, 0);
+  const { manifests } = JSON.parse(readFileSync(join(store, 'index.json'), 'utf8')) as {
+    manifests: { annotations: Record<string, string> }[];
+  };
+  t.truthy(manifests[0]?.annotations['dev.bkcache.last-used']);
 });
 
 test('a folder that is taken for a reference is pointed out', async (t) => {
