@@ -194,3 +194,17 @@ test('a copy that is stopped leaves the target without a tag', async (t) => {
   t.false(readdirSync(out).includes('index.json'));
   t.false(readdirSync(out).includes('.bkcache'));
 });
+
+test('several imports that are converted come to the same digest in any order', async (t) => {
+  const [a, b, c] = [importOf('max-gzip'), importOf('max-uncompressed'), importOf('grown', 'main')];
+  const digestOf = async (compression: string, imports: string[]) => {
+    const options = `compression=${compression},force-compression=true`;
+    const { exports } = await copyCache({ imports, exports: [`type=local,dest=${temporary(t)},${options}`] });
+    return exports[0]?.descriptor.digest;
+  };
+  for (const compression of ['gzip,compression-level=6', 'uncompressed']) {
+    const merged = await digestOf(compression, [a, b, c]);
+    t.is(await digestOf(compression, [c, b, a]), merged);
+    t.is(await digestOf(compression, [b, a, c]), merged);
+  }
+});

@@ -37,7 +37,7 @@ function shift(record: CacheRecord, firstLayer: number, firstRecord: number): Ca
 }
 
 /** Two descriptions of one blob: every field that either has; of two values the lesser, so that no order matters. */
-function mergeDescriptors(a: Descriptor, b: Descriptor): Descriptor {
+export function mergeDescriptors(a: Descriptor, b: Descriptor): Descriptor {
   const annotations = lesserFields(a.annotations ?? {}, b.annotations ?? {});
   const merged = lesserFields<unknown>(a, b) as Descriptor;
   return Object.keys(annotations).length === 0 ? merged : { ...merged, annotations };

@@ -7,6 +7,7 @@ import { checkConfig } from '../../src/graph/check.js';
 import { type Graph, hasResults } from '../../src/graph/graph.js';
 import { merge } from '../../src/graph/merge.js';
 import { min } from '../../src/graph/min.js';
+import { replaceBlobs } from '../../src/graph/replace.js';
 import { saveGraph } from '../../src/graph/save.js';
 import { FIXTURES, loadFixture } from '../support/fixtures.js';
 import { digestOf, graphs } from '../support/graphs.js';
@@ -41,6 +42,26 @@ test('merging is commutative, associative and idempotent', (t) => {
       t.is(text(merge([a, b])), text(merge([b, a])));
       t.is(text(merge([merge([a, b]), c])), text(merge([a, merge([b, c])])));
       t.is(text(merge([merge([a, b]), b])), text(merge([a, b])));
+    }),
+  );
+});
+
+test('merging and replacing blobs commute, also where several blobs become one', (t) => {
+  // Four blobs become two; two of them keep something of their own.
+  const replacement = (name: number) => {
+    const digest = digestOf(`packed ${name % 2}`);
+    const annotations = { made: `${name}`, ...(name > 1 ? { [`only on ${name}`]: 'yes' } : {}) };
+    return [digestOf(`blob ${name}`), { mediaType: 'y', digest, size: 9, annotations }] as const;
+  };
+  const replacements = new Map([0, 1, 2, 3].map(replacement));
+  fc.assert(
+    fc.property(graphs, graphs, graphs, fc.subarray([0, 1, 2, 3]), (a, b, c, kept) => {
+      const some = new Map([...replacements].filter((_, index) => !kept.includes(index)));
+      const merged = text(replaceBlobs(merge([a, b, c]), some));
+      t.is(text(replaceBlobs(merge([c, a, b]), some)), merged);
+      t.is(text(replaceBlobs(merge([b, a, c]), some)), merged);
+      // One graph alone is left in the order that it has.
+      t.is(text(canonical(merge([c, b, a].map((graph) => replaceBlobs(graph, some))))), merged);
     }),
   );
 });
