@@ -63,7 +63,7 @@ const timeSchema = v.nullish(
 
 const annotationsSchema = v.object({
   mediaType: textSchema,
-  diffID: v.nullish(v.union([v.literal(''), digestSchema]), ''),
+  diffID: v.nullish(v.union([v.literal(''), digestSchema], 'not a digest'), ''),
   size: v.nullish(sizeSchema, 0),
   createdAt: timeSchema,
 });

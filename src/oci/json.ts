@@ -16,6 +16,8 @@ export const sizeSchema = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 
 // Go's encoding/json (decode.go, maxNestingDepth) allows ten times as much. Real documents have ten levels at most.
 const DEPTH_LIMIT = 1000;
+/** How much of a wrong value a message shows. */
+const FOUND_LIMIT = 200;
 
 function isNestedDeeper(bytes: Uint8Array, limit: number): boolean {
   let depth = 0;
@@ -62,8 +64,14 @@ export function parseJson<TSchema extends v.GenericSchema>(
   if (result.success) return result.output;
   const [issue] = result.issues;
   const field = v.getDotPath(issue) ?? 'the document';
-  const expected = issue.expected === null ? issue.message : `expected ${issue.expected} but found ${issue.received}`;
-  throw new CacheError('CORRUPT', `${where}: ${field}: ${expected}`);
+  throw new CacheError('CORRUPT', `${where}: ${field}: ${faultOf(issue)}`);
+}
+
+/** A schema that has words of its own for what is wrong says more than the name of a type does. */
+function faultOf({ message, expected, received }: v.BaseIssue<unknown>): string {
+  const found = received.length > FOUND_LIMIT ? `${received.slice(0, FOUND_LIMIT)}…` : received;
+  if (!message.startsWith('Invalid ')) return `${found} is ${message}`;
+  return expected === null ? message : `expected ${expected} but found ${found}`;
 }
 
 /**
