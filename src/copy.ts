@@ -1,19 +1,25 @@
-import type { Cache, CacheSource, CacheTarget, HeldCache, ImageFit } from './backend/backend.js';
+import type { Cache, CacheSource, CacheTarget, HeldCache, ImageFit, Publication } from './backend/backend.js';
 import { exportShape } from './backend/export-shape.js';
 import { readImport } from './backend/import-string.js';
 import { checkExports, checkImports, openSource, openTarget } from './backend/open.js';
 import { refuseOverlaps } from './backend/overlap.js';
 import { type CacheOptions, compressionOf, flag, parseExport } from './buildkit/options.js';
+import type { Compression } from './codec/compression.js';
 import { CacheError } from './errors.js';
-import { blobsOf } from './graph/graph.js';
+import type { Graph } from './graph/graph.js';
 import { merge } from './graph/merge.js';
 import { min } from './graph/min.js';
 import { replaceBlobs } from './graph/replace.js';
+import { smallest } from './graph/smallest.js';
 import type { LayoutSettings } from './layout/layout.js';
 import type { Shape } from './graph/save.js';
 import { type Registries, type RegistryAccess, withRegistries } from './net/registries.js';
-import type { Descriptor } from './oci/descriptor.js';
-import { type Conversion, type ProgressEvent, transfer, type Transferred } from './transfer.js';
+import type { BlobId, Descriptor } from './oci/descriptor.js';
+import { type Conversion, corrections, type Planned, planBlobs, tarsOf } from './plan.js';
+import { type ProgressEvent, transfer, type Transferred } from './transfer.js';
+
+/** The compressions that have no media type of Docker's. */
+const NOT_DOCKER: ReadonlySet<Compression> = new Set(['zstd', 'estargz']);
 
 export interface CopyOptions {
   /** Import strings, as `--import-cache` takes them. Several become one cache. */
@@ -140,22 +146,26 @@ async function exportAll(
   };
 }
 
-/** Several caches as one. The same cache given twice counts once. */
+/** Several caches as one. The same cache given twice counts once, and its blobs may come from either place. */
 function mergeCaches(caches: readonly Cache[]): Cache {
+  const [only, ...others] = caches;
+  if (only !== undefined && others.length === 0) return only;
   const unique = [
     ...new Map(caches.map((cache) => [cache.saved?.manifest.descriptor.digest ?? cache, cache])).values(),
   ];
-  const [only, ...others] = unique;
-  if (only !== undefined && others.length === 0) return only;
+  const places = (blob: BlobId) =>
+    caches.filter(({ graph }) => graph.descriptors.has(blob.digest)).map((cache) => cache.blob(blob));
   return {
-    name: unique.map(({ name }) => name).join(' + '),
-    concurrency: Math.max(...unique.map(({ concurrency = 1 }) => concurrency)),
+    ...(unique.length === 1 ? unique[0] : {}),
+    name: [...new Set(caches.map(({ name }) => name))].join(' + '),
+    concurrency: Math.max(...caches.map(({ concurrency = 1 }) => concurrency)),
     graph: merge(unique.map(({ graph }) => graph)),
     blob(blob) {
-      const owner = unique.find(({ graph }) => graph.descriptors.has(blob.digest));
-      if (owner === undefined) throw new RangeError(`no import has ${blob.digest}`);
-      return owner.blob(blob);
+      const [first] = places(blob);
+      if (first === undefined) throw new RangeError(`no import has ${blob.digest}`);
+      return first;
     },
+    elsewhere: (blob) => places(blob).slice(1),
   };
 }
 
@@ -193,12 +203,21 @@ async function write(
 ): Promise<Omit<ExportResult, 'duration'>> {
   const fit = target.fit?.(cache.graph);
   const wanted = fit?.graph ?? (exported.attributes['mode'] === 'min' ? min(cache.graph) : cache.graph);
-  const blobs = fit ? [] : wanted === cache.graph ? [...wanted.descriptors.values()] : blobsOf(wanted);
-  const { replacements, ...transferred } = await transfer(cache, blobs, target, { ...options, conversion });
+  const planned = fit ? [] : await planBlobs({ ...cache, graph: wanted }, conversion, options.signal);
+  if (shape === 'docker-list' && cache.saved?.shape !== shape) refuseForDocker(planned);
+  const publication = (graph: Graph): Publication => {
+    const unchanged = graph === cache.graph && cache.saved?.shape === shape;
+    return { graph, shape, saved: unchanged ? cache.saved : undefined, fields: cache.saved?.fields };
+  };
+  const converts = planned.some(({ action }) => action === 'convert');
+  target.check?.(
+    converts
+      ? { graph: smallest(wanted, tarsOf(planned)), shape, saved: undefined }
+      : publication(replaceBlobs(wanted, corrections(planned))),
+  );
+  const { replacements, ...transferred } = await transfer(cache, planned, target, { ...options, conversion });
   const graph = replaceBlobs(wanted, replacements);
-  const unchanged = graph === cache.graph && cache.saved?.shape === shape;
-  const saved = unchanged ? cache.saved : undefined;
-  const descriptor = await target.publish({ graph, shape, saved }, options.signal);
+  const descriptor = await target.publish(publication(graph), options.signal);
   return {
     target: target.name,
     descriptor,
@@ -209,6 +228,18 @@ async function write(
     ...(fit ? { images: fit.images } : {}),
     ...transferred,
   };
+}
+
+/** Docker has no media types for zstd and eStargz, and BuildKit writes no such list. */
+function refuseForDocker(planned: readonly Planned[]): void {
+  const stay = planned.filter(({ action, compression }) => action === 'copy' && NOT_DOCKER.has(compression));
+  const [first] = stay;
+  if (first === undefined) return;
+  const layers = stay.length === 1 ? 'a layer stays' : `${stay.length} layers stay`;
+  throw new CacheError('USAGE', `${layers} ${first.compression}, which Docker media types do not know`, {
+    hint: 'add compression=gzip,force-compression=true to the export, or oci-mediatypes=true',
+    side: 'export',
+  });
 }
 
 /** What an export string wants done to the layers; BuildKit's compression is gzip when only a level or force is named. */

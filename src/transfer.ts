@@ -1,5 +1,6 @@
 import { availableParallelism } from 'node:os';
 import type { Cache, CacheTarget } from './backend/backend.js';
+import { placesOf, withPlaces } from './backend/places.js';
 import type { Compression, Encoding } from './codec/compression.js';
 import type { Estargz } from './codec/estargz/encode-estargz.js';
 import type { RecompressOptions } from './codec/recompress.js';
@@ -12,8 +13,9 @@ import {
   UNCOMPRESSED,
 } from './oci/descriptor.js';
 import { type Digest, parseDigest } from './oci/digest.js';
-import { isNonDistributable, layerEncoding, layerMediaType } from './oci/media-types.js';
+import { layerMediaType } from './oci/media-types.js';
 import { parallel } from './parallel.js';
+import { type Conversion, corrections, type Planned } from './plan.js';
 
 /**
  * What became of a layer: its bytes were copied, packed anew, taken over by a registry from another of its
@@ -26,12 +28,6 @@ export type ProgressEvent =
   | { readonly type: 'start'; readonly target: string; readonly layers: number; readonly bytes: number }
   | { readonly type: 'bytes'; readonly digest: Digest; readonly bytes: number }
   | { readonly type: 'layer'; readonly action: LayerAction; readonly from: Descriptor; readonly to: Descriptor };
-
-/** The compression that was asked for, and whether layers that are compressed otherwise take it too. */
-export interface Conversion {
-  readonly encoding: Encoding;
-  readonly force: boolean;
-}
 
 export interface TransferOptions {
   readonly conversion: Conversion | undefined;
@@ -60,7 +56,7 @@ const CHECKS_AT_ONCE = 32;
 /** Brings the blobs of a cache to a target, several at once and the largest first, packing anew what has to be. */
 export async function transfer(
   cache: Cache,
-  blobs: readonly Descriptor[],
+  planned: readonly Planned[],
   target: CacheTarget,
   {
     conversion,
@@ -70,11 +66,11 @@ export async function transfer(
     onProgress,
   }: TransferOptions,
 ): Promise<Transferred> {
-  const replacements = new Map<Digest, Descriptor>();
+  const replacements = corrections(planned);
   const actions = { copied: 0, converted: 0, mounted: 0, present: 0, foreign: 0 };
   const compressions: Partial<Record<Compression, number>> = {};
   const totals = { kept: 0, bytesRead: 0, bytesWritten: 0 };
-  const bytes = blobs.reduce((sum, { size }) => sum + size, 0);
+  const bytes = planned.reduce((sum, { blob }) => sum + blob.size, 0);
 
   const report = (action: LayerAction, from: Descriptor, to: Descriptor, compression: Compression) => {
     actions[action]++;
@@ -82,9 +78,26 @@ export async function transfer(
     onProgress?.({ type: 'layer', action, from, to });
   };
 
-  const convert = async (layer: Descriptor, content: Content, encoding: Encoding, inner: AbortSignal) => {
+  /** What is read of a layer a second time, from another place, is no progress. */
+  const meterOf = ({ digest }: Descriptor) => {
+    let most = 0;
+    return () => {
+      let read = 0;
+      return (count: number) => {
+        read += count;
+        if (read > most) onProgress?.({ type: 'bytes', digest, bytes: read - most });
+        most = Math.max(most, read);
+      };
+    };
+  };
+
+  const convert = async (layer: Descriptor, encoding: Encoding, inner: AbortSignal) => {
     const threads = threadsFor(layer.size / bytes, concurrency);
-    const to = await convertLayer(cache, layer, content, { encoding, threads, maxSize: maxLayerSize }, target, inner);
+    const meter = meterOf(layer);
+    const to = await withPlaces(placesOf(cache, layer), (content) => {
+      const options = { encoding, threads, maxSize: maxLayerSize };
+      return convertLayer(cache, layer, counted(content, meter()), options, target, inner);
+    });
     totals.bytesRead += layer.size;
     totals.bytesWritten += to.size;
     if (to.digest !== layer.digest) replacements.set(layer.digest, to);
@@ -92,36 +105,34 @@ export async function transfer(
   };
 
   const copy = async (layer: Descriptor, compression: Compression, inner: AbortSignal) => {
-    let isRead = false;
-    const content = counted(cache.blob(layer), (bytes) => {
-      isRead = true;
-      onProgress?.({ type: 'bytes', digest: layer.digest, bytes });
+    const meter = meterOf(layer);
+    const isMounted = await withPlaces(placesOf(cache, layer), async (place) => {
+      const count = meter();
+      let isRead = false;
+      const content = counted(place, (length) => {
+        isRead = true;
+        count(length);
+      });
+      await target.write(content, layer, inner);
+      return content.origin !== undefined && !isRead && layer.size > 0;
     });
-    await target.write(content, layer, inner);
-    if (content.origin !== undefined && !isRead && layer.size > 0) return report('mounted', layer, layer, compression);
+    if (isMounted) return report('mounted', layer, layer, compression);
     totals.bytesRead += layer.size;
     totals.bytesWritten += layer.size;
     return report('copied', layer, layer, compression);
   };
 
-  onProgress?.({ type: 'start', target: target.name, layers: blobs.length, bytes });
-  // What is to stay as it is need not be looked at where it comes from, and is asked for where it goes, all at once.
-  const present = conversion === undefined ? await presentAt(target, blobs, signal) : undefined;
-  const largestFirst = [...blobs].toSorted((a, b) => b.size - a.size);
-  await parallel(largestFirst, concurrency, signal, async (layer, inner) => {
-    // Foreign layers need not be anywhere near, and must stay what they are.
-    if (isNonDistributable(layer.mediaType)) return report('foreign', layer, layer, 'gzip');
-    if (present?.has(layer.digest) === true) return report('present', layer, layer, claimedCompression(layer));
-    if (conversion === undefined) return copy(layer, claimedCompression(layer), inner);
-    const { sniff } = await import('./codec/sniff.js');
-    const { compression } = await sniff(cache.blob(layer), layer.size, inner);
-    if (needsConversion(compression, conversion)) {
-      const onBytes = (bytes: number) => onProgress?.({ type: 'bytes', digest: layer.digest, bytes });
-      return convert(layer, counted(cache.blob(layer), onBytes), conversion.encoding, inner);
-    }
-    if (compression !== conversion.encoding.compression) totals.kept++;
-    if (await target.has(layer, inner)) return report('present', layer, layer, compression);
-    return copy(layer, compression, inner);
+  onProgress?.({ type: 'start', target: target.name, layers: planned.length, bytes });
+  // What is there already is asked for all at once.
+  const copies = planned.filter(({ action }) => action === 'copy').map(({ blob }) => blob);
+  const present = await presentAt(target, copies, signal);
+  const largestFirst = planned.toSorted((a, b) => b.blob.size - a.blob.size);
+  await parallel(largestFirst, concurrency, signal, async ({ blob, compression, action }, inner) => {
+    if (action === 'leave') return report('foreign', blob, blob, compression);
+    if (action === 'convert' && conversion !== undefined) return convert(blob, conversion.encoding, inner);
+    if (conversion !== undefined && compression !== conversion.encoding.compression) totals.kept++;
+    if (present.has(blob.digest)) return report('present', blob, blob, compression);
+    return copy(blob, compression, inner);
   });
   return { replacements, actions, compressions, ...totals };
 }
@@ -144,12 +155,6 @@ async function presentAt(
   return present;
 }
 
-/** What a descriptor says of its blob; good enough where nothing depends on it. */
-function claimedCompression({ mediaType, annotations = {} }: Descriptor): Compression {
-  if (ESTARGZ_TOC_DIGEST in annotations) return 'estargz';
-  return layerEncoding(mediaType) ?? 'uncompressed';
-}
-
 /**
  * How many threads one layer may use, so that a few large ones keep all cores busy, and many small ones take no more
  * memory than that needs.
@@ -159,17 +164,6 @@ function claimedCompression({ mediaType, annotations = {} }: Descriptor): Compre
 function threadsFor(share: number, concurrency: number): number {
   const cores = availableParallelism();
   return Math.max(1, Math.min(cores, Math.ceil(cores * Math.max(share, 1 / concurrency))));
-}
-
-/**
- * As BuildKit decides (util/compression, NeedsConversion), but for a level that is asked for: since nothing in a blob
- * tells its level, such layers are packed anew as well when that is forced.
- */
-function needsConversion(compression: Compression, { encoding, force }: Conversion): boolean {
-  if (compression === encoding.compression) {
-    return force && encoding.level !== undefined && compression !== 'uncompressed';
-  }
-  return force || compression === 'uncompressed';
 }
 
 async function convertLayer(

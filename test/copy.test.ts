@@ -1,11 +1,12 @@
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { copyCache, type ExportResult } from '../src/copy.js';
 import { hasResults } from '../src/graph/graph.js';
 import { UNCOMPRESSED } from '../src/oci/descriptor.js';
 import { CacheError } from '../src/errors.js';
-import { fixture, FIXTURES, importOf, loadFixture, temporary } from './support/fixtures.js';
+import { sha256 } from '../src/oci/digest.js';
+import { blobPath, changedFixture, fixture, FIXTURES, importOf, loadFixture, temporary } from './support/fixtures.js';
 import { assertSound } from './support/sound.js';
 import { localSource } from '../src/backend/local.js';
 
@@ -208,3 +209,62 @@ test('several imports that are converted come to the same digest in any order', 
     t.is(await digestOf(compression, [b, a, c]), merged);
   }
 });
+
+for (const [what, harm] of [
+  ['missing', (path: string) => rmSync(path)],
+  ['cut short', (path: string) => rewrite(path, (bytes) => bytes.subarray(0, bytes.length - 9))],
+  ['damaged', (path: string) => rewrite(path, (bytes) => bytes.map((byte, at) => (at === 12 ? byte ^ 255 : byte)))],
+  ['something else', (path: string) => rewrite(path, () => Buffer.from('neither gzip nor tar'))],
+] as const) {
+  test(`a layer that is ${what} in one import comes from another that has it, in any order`, async (t) => {
+    const layersOf = async (folder: string) => [
+      ...(await localSource({ type: 'local', attributes: { src: folder } }).load()).graph.descriptors.values(),
+    ];
+    const same = changedFixture(t, 'max-gzip', () => {});
+    const other = changedFixture(t, 'max-gzip', (_manifest, config) => {
+      config.records.push({ digest: sha256('another step') });
+    });
+    for (const folder of [same, other]) {
+      for (const { digest, size } of await layersOf(folder)) if (size > 200) harm(blobPath(folder, digest));
+      for (const options of ['', ',compression=zstd,force-compression=true', ',compression=zstd']) {
+        const digests = new Set<string | undefined>();
+        for (const imports of [
+          [`type=local,src=${folder}`, importOf('max-gzip')],
+          [importOf('max-gzip'), `type=local,src=${folder}`],
+        ]) {
+          const out = temporary(t);
+          const { exports } = await copyCache({ imports, exports: [`type=local,dest=${out}${options}`] });
+          digests.add(exports[0]?.descriptor.digest);
+          await assertSound(t, out);
+        }
+        t.is(digests.size, 1);
+      }
+      const alone = copyOne(`type=local,src=${folder}`, `type=local,dest=${temporary(t)}`);
+      await t.throwsAsync(alone, { instanceOf: CacheError, code: 'CORRUPT' });
+    }
+  });
+}
+
+test('what is read again from another place is not counted as progress twice', async (t) => {
+  const folder = changedFixture(t, 'max-gzip', () => {});
+  const source = await loadFixture('max-gzip');
+  for (const { digest } of source.graph.descriptors.values()) {
+    rewrite(blobPath(folder, digest), (bytes) => bytes.map((byte, at) => (at === 12 ? byte ^ 255 : byte)));
+  }
+  let [expected, seen] = [0, 0];
+  await copyCache({
+    imports: [`type=local,src=${folder}`, importOf('max-gzip')],
+    exports: [`type=local,dest=${temporary(t)}`],
+    onProgress(event) {
+      if (event.type === 'start') expected = event.bytes;
+      if (event.type === 'bytes') seen += event.bytes;
+    },
+  });
+  t.is(seen, expected);
+});
+
+function rewrite(path: string, change: (bytes: Buffer) => Uint8Array): void {
+  const bytes = change(readFileSync(path));
+  rmSync(path);
+  writeFileSync(path, bytes, { mode: 0o444 });
+}

@@ -15,6 +15,7 @@ const ROOMS = [
   ['net'],
   ['parallel.ts'],
   ['backend'],
+  ['plan.ts'],
   ['transfer.ts'],
   ['copy.ts', 'resolve.ts'],
   ['store.ts', 'collect.ts', 'verify', 'repair', 'prune'],

@@ -5,6 +5,7 @@ import type { LayoutSettings } from '../layout/layout.js';
 import type { Sharing } from '../layout/share.js';
 import type { Content } from '../oci/content.js';
 import type { BlobId, Descriptor } from '../oci/descriptor.js';
+import type { ManifestFields } from '../oci/manifest.js';
 
 /** A build cache: its graph, and a way to the bytes of its layers. */
 export interface Cache {
@@ -19,6 +20,8 @@ export interface Cache {
   readonly platforms?: readonly string[];
   /** A layer's bytes, unverified. Reading them throws CacheError CORRUPT when they are not there. */
   blob(blob: BlobId): Content;
+  /** The same bytes in other places, for when they are missing or damaged in the first. */
+  elsewhere?(blob: BlobId): readonly Content[];
 }
 
 /** Where an import string leads. */
@@ -52,6 +55,8 @@ export interface Publication {
   readonly shape: Shape | undefined;
   /** The documents of this very graph in this shape, where there are some already. */
   readonly saved: SavedCache | undefined;
+  /** What else is to stand in its manifest, where that is written anew. */
+  readonly fields?: ManifestFields | undefined;
 }
 
 /** How far a cache fits one of the images that it is to be put into. */
@@ -73,6 +78,12 @@ export interface CacheTarget {
    * @throws CacheError FAILED when that is nothing
    */
   fit?(graph: Graph): { readonly graph: Graph; readonly images: readonly ImageFit[] };
+  /**
+   * Refuses what `publish` is going to refuse, before anything is brought to the target.
+   *
+   * @param cache - what is to be published, or something smaller
+   */
+  check?(cache: Publication): void;
   has(blob: BlobId, signal?: AbortSignal): Promise<boolean>;
   /**
    * Stores a blob, checked; the whole of it or nothing.

@@ -32,6 +32,7 @@ export async function loadCache(
       shape: shapeOf(mediaType),
       manifest: { descriptor: { mediaType, digest, size }, bytes: manifest.bytes },
       config: { descriptor: config, bytes },
+      fields: manifest.content.fields,
     },
     blob: (blob) => repository.blob(blob),
   };

@@ -1,5 +1,6 @@
 import { encodeCacheConfig } from '../buildkit/cache-config.js';
-import { type Document, documentOf, encodeManifest } from '../oci/manifest.js';
+import { compareText } from '../oci/json.js';
+import { type Document, documentOf, encodeManifest, type ManifestFields } from '../oci/manifest.js';
 import {
   CACHE_CONFIG,
   DOCKER_MANIFEST_LIST,
@@ -31,12 +32,21 @@ export interface SavedCache {
   readonly shape: Shape;
   readonly config: Document;
   readonly manifest: Document;
+  /** What else stands in the manifest. */
+  readonly fields?: ManifestFields | undefined;
 }
 
-/** Writes a graph down as BuildKit does (cache/remotecache/export.go): one manifest entry for each layer, in order. */
-export function saveGraph(graph: Graph, shape: Shape): SavedCache {
+/**
+ * Writes a graph down as BuildKit does (cache/remotecache/export.go): one manifest entry for each layer, in order. What
+ * was listed beside the layers comes behind them.
+ *
+ * @param fields - what else is to stand in the manifest
+ */
+export function saveGraph(graph: Graph, shape: Shape, fields: ManifestFields = {}): SavedCache {
   const docker = shape === 'docker-list';
-  const layers = graph.layers.flatMap(({ blob }) => {
+  const named = new Set(graph.layers.map(({ blob }) => blob));
+  const others = [...graph.descriptors.keys()].filter((blob) => !named.has(blob)).toSorted(compareText);
+  const listed = [...graph.layers.map(({ blob }) => blob), ...others].flatMap((blob) => {
     const descriptor = graph.descriptors.get(blob);
     if (descriptor === undefined) return [];
     const { mediaType } = descriptor;
@@ -47,7 +57,7 @@ export function saveGraph(graph: Graph, shape: Shape): SavedCache {
   const mediaType = MEDIA_TYPES[shape];
   const manifest =
     shape === 'image-manifest'
-      ? encodeManifest({ kind: 'manifest', mediaType, config: config.descriptor, layers })
-      : encodeManifest({ kind: 'index', mediaType, manifests: [...layers, config.descriptor] });
-  return { shape, config, manifest: documentOf(mediaType, manifest) };
+      ? encodeManifest({ kind: 'manifest', mediaType, config: config.descriptor, layers: listed, fields })
+      : encodeManifest({ kind: 'index', mediaType, manifests: [...listed, config.descriptor], fields });
+  return { shape, config, manifest: documentOf(mediaType, manifest), fields };
 }

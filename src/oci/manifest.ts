@@ -25,12 +25,16 @@ export const descriptorSchema: v.GenericSchema<unknown, Descriptor> = v.pipe(
   }),
 );
 
+/** What else a manifest may have: annotations, a subject, and fields that are not known. */
+export type ManifestFields = Readonly<Record<string, unknown>>;
+
 /** An image manifest: image-spec manifest.md. A build cache is one whose config is a cacheconfig. */
 export interface ImageManifest {
   readonly kind: 'manifest';
   readonly mediaType: string;
   readonly config: Descriptor;
   readonly layers: readonly Descriptor[];
+  readonly fields?: ManifestFields;
 }
 
 /** An image index (image-spec image-index.md) or Docker manifest list. */
@@ -38,6 +42,7 @@ export interface ImageIndex {
   readonly kind: 'index';
   readonly mediaType: string;
   readonly manifests: readonly Descriptor[];
+  readonly fields?: ManifestFields;
 }
 
 /** A manifest or config in memory, and what names it. */
@@ -67,16 +72,16 @@ const manifestSchema = v.looseObject({
  * @throws CacheError CORRUPT
  */
 export function decodeManifest(bytes: Uint8Array, where: string): Manifest {
-  const { mediaType, config, layers, manifests } = parseJson(manifestSchema, bytes, where);
+  const { schemaVersion: _, mediaType, config, layers, manifests, ...fields } = parseJson(manifestSchema, bytes, where);
   const type = mediaType ?? (manifests ? OCI_INDEX : OCI_MANIFEST);
   if (type === OCI_INDEX || type === DOCKER_MANIFEST_LIST) {
-    return { kind: 'index', mediaType: type, manifests: manifests ?? [] };
+    return { kind: 'index', mediaType: type, manifests: manifests ?? [], fields };
   }
   if (type !== OCI_MANIFEST && type !== DOCKER_MANIFEST) {
     throw new CacheError('CORRUPT', `${where} has media type ${type}, which is neither an image manifest nor an index`);
   }
   if (!config) throw new CacheError('CORRUPT', `${where} is neither an image manifest nor an index: it has no config`);
-  return { kind: 'manifest', mediaType: type, config, layers: layers ?? [] };
+  return { kind: 'manifest', mediaType: type, config, layers: layers ?? [], fields };
 }
 
 const FIRST = ['mediaType', 'digest', 'size', 'urls', 'annotations', 'data', 'platform', 'artifactType'];
@@ -93,13 +98,14 @@ export function orderedDescriptor(descriptor: Descriptor): Descriptor {
 
 /** A manifest's bytes as BuildKit writes them (cache/remotecache/export.go). */
 export function encodeManifest(manifest: Manifest): Buffer {
-  const { mediaType } = manifest;
+  const { mediaType, fields } = manifest;
   return manifest.kind === 'index'
-    ? goJson({ schemaVersion: 2, mediaType, manifests: manifest.manifests.map(orderedDescriptor) })
+    ? goJson({ schemaVersion: 2, mediaType, manifests: manifest.manifests.map(orderedDescriptor), ...fields })
     : goJson({
         schemaVersion: 2,
         mediaType,
         config: orderedDescriptor(manifest.config),
         layers: manifest.layers.map(orderedDescriptor),
+        ...fields,
       });
 }

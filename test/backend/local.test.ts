@@ -1,14 +1,15 @@
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { refuseOverlaps } from '../../src/backend/overlap.js';
 import { parseExport, parseImport } from '../../src/buildkit/options.js';
 import { copyCache } from '../../src/copy.js';
 import { CacheError } from '../../src/errors.js';
+import { sha256 } from '../../src/oci/digest.js';
 import { listCaches } from '../../src/report/describe.js';
 import { resolveCache } from '../../src/resolve.js';
-import { copyFixture, fixture, importOf, temporary } from '../support/fixtures.js';
+import { changedFixture, copyFixture, fixture, importOf, temporary } from '../support/fixtures.js';
 import { assertSound } from '../support/sound.js';
 
 interface Entry {
@@ -190,6 +191,20 @@ test('a config over 1 MiB is refused with the way out, and written when that is 
   const { exports: done } = await copyCache({ imports, exports, allowOversize: true });
   t.is(done[0]?.records, records.length);
 });
+
+for (const options of ['', ',image-manifest=false', ',compression=zstd,force-compression=true']) {
+  test(`a cache over 1 MiB is refused before a layer is copied${options}`, async (t) => {
+    const folder = changedFixture(t, 'max-gzip', (_manifest, config) => {
+      for (let index = 0; index < 13_000; index++) config.records.push({ digest: sha256(`${index}`) });
+    });
+    const out = temporary(t);
+    const copy = { imports: [`type=local,src=${folder}`], exports: [`type=local,dest=${out}${options}`] };
+    await t.throwsAsync(copyCache(copy), { instanceOf: CacheError, message: /BuildKit imports none over 1048576/ });
+    t.deepEqual(readdirSync(join(out, 'blobs', 'sha256')), []);
+    await copyCache({ ...copy, allowOversize: true });
+    await assertSound(t, out);
+  });
+}
 
 test('a folder is made with those above it, and where that cannot be the reason is told', async (t) => {
   const folder = temporary(t);
