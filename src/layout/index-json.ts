@@ -1,13 +1,22 @@
 import * as v from 'valibot';
 import { type Descriptor, IMAGE_NAME, REF_NAME } from '../oci/descriptor.js';
+import { editJson, valueTexts } from '../oci/json-edit.js';
 import { goJson, parseJson } from '../oci/json.js';
 import { descriptorSchema, orderedDescriptor } from '../oci/manifest.js';
 import { OCI_INDEX } from '../oci/media-types.js';
 
+/** What a value was read from, each byte a character. It goes along when a value is copied to be changed. */
+const TEXT = Symbol('text');
+
+interface IndexEntry extends Descriptor {
+  readonly [TEXT]?: string | undefined;
+}
+
 /** index.json: image-spec image-layout.md. Entries and fields that are not understood here survive a rewrite. */
 export interface LayoutIndex {
-  readonly manifests: readonly Descriptor[];
+  readonly manifests: readonly IndexEntry[];
   readonly [field: string]: unknown;
+  readonly [TEXT]?: ReadonlyMap<string | number, string>;
 }
 
 /** When bkcache last imported, exported or resolved this entry, as RFC 3339: BuildKit keeps it when it rewrites others. */
@@ -17,13 +26,42 @@ const indexSchema = v.looseObject({ manifests: v.nullish(v.array(descriptorSchem
 
 /** @throws CacheError CORRUPT that names the field */
 export function decodeIndex(bytes: Uint8Array, path: string): LayoutIndex {
-  return parseJson(indexSchema, bytes, path);
+  const index = parseJson(indexSchema, bytes, path);
+  const texts = valueTexts(Buffer.from(bytes).toString('latin1'));
+  const entries = valueTexts(texts.get('manifests') ?? '');
+  const manifests = index.manifests.map((entry, place) => ({ ...entry, [TEXT]: entries.get(place) }));
+  return { ...index, manifests, [TEXT]: texts };
 }
 
-export function encodeIndex({ manifests, ...fields }: LayoutIndex): Buffer {
+/** The bytes of an index. What was read and not changed is the text that it was: numbers that no double holds, too. */
+export function encodeIndex({ manifests, [TEXT]: texts, ...fields }: LayoutIndex): Buffer {
   // Older releases of BuildKit leave the media type out; newer ones fill it in when they write (setOCIIndexDefaults).
   const { schemaVersion = 2, mediaType = OCI_INDEX, ...others } = fields;
-  return goJson({ schemaVersion, mediaType, manifests: manifests.map(orderedDescriptor), ...others });
+  const member = ([key, value]: readonly [string, unknown]) => `${jsonText(key)}:${texts?.get(key) ?? jsonText(value)}`;
+  const members = [
+    ...Object.entries({ schemaVersion, mediaType }).map(member),
+    `"manifests":[${manifests.map(entryText).join(',')}]`,
+    ...Object.entries(others).map(member),
+  ];
+  return Buffer.from(`{${members.join(',')}}`, 'latin1');
+}
+
+/** An entry with what was changed in it; one that has another set of fields is written anew. */
+function entryText({ [TEXT]: text, ...entry }: IndexEntry): string {
+  const ordered = orderedDescriptor(entry);
+  if (text === undefined) return jsonText(ordered);
+  const bytes = Buffer.from(text, 'latin1');
+  const before = parseJson(descriptorSchema, bytes, 'an entry of index.json');
+  const there = valueTexts(text);
+  const keys = new Set([...Object.keys(before), ...Object.keys(entry)]);
+  const changed = [...keys].filter((key) => JSON.stringify(entry[key]) !== JSON.stringify(before[key]));
+  if (changed.some((key) => entry[key] === undefined || !there.has(key))) return jsonText(ordered);
+  const edits = changed.map((key) => ({ path: [key], value: ordered[key] }));
+  return editJson(bytes, edits).toString('latin1');
+}
+
+function jsonText(value: unknown): string {
+  return goJson(value).toString('latin1');
 }
 
 /** The names that an import could ask for an entry by, in the order in which BuildKit looks. An empty one is none. */

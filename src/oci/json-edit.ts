@@ -22,6 +22,16 @@ export function editJson(json: Uint8Array, edits: readonly JsonEdit[]): Buffer {
   return Buffer.from(edited, 'latin1');
 }
 
+/**
+ * The texts of the values in an object or list, by their keys or places; of a key that is there twice, that of the last.
+ *
+ * @param text - JSON that `parseJson` has accepted, each byte a character (Latin-1)
+ */
+export function valueTexts(text: string): Map<string | number, string> {
+  const members = membersOf(text, skipSpace(text, 0));
+  return new Map(Array.from(members, ({ key, valueStart, end }) => [key, text.slice(valueStart, end)]));
+}
+
 interface Splice {
   readonly start: number;
   readonly end: number;
