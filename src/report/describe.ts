@@ -18,8 +18,10 @@ import { parallel } from '../parallel.js';
 /** One layer of a cache. */
 export interface LayerDescription {
   readonly digest: Digest;
-  /** What the bytes are, whatever the media type says; undefined for a blob that is not there. */
+  /** What the bytes are, whatever the media type says; undefined where they cannot be read. */
   readonly compression: Compression | undefined;
+  /** Why they cannot. */
+  readonly problem?: string;
   readonly mediaType: string;
   /** In bytes. */
   readonly size: number;
@@ -92,7 +94,7 @@ async function describeLayer(cache: Cache, blob: Descriptor, signal?: AbortSigna
   const annotations = blob.annotations ?? {};
   return {
     digest: blob.digest,
-    compression: await compressionOf(cache, blob, signal),
+    ...(await compressionOf(cache, blob, signal)),
     mediaType: blob.mediaType,
     size: blob.size,
     diffID: annotations[UNCOMPRESSED],
@@ -101,11 +103,15 @@ async function describeLayer(cache: Cache, blob: Descriptor, signal?: AbortSigna
   };
 }
 
-async function compressionOf(cache: Cache, blob: Descriptor, signal?: AbortSignal): Promise<Compression | undefined> {
+async function compressionOf(
+  cache: Cache,
+  blob: Descriptor,
+  signal?: AbortSignal,
+): Promise<Pick<LayerDescription, 'compression' | 'problem'>> {
   try {
-    return (await sniff(cache.blob(blob), blob.size, signal)).compression;
+    return { compression: (await sniff(cache.blob(blob), blob.size, signal)).compression };
   } catch (error) {
-    if (error instanceof CacheError) return undefined;
+    if (error instanceof CacheError) return { compression: undefined, problem: error.message };
     throw error;
   }
 }

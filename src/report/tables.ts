@@ -32,7 +32,7 @@ function form({ shape, platforms }: Pick<CacheDescription, 'shape' | 'platforms'
   return shape ?? (platforms === undefined ? 'no manifest' : 'inline');
 }
 
-/** A cache for people: its layers as a table, its records as a tree. */
+/** A cache for people: its layers as a table, below it why some cannot be read, and its records as a tree. */
 export function inspectText(cache: CacheDescription): string {
   const platforms = cache.platforms === undefined ? '' : ` in the image of ${cache.platforms.join(', ')}`;
   const head = [
@@ -44,14 +44,19 @@ export function inspectText(cache: CacheDescription): string {
     ['LAYER', 'COMPRESSION', 'SIZE', 'DIFFID', 'CREATED', 'STEP'],
     cache.layers.map(({ digest, compression, size, diffID, createdAt, description }) => [
       short(digest),
-      compression ?? 'missing',
+      compression ?? 'unreadable',
       prettyBytes(size),
       diffID === undefined ? '-' : shortText(diffID),
       createdAt?.replace(/\.\d+Z$/, 'Z') ?? '-',
       description ?? '',
     ]),
   );
-  return `${printed(head)}\n${layers}\n${printed([...recordTree(cache)])}`;
+  const problems = cache.layers.flatMap(({ digest, problem }) =>
+    problem === undefined ? [] : [`${short(digest)}: ${problem}`],
+  );
+  return `${printed(head)}
+${layers}${printed(problems)}
+${printed([...recordTree(cache)])}`;
 }
 
 /** The records that nothing links to, and under each its inputs. One that was shown before is only named again. */
