@@ -1,6 +1,6 @@
 import { CacheError } from '../errors.js';
 import { lockedIndex, readIndex, updateIndex } from '../layout/index-file.js';
-import { findTag, type LayoutIndex, tagOf, withTag } from '../layout/index-json.js';
+import { findTag, type LayoutIndex, namesOf, tagOf, withTag } from '../layout/index-json.js';
 import { holdFile } from '../layout/hold.js';
 import { isStore, recordUse, usedNow } from '../layout/last-used.js';
 import type { Layout } from '../layout/layout.js';
@@ -26,8 +26,13 @@ export function layoutReader(layout: Layout): RepositoryReader {
       if ('tag' in reference) await recordUse(root, reference.tag, signal);
     },
     async entries(signal) {
-      const { manifests } = await readIndex(layout, signal);
-      return manifests.map((descriptor) => ({ tag: tagOf(descriptor), descriptor }));
+      const index = await readIndex(layout, signal);
+      return index.manifests.flatMap((descriptor) => {
+        const [tag, ...others] = namesOf(descriptor);
+        // An entry before it may have the same name as well.
+        const found = others.filter((name) => findTag(index, name) === descriptor);
+        return [tag, ...found].map((name) => ({ tag: name, descriptor }));
+      });
     },
     manifest: ({ digest }) => blobs.content(digest),
     blob: ({ digest }) => blobs.content(digest),
@@ -85,7 +90,7 @@ async function holdManifest(layout: Layout, reference: Reference, signal?: Abort
 function resolveTag({ root }: Layout, index: LayoutIndex, tag: string): Descriptor {
   const found = findTag(index, tag);
   if (found !== undefined) return found;
-  const tags = index.manifests.map(tagOf).filter((name) => name !== undefined);
+  const tags = [...new Set(index.manifests.flatMap(namesOf))];
   throw new CacheError('NOT_FOUND', `${root} has no tag ${JSON.stringify(tag)}`, {
     hint: tags.length === 0 ? 'it has no tags at all' : `its tags are: ${tags.join(', ')}`,
   });

@@ -12,7 +12,7 @@ export interface Held {
   readonly release: () => Promise<void>;
 }
 
-/** A manifest, and the tag that names it; one without a tag stands in the list all the same. */
+/** A manifest, and a tag that names it; one without a tag stands in the list all the same. */
 export interface RepositoryEntry {
   readonly tag: string | undefined;
   readonly descriptor: Descriptor;

@@ -96,6 +96,30 @@ test('an image name comes before a reference name, and the first match before a 
   t.is(await digestOf(folder, `,tag=both,digest=${digests[0]}`), digests[0] as never);
 });
 
+test('an entry with two names is listed under both, and both are told to who asks for another', async (t) => {
+  const error = await t.throwsAsync(resolveCache(`type=local,src=${fixture('inline-image')},tag=nope`), {
+    instanceOf: CacheError,
+  });
+  t.is(error.hint, 'its tags are: example.com/team/tiny:inline, inline');
+  const names = (await listCaches(fixture('inline-image'))).map(({ tag }) => tag);
+  t.deepEqual(names, ['example.com/team/tiny:inline', 'inline']);
+  // What another entry is found by is that one's name.
+  const folder = changed(t, 'grown', (index) => {
+    const [first, second] = twoOf(index);
+    return {
+      manifests: [
+        { ...first, annotations: { [REF]: 'main' } },
+        { ...second, annotations: { [IMAGE]: 'example.com/a:main', [REF]: 'main' } },
+      ],
+    };
+  });
+  const rows = await listCaches(folder);
+  t.deepEqual(
+    rows.map(({ tag }) => tag),
+    ['main', 'example.com/a:main'],
+  );
+});
+
 test('a tag is written as BuildKit writes it: an entry with an image name beside it is another', async (t) => {
   const folder = changed(t, 'grown', (index) => {
     const [first, second] = twoOf(index);
