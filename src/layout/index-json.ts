@@ -75,12 +75,6 @@ export function tagOf(entry: Descriptor): string | undefined {
   return namesOf(entry)[0];
 }
 
-/** Every name that an import could ask for to get an entry; `tagOf` is the first. */
-export function namesOf({ annotations }: Descriptor): string[] {
-  const names = [annotations?.[IMAGE_NAME], annotations?.[REF_NAME]].filter((name) => name !== undefined);
-  return [...new Set(names)];
-}
-
 /** The entry for a tag, as BuildKit looks for it (client/ociindex/ociindex.go, Get). */
 export function findTag(index: LayoutIndex, tag: string): Descriptor | undefined {
   return (
