@@ -17,6 +17,7 @@ export async function untilInterrupted<T>(run: (signal: AbortSignal) => Promise<
   try {
     return await run(interrupt.signal);
   } catch (error) {
+    if (interrupt.signal.aborted) await (await import('./leave.js')).leaveThreads();
     // Whatever it was that failed, it failed because of that.
     throw interrupt.signal.aborted ? interrupt.signal.reason : error;
   } finally {

@@ -19,6 +19,12 @@ export type Job =
       readonly options: RecompressOptions;
     };
 
+/** A job, and the gate that the thread passes for each touch of its files. */
+export interface Order {
+  readonly job: Job;
+  readonly gate: SharedArrayBuffer;
+}
+
 /** What each kind of job comes to. */
 export interface JobResults {
   readonly copy: BlobId;

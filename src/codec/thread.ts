@@ -1,4 +1,5 @@
 import { Worker } from 'node:worker_threads';
+import { Gate } from './gate.js';
 import { fromPlain, type Job, type JobResults, type Message } from './jobs.js';
 
 /** A blob of fewer bytes is done in the main thread before another one has started. */
@@ -7,6 +8,12 @@ export const WORTH_A_THREAD = 1024 * 1024;
 const IDLE_TIME = 2000;
 
 const idle: Worker[] = [];
+let ending = 0;
+
+/** Whether there are threads that were stopped and have not ended yet: zstd's workers finish their jobs first. */
+export function areThreadsEnding(): boolean {
+  return ending > 0;
+}
 
 export interface JobOptions {
   readonly signal?: AbortSignal | undefined;
@@ -18,7 +25,8 @@ export interface JobOptions {
  * Does the work on one blob in a thread of its own, so that blobs are read, hashed, packed and written side by side,
  * and the main thread is free. There are as many threads as jobs at once; a thread does one job after the other.
  *
- * When the signal aborts, the thread is ended, and only then the promise is rejected: nothing writes any more.
+ * When the signal aborts, the promise is rejected as soon as the thread touches no file any more. It may take seconds
+ * to end.
  *
  * @throws what the job throws; the signal's reason
  */
@@ -30,6 +38,7 @@ export async function inThread<K extends Job['kind']>(
   const worker = idle.pop() ?? new Worker(new URL('./worker.js', import.meta.url));
   worker.removeAllListeners();
   worker.ref();
+  const gate = new Gate();
   let abort: (() => void) | undefined;
   try {
     const result = await new Promise<JobResults[Job['kind']]>((resolve, reject) => {
@@ -44,18 +53,26 @@ export async function inThread<K extends Job['kind']>(
       });
       // The rule takes it for a window's.
       // oxlint-disable-next-line unicorn/require-post-message-target-origin
-      worker.postMessage(job);
+      worker.postMessage({ job, gate: gate.shared });
     });
     keep(worker);
     return result as JobResults[K];
   } catch (error) {
     // It may be in the middle of something, such as a read that fails late.
     worker.removeAllListeners();
-    await worker.terminate();
+    await gate.close();
+    end(worker);
     throw error;
   } finally {
     if (abort !== undefined) signal?.removeEventListener('abort', abort);
   }
+}
+
+function end(worker: Worker): void {
+  ending++;
+  worker.on('error', () => undefined);
+  worker.unref();
+  void worker.terminate().finally(() => ending--);
 }
 
 /** Keeps a thread for a while; it does not keep the process. */

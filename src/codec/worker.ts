@@ -4,7 +4,8 @@ import { parentPort } from 'node:worker_threads';
 import { type Content, wrongBytes, wrongSize } from '../oci/content.js';
 import type { BlobId } from '../oci/descriptor.js';
 import { hashDigest, hasherFor } from '../oci/digest.js';
-import { type Job, type JobResults, type Message, toPlain } from './jobs.js';
+import { Gate } from './gate.js';
+import { type Job, type JobResults, type Message, type Order, toPlain } from './jobs.js';
 
 /** Fits into the cache of a core, in which it is read, hashed and written. */
 const COPY_CHUNK = 256 * 1024;
@@ -15,8 +16,8 @@ const REPORT_EVERY = 2 * 1024 * 1024;
 const port = parentPort;
 let unreported = 0;
 
-port?.on('message', (job: Job) => {
-  run(job).then(
+port?.on('message', ({ job, gate }: Order) => {
+  run(job, new Gate(gate)).then(
     (result) => {
       tell({ kind: 'read', bytes: unreported });
       tell({ kind: 'done', result });
@@ -31,24 +32,25 @@ function tell(message: Message): void {
   port?.postMessage(message);
 }
 
-async function run(job: Job): Promise<JobResults[Job['kind']]> {
+async function run(job: Job, gate: Gate): Promise<JobResults[Job['kind']]> {
   unreported = 0;
-  return job.kind === 'copy' ? copy(job) : repack(job);
+  return job.kind === 'copy' ? copy(job, gate) : repack(job, gate);
 }
 
 /** Reads each byte once, into the same memory again and again. */
-function copy({ from, to, expected, where }: Extract<Job, { kind: 'copy' }>): BlobId {
+function copy({ from, to, expected, where }: Extract<Job, { kind: 'copy' }>, gate: Gate): BlobId {
   const { algorithm, hash } = hasherFor(expected.digest);
   const buffer = Buffer.allocUnsafeSlow(COPY_CHUNK);
   let size = 0;
-  for (let length = readSync(from, buffer, 0, COPY_CHUNK, 0); length > 0;) {
+  const read = () => gate.pass(() => readSync(from, buffer, 0, COPY_CHUNK, size));
+  for (let length = read(); length > 0;) {
     const chunk = buffer.subarray(0, length);
     size += length;
     if (size > expected.size) throw wrongSize(expected, `more than ${expected.size}`, where);
     hash.update(chunk);
-    if (to !== undefined) writeAll(to, chunk);
+    if (to !== undefined) gate.pass(() => writeAll(to, chunk));
     count(length);
-    length = readSync(from, buffer, 0, COPY_CHUNK, size);
+    length = read();
   }
   if (size < expected.size) throw wrongSize(expected, `${size}`, where);
   const digest = hashDigest(algorithm, hash);
@@ -56,16 +58,19 @@ function copy({ from, to, expected, where }: Extract<Job, { kind: 'copy' }>): Bl
   return expected;
 }
 
-async function repack({ from, to, options }: Extract<Job, { kind: 'recompress' }>): Promise<JobResults['recompress']> {
+async function repack(
+  { from, to, options }: Extract<Job, { kind: 'recompress' }>,
+  gate: Gate,
+): Promise<JobResults['recompress']> {
   // Most threads only copy.
   const { recompress } = await import('./recompress.js');
-  const { content, packed } = recompress(fileContent(from), options);
+  const { content, packed } = recompress(fileContent(from, gate), options);
   // What is not compressed has the digest of its tar, which is computed on the way as it is.
   const hash = options.encoding.compression === 'uncompressed' ? undefined : createHash('sha256');
   let size = 0;
   for await (const chunk of content.open()) {
     hash?.update(chunk);
-    writeAll(to, chunk);
+    gate.pass(() => writeAll(to, chunk));
     size += chunk.length;
   }
   const digest = hash === undefined ? packed().diffID : hashDigest('sha256', hash);
@@ -73,12 +78,13 @@ async function repack({ from, to, options }: Extract<Job, { kind: 'recompress' }
 }
 
 /** An open file; reads are those of this thread alone, which has nothing else to do meanwhile. */
-function fileContent(file: number): Content {
+function fileContent(file: number, gate: Gate): Content {
   return {
-    async *open({ start = 0, end = Number.POSITIVE_INFINITY } = {}) {
-      for (let at = start; at < end;) {
+    async *open({ start: first = 0, end = Number.POSITIVE_INFINITY } = {}) {
+      for (let at = first; at < end;) {
         const chunk = Buffer.allocUnsafeSlow(Math.min(READ_CHUNK, end - at));
-        const length = readSync(file, chunk, 0, chunk.length, at);
+        const start = at;
+        const length = gate.pass(() => readSync(file, chunk, 0, chunk.length, start));
         if (length === 0) return;
         at += length;
         count(length);

@@ -1,7 +1,10 @@
-import { cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, cpSync, mkdirSync, openSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
 import test, { type ExecutionContext } from 'ava';
+import type { RecompressOptions } from '../../src/codec/recompress.js';
+import { areThreadsEnding, inThread } from '../../src/codec/thread.js';
 import { copyCache } from '../../src/copy.js';
 import { CacheError } from '../../src/errors.js';
 import { sha256 } from '../../src/oci/digest.js';
@@ -106,3 +109,35 @@ for (const options of EXPORTS) {
     t.false(readdirSync(out).includes('.bkcache'));
   });
 }
+
+test('what is stopped lets go of its files at once, in the middle of what zstd is doing', async (t) => {
+  const folder = temporary(t);
+  const noise = Array.from({ length: 500_000 }, (_, index) => sha256(String(index)).slice(7, 7 + (index % 40))).join(
+    ' ',
+  );
+  writeFileSync(join(folder, 'tar'), noise);
+  const [from, to] = [openSync(join(folder, 'tar'), 'r'), openSync(join(folder, 'packed'), 'w')];
+  const size = Buffer.byteLength(noise);
+  const options: RecompressOptions = {
+    blob: { digest: sha256(noise), size },
+    diffID: undefined,
+    encoding: { compression: 'zstd', level: 19 },
+    where: 'test',
+  };
+  const stop = new AbortController();
+  const job = inThread(
+    { kind: 'recompress', from, to, options },
+    {
+      signal: stop.signal,
+      // All is read, and zstd has seconds of work before it.
+      onRead: () => stop.abort(new Error('stopped')),
+    },
+  );
+  await t.throwsAsync(job, { message: 'stopped' });
+  t.true(areThreadsEnding());
+  closeSync(from);
+  closeSync(to);
+  const { size: packed } = statSync(join(folder, 'packed'));
+  await sleep(200);
+  t.is(statSync(join(folder, 'packed')).size, packed);
+});
