@@ -1,20 +1,22 @@
-import { type FileHandle, rename, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CacheError } from '../errors.js';
 import { syncPath, writeNewFile } from './durable.js';
 import type { Descriptor } from '../oci/descriptor.js';
-import { decodeIndex, encodeIndex, type LayoutIndex, entryKey, withEntry } from './index-json.js';
+import { decodeIndex, encodeIndex, type LayoutIndex, withEntry } from './index-json.js';
+import { lateEntries, type Prepared, replaceUnder, sameBytes, TORN_PAUSE, TORN_TRIES } from './index-replace.js';
 import type { Layout } from './layout.js';
 import { type HeldLock, withLock } from './lock.js';
-import { contentOfFile, openSmallFile, readSmallFile } from './small-file.js';
-
-// BuildKit holds the lock for less than this while it writes.
-const TORN_PAUSE = 5;
-const TORN_TRIES = 20;
+import { contentOfFile } from './small-file.js';
 
 export function indexPath({ root }: Pick<Layout, 'root'>): string {
   return join(root, 'index.json');
+}
+
+/** Where the index is that a repair has replaced, until the repair has ended. */
+export function keptIndexPath({ root }: Pick<Layout, 'root'>): string {
+  return join(root, 'index.json.before-repair');
 }
 
 /**
@@ -87,12 +89,14 @@ async function isChanging(path: string, bytes: Uint8Array): Promise<boolean> {
  * the change is made again on top of theirs.
  *
  * @param change - pure; may be called several times. Giving back what it was given leaves the file as it is.
+ * @param keepAs - where to leave the old file, unless there is one already
  * @throws CacheError CORRUPT when index.json is none, BUSY
  */
 export async function updateIndex(
   layout: Layout,
   change: (index: LayoutIndex) => LayoutIndex,
   signal?: AbortSignal,
+  keepAs?: string,
 ): Promise<void> {
   const path = indexPath(layout);
   const options = { timeout: layout.settings.lockTimeout, signal };
@@ -102,19 +106,16 @@ export async function updateIndex(
     // What makes this fail may be gone by the time that the lock is ours.
     const early = await prepare(layout, await contentOfFile(path), change).catch(() => undefined);
     if (early !== undefined && early.temporary === undefined) return;
-    const replaced = await withLock(path, 'exclusive', (lock) => replaceUnder(lock, layout, early, change), options);
+    const prepared = async (bytes: Buffer | undefined) => {
+      if (early !== undefined && sameBytes(early.bytes, bytes)) return early;
+      if (early?.temporary !== undefined) await rm(early.temporary, { force: true });
+      return prepare(layout, bytes, change);
+    };
+    const replaced = await withLock(path, 'exclusive', (lock) => replaceUnder(lock, path, prepared, keepAs), options);
     late = replaced === 'again' ? undefined : await lateEntries(replaced, path);
   }
   if (layout.settings.durable) await syncPath(layout.root);
   if (late.length > 0) await updateIndex(layout, (index) => late.reduce(withEntry, index), signal);
-}
-
-/** A new index.json that is written, but not in its place yet. */
-interface Prepared {
-  readonly bytes: Buffer | undefined;
-  readonly before: LayoutIndex;
-  /** Undefined when nothing is to be changed. */
-  readonly temporary: string | undefined;
 }
 
 async function prepare(
@@ -128,62 +129,4 @@ async function prepare(
   const temporary = await layout.workspace.temporary();
   await writeNewFile(temporary, encodeIndex(after), layout.settings);
   return { bytes, before, temporary };
-}
-
-/** The file that was replaced, kept open, and what was in it. */
-interface Replaced {
-  readonly handle: FileHandle | undefined;
-  readonly before: LayoutIndex;
-}
-
-async function replaceUnder(
-  lock: HeldLock,
-  layout: Layout,
-  early: Prepared | undefined,
-  change: (index: LayoutIndex) => LayoutIndex,
-): Promise<Replaced | 'again'> {
-  const path = indexPath(layout);
-  const handle = await openSmallFile(path);
-  try {
-    const bytes = await readSmallFile(handle, path);
-    const isCurrent = early !== undefined && sameBytes(early.bytes, bytes);
-    if (!isCurrent && early?.temporary !== undefined) await rm(early.temporary, { force: true });
-    const { before, temporary } = isCurrent ? early : await prepare(layout, bytes, change);
-    if (temporary === undefined) {
-      await handle?.close();
-      return { handle: undefined, before };
-    }
-    if (!(await lock.isSeen()) || !sameBytes(await readSmallFile(handle, path), bytes)) {
-      await rm(temporary, { force: true });
-      await handle?.close();
-      return 'again';
-    }
-    await rename(temporary, path);
-    return { handle, before };
-  } catch (error) {
-    await handle?.close();
-    throw error;
-  }
-}
-
-/**
- * What a build has written into the replaced file after all. BuildKit writes in place, and may do so under a lock that
- * meets nobody else's, on a lock file that was deleted before ours was made.
- */
-async function lateEntries({ handle, before }: Replaced, path: string): Promise<readonly Descriptor[]> {
-  if (handle === undefined) return [];
-  try {
-    await sleep(TORN_PAUSE);
-    const bytes = await readSmallFile(handle, path);
-    if (bytes === undefined || bytes.length === 0) return [];
-    const { manifests } = decodeIndex(bytes, path);
-    const known = new Set(before.manifests.map(entryKey));
-    return manifests.filter((entry) => !known.has(entryKey(entry)));
-  } finally {
-    await handle.close();
-  }
-}
-
-function sameBytes(a: Buffer | undefined, b: Buffer | undefined): boolean {
-  return a === undefined || b === undefined ? a === b : a.equals(b);
 }
