@@ -87,6 +87,32 @@ export function wrongSize(expected: BlobId, found: string, where: string): Cache
 }
 
 /**
+ * Reads a document that is what its digest says, whatever size something says it has.
+ *
+ * @param limit - the most that may be held in memory, in bytes
+ * @throws CacheError CORRUPT for wrong bytes, FAILED for a document over the limit
+ */
+export async function readDocument(
+  content: Content,
+  digest: Digest,
+  where: string,
+  { limit, signal }: { readonly limit: number; readonly signal?: AbortSignal | undefined },
+): Promise<Buffer> {
+  const { algorithm, hash } = hasherFor(digest);
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of content.open({}, signal)) {
+    size += chunk.length;
+    if (size > limit) throw new CacheError('FAILED', `${where}: ${digest} has over ${limit} bytes, the limit`);
+    hash.update(chunk);
+    chunks.push(chunk);
+  }
+  const found = hashDigest(algorithm, hash);
+  if (found !== digest) throw wrongBytes({ digest, size }, found, where);
+  return Buffer.concat(chunks);
+}
+
+/**
  * Reads a small blob whole, verified.
  *
  * @param limit - the most that may be held in memory, in bytes

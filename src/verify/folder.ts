@@ -5,15 +5,16 @@ import { CacheError } from '../errors.js';
 import { asideBlobs } from '../layout/aside.js';
 import { type BlobEntry, listBlobs } from '../layout/blob-list.js';
 import { Distrust } from '../layout/distrust.js';
-import { readIndex } from '../layout/index-file.js';
-import { tagOf } from '../layout/index-json.js';
+import { exists } from '../layout/durable.js';
+import { keptIndexPath, readIndex } from '../layout/index-file.js';
+import { type LayoutIndex, tagOf } from '../layout/index-json.js';
 import type { Layout } from '../layout/layout.js';
 import { leftovers } from '../layout/leftovers.js';
 import { contentOfFile } from '../layout/small-file.js';
 import type { Digest } from '../oci/digest.js';
 import { parseJson } from '../oci/json.js';
 import { OCI_INDEX } from '../oci/media-types.js';
-import type { Finding } from './finding.js';
+import { type Finding, quoted } from './finding.js';
 import type { Need, Walk } from './walk.js';
 
 const markerSchema = v.looseObject({ imageLayoutVersion: v.literal('1.0.0') });
@@ -34,14 +35,18 @@ export class FolderCheck {
     this.#distrust = new Distrust(layout.root);
   }
 
-  /** Checks oci-layout and index.json. */
-  async entries(signal?: AbortSignal): Promise<readonly RepositoryEntry[]> {
+  /**
+   * Checks oci-layout and index.json.
+   *
+   * @param instead - what to take where index.json cannot be read
+   */
+  async entries(instead: LayoutIndex | undefined, signal?: AbortSignal): Promise<readonly RepositoryEntry[]> {
     await this.#marker();
     const file = join(this.#layout.root, 'index.json');
     try {
       const index = await readIndex(this.#layout, signal);
       this.#fields(index, file);
-      const entries = index.manifests.map((descriptor) => ({ tag: tagOf(descriptor), descriptor }));
+      const entries = entriesOf(index);
       const seen = new Set<string>();
       for (const { tag, descriptor } of entries) {
         if (descriptor.mediaType === '')
@@ -56,7 +61,7 @@ export class FolderCheck {
       // A folder with nothing in it is no cache at all.
       if (error.code === 'NOT_FOUND' && (await listBlobs(this.#layout.root).next()).done === true) throw error;
       this.#corrupt('layout', error.message, { file });
-      return [];
+      return instead === undefined ? [] : entriesOf(instead);
     }
   }
 
@@ -86,6 +91,11 @@ export class FolderCheck {
     if (left.length > 0) this.#note('unused', `${left.length} unfinished files that dead processes have left`, {});
     const aside = await asideBlobs(root);
     if (aside.length > 0) this.#note('unused', `${aside.length} blobs that gc or repair has set aside`, {});
+    const kept = keptIndexPath(this.#layout);
+    if (await exists(kept)) {
+      const message = 'the index.json from before a repair that did not end';
+      this.#note('unused', message, { file: kept, repair: `rm ${quoted(kept)}` });
+    }
   }
 
   /** Writes down, for later writers, which blobs are not to be trusted. */
@@ -152,4 +162,8 @@ export class FolderCheck {
   #corrupt(kind: Finding['kind'], message: string, more: Partial<Finding>): void {
     this.findings.push({ severity: 'corrupt', kind, message, tags: [], ...more });
   }
+}
+
+function entriesOf({ manifests }: LayoutIndex): readonly RepositoryEntry[] {
+  return manifests.map((descriptor) => ({ tag: tagOf(descriptor), descriptor }));
 }

@@ -4,14 +4,14 @@ import { readImport } from '../backend/import-string.js';
 import { openRepository, openSource } from '../backend/open.js';
 import { type CacheOptions, formatOptions } from '../buildkit/options.js';
 import { readIndex } from '../layout/index-file.js';
-import { entryKey } from '../layout/index-json.js';
+import { entryKey, type LayoutIndex } from '../layout/index-json.js';
 import { type Layout, type LayoutSettings, openLayout } from '../layout/layout.js';
 import { type Registries, type RegistryAccess, withRegistries } from '../net/registries.js';
 import { type Finding, quoted } from './finding.js';
 import { FolderCheck } from './folder.js';
 import { type Read, readBlobs } from './read-blobs.js';
 import type { Sample } from './sample.js';
-import { Walk } from './walk.js';
+import { type Restore, Walk } from './walk.js';
 
 export interface VerifyOptions {
   /** Unpack every layer, and check that its tar has the diffID that is said of it. */
@@ -53,20 +53,28 @@ export interface Examination {
   readonly findings: readonly Finding[];
 }
 
+/** What may be known of a folder beyond what can be read in it, so that what is below that is looked at, too. */
+export interface Aid {
+  /** What to take where index.json cannot be read. */
+  readonly index?: LayoutIndex | undefined;
+  readonly restore?: Restore | undefined;
+}
+
 /**
  * Looks at everything in a folder.
  *
  * @throws CacheError NOT_FOUND when there is no cache at all, BUSY
  */
-export async function examineFolder(layout: Layout, options: VerifyOptions): Promise<Examination> {
+export async function examineFolder(layout: Layout, options: VerifyOptions, aid: Aid = {}): Promise<Examination> {
   const check = new FolderCheck(layout);
-  const entries = await check.entries(options.signal);
+  const entries = await check.entries(aid.index, options.signal);
   const repository = layoutReader(layout);
-  const walk = await walkAll(repository, entries, options.signal);
+  const walk = await walkAll(repository, entries, { restore: aid.restore, signal: options.signal });
   await check.blobs(walk);
   const read = await readBlobs(repository, layout.root, walk, check.findings, options, check.present);
   await check.remember(read.verdicts);
   const findings = [...check.findings, ...walk.findings, ...read.findings];
+  if (aid.index !== undefined) return { entries, walk, read, findings };
   return { entries, walk, read, findings: await stillThere(layout, entries, findings, options.signal) };
 }
 
@@ -120,7 +128,7 @@ async function verifyIn(parsed: CacheOptions, options: VerifyOptions, registries
   const descriptor = await source.resolve(options.signal);
   const repository = await openRepository(parsed, registries, options.layout);
   const entries = [{ tag: tagIn(parsed), descriptor }];
-  const walk = await walkAll(repository, entries, options.signal);
+  const walk = await walkAll(repository, entries, { signal: options.signal });
   const read = await readBlobs(repository, source.name, walk, [], options);
   return result(name, entries, [...walk.findings, ...read.findings], read, (finding) =>
     finding.kind === 'damaged' || finding.kind === 'missing'
@@ -136,9 +144,9 @@ function tagIn({ attributes }: CacheOptions): string {
 async function walkAll(
   repository: RepositoryReader,
   entries: readonly RepositoryEntry[],
-  signal: AbortSignal | undefined,
+  options: { readonly restore?: Restore | undefined; readonly signal: AbortSignal | undefined },
 ): Promise<Walk> {
-  const walk = new Walk(repository, signal);
+  const walk = new Walk(repository, options);
   for (const entry of entries) await walk.entry(entry);
   return walk;
 }

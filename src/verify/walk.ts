@@ -5,7 +5,7 @@ import { CacheError } from '../errors.js';
 import { configFaults } from '../graph/check.js';
 import { layersOf } from '../graph/graph.js';
 import { configOf, layersIn } from '../graph/load.js';
-import { readWhole } from '../oci/content.js';
+import { readDocument } from '../oci/content.js';
 import { type Descriptor, UNCOMPRESSED } from '../oci/descriptor.js';
 import { type Digest, isDigest } from '../oci/digest.js';
 import { JSON_LIMIT } from '../oci/json.js';
@@ -27,6 +27,13 @@ export interface Need {
 type Say = (finding: Omit<Finding, 'severity' | 'tags'> & { readonly severity?: Finding['severity'] }) => void;
 
 /**
+ * Has the good bytes of a document that could not be read, where there are some elsewhere.
+ *
+ * @param required - whether the cache needs it; images may be there in part
+ */
+export type Restore = (descriptor: Descriptor, required: boolean) => Promise<Buffer | undefined>;
+
+/**
  * Reads the documents of a repository, from the entries down, and says what is wrong with them; the layers are left to
  * whoever looks at the blobs. Documents are hashed as they are read.
  */
@@ -38,10 +45,15 @@ export class Walk {
   readonly sound = new Set<Digest>();
   readonly #repository: RepositoryReader;
   readonly #seen = new Set<string>();
+  readonly #restore: Restore | undefined;
   readonly #signal: AbortSignal | undefined;
 
-  constructor(repository: RepositoryReader, signal?: AbortSignal) {
+  constructor(
+    repository: RepositoryReader,
+    { restore, signal }: { readonly restore?: Restore | undefined; readonly signal?: AbortSignal | undefined } = {},
+  ) {
     this.#repository = repository;
+    this.#restore = restore;
     this.#signal = signal;
   }
 
@@ -61,15 +73,16 @@ export class Walk {
       this.#need(next.descriptor, name, { required: next.required, isLayer: false });
       if (this.#seen.has(`${name} ${next.descriptor.digest}`)) continue;
       this.#seen.add(`${name} ${next.descriptor.digest}`);
-      open.push(...(await this.#document(next.descriptor, name)));
+      open.push(...(await this.#document(next.descriptor, name, next.required)));
     }
   }
 
   /** @returns the documents below it */
-  async #document(descriptor: Descriptor, tag: string) {
+  async #document(descriptor: Descriptor, tag: string, required: boolean) {
     const say = this.#say(tag);
     const known = descriptor.mediaType === '' || isManifestType(descriptor.mediaType);
-    const bytes = await this.#read(descriptor, this.#repository.manifest(descriptor), say, known);
+    const content = this.#repository.manifest(descriptor);
+    const bytes = await this.#read(descriptor, content, say, { isDocument: known, required });
     if (bytes === undefined) return [];
     let manifest: Manifest;
     try {
@@ -118,7 +131,10 @@ export class Walk {
     const descriptor = configOf(manifest);
     if (descriptor === undefined) return;
     this.#need(descriptor, tag, { required: true, isLayer: false });
-    const bytes = await this.#read(descriptor, this.#repository.blob(descriptor), say, true);
+    const bytes = await this.#read(descriptor, this.#repository.blob(descriptor), say, {
+      isDocument: true,
+      required: true,
+    });
     if (bytes === undefined) return;
     this.#limit('config', descriptor, bytes.length, say);
     try {
@@ -135,24 +151,23 @@ export class Walk {
     descriptor: Descriptor,
     content: ReturnType<RepositoryReader['blob']>,
     say: Say,
-    isDocument: boolean,
+    { isDocument, required }: { readonly isDocument: boolean; readonly required: boolean },
   ): Promise<Buffer | undefined> {
     const { digest, size } = descriptor;
     // A blob of an unknown kind may be of any size; it is looked at with the layers.
     if (size > JSON_LIMIT && !isDocument) return undefined;
     try {
-      const bytes = await readWhole(content, descriptor, this.#repository.name, {
-        limit: JSON_LIMIT,
-        signal: this.#signal,
-      });
-      this.sound.add(digest);
+      const limits = { limit: JSON_LIMIT, signal: this.#signal };
+      const bytes = await readDocument(content, digest, this.#repository.name, limits);
+      // One of another size is found among the blobs; what it says can be looked at all the same.
+      if (bytes.length === size) this.sound.add(digest);
       return bytes;
     } catch (error) {
       if (!(error instanceof CacheError) || this.#signal?.aborted === true) throw error;
       // Blobs that are missing or damaged are found among the others; one too large to be read is not.
       if (size > JSON_LIMIT) say({ kind: 'document', message: error.message, digest });
-      return undefined;
     }
+    return this.#restore?.(descriptor, required);
   }
 
   #limit(what: 'manifest' | 'config', { digest }: Descriptor, size: number, say: Say): void {
