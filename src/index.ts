@@ -19,7 +19,9 @@ export {
   type ListEntry,
 } from './report/describe.js';
 export { prune, type PruneOptions, type PruneResult } from './prune/prune.js';
-export { type RepairAction, repairFolder, type RepairOptions, type RepairResult } from './repair/repair.js';
+export type { RepairAction } from './repair/action.js';
+export type { LackedBlob } from './repair/copies.js';
+export { repairFolder, type RepairOptions, type RepairResult } from './repair/repair.js';
 export { importArguments, resolveCache, type Tool } from './resolve.js';
 export { exportCache, importCache, removeCache, storePath } from './store.js';
 export type { Finding } from './verify/finding.js';

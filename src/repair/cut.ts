@@ -5,13 +5,11 @@ import type { Graph } from '../graph/graph.js';
 import { configOf, graphOf } from '../graph/load.js';
 import { mend } from '../graph/mend.js';
 import { saveGraph, type SavedCache, shapeOf } from '../graph/save.js';
-import type { Layout } from '../layout/layout.js';
-import { readWhole } from '../oci/content.js';
 import { type Descriptor, UNCOMPRESSED } from '../oci/descriptor.js';
 import { type Digest, isDigest } from '../oci/digest.js';
-import { JSON_LIMIT } from '../oci/json.js';
 import { decodeManifest, type Manifest } from '../oci/manifest.js';
 import { isNonDistributable } from '../oci/media-types.js';
+import type { Documents } from './documents.js';
 
 /** What is to become of an entry of the index. */
 export type Fate =
@@ -29,33 +27,40 @@ export type Fate =
  *
  * @param bad - the blobs that are missing or damaged
  */
-export async function fateOf(layout: Layout, entry: Descriptor, bad: ReadonlySet<Digest>): Promise<Fate> {
+export async function fateOf(documents: Documents, entry: Descriptor, bad: ReadonlySet<Digest>): Promise<Fate> {
   let manifest: Manifest;
   let size: number;
   try {
-    const bytes = await readBlob(layout, entry.digest);
+    const bytes = await documents.read(entry.digest);
     size = bytes.length;
     manifest = decodeManifest(bytes, entry.digest);
   } catch (error) {
-    if (!(error instanceof CacheError)) throw error;
-    // What is too large to be read here is not damaged by that.
-    return error.code === 'CORRUPT' ? { kind: 'goes', reason: error.message } : { kind: 'stays' };
+    return withoutDocument(error);
   }
   const config = configOf(manifest);
   if (config === undefined) return corrected(entry, manifest, size);
   let decoded: CacheConfig;
+  let isListedRight: boolean;
   try {
-    decoded = decodeCacheConfig(await readBlob(layout, config.digest), config.digest);
+    const bytes = await documents.read(config.digest);
+    isListedRight = bytes.length === config.size;
+    decoded = decodeCacheConfig(bytes, config.digest);
   } catch (error) {
-    if (!(error instanceof CacheError)) throw error;
-    // What is too large to be read here is not damaged by that.
-    return error.code === 'CORRUPT' ? { kind: 'goes', reason: error.message } : { kind: 'stays' };
+    return withoutDocument(error);
   }
   const mended = mend(decoded);
   const before = graphOf(manifest, mended);
   const graph = unlist(evict(before, unusable(before, bad)), bad);
-  if (mended === decoded && graph === before) return corrected(entry, manifest, size);
+  if (mended === decoded && graph === before && isListedRight) return corrected(entry, manifest, size);
   return { kind: 'cut', saved: saveGraph(graph, shapeOf(manifest.mediaType)), graph, before };
+}
+
+function withoutDocument(error: unknown): Fate {
+  if (!(error instanceof CacheError)) throw error;
+  if (error.code === 'CORRUPT') return { kind: 'goes', reason: error.message };
+  // What is too large to be read here is not damaged by that.
+  if (error.code === 'FAILED') return { kind: 'stays' };
+  throw error;
 }
 
 function corrected(entry: Descriptor, { mediaType }: Manifest, size: number): Fate {
@@ -78,11 +83,4 @@ function unusable({ layers, descriptors }: Graph, bad: ReadonlySet<Digest>): Rea
     return !bad.has(blob) || isNonDistributable(descriptor.mediaType);
   };
   return new Set(layers.map(({ blob }) => blob).filter((blob) => !isUsable(blob)));
-}
-
-/** A document that is what its digest says, whatever size something says it has. */
-async function readBlob({ blobs, root }: Layout, digest: Digest): Promise<Buffer> {
-  const size = await blobs.size(digest);
-  if (size === undefined) throw new CacheError('CORRUPT', `blob ${digest} is missing`);
-  return readWhole(blobs.content(digest), { digest, size }, root, { limit: JSON_LIMIT });
 }

@@ -1,22 +1,24 @@
-import { copyFile, lstat, rm } from 'node:fs/promises';
+import type { Stats } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { CacheError, isSystemError } from '../errors.js';
-import { hasResults } from '../graph/graph.js';
 import { setAside } from '../layout/aside.js';
-import { exists } from '../layout/durable.js';
-import { updateIndex } from '../layout/index-file.js';
-import { encodeIndex, entryKey, type LayoutIndex } from '../layout/index-json.js';
-import { type Layout, type LayoutSettings, openLayout, replaceFile, writeMarker } from '../layout/layout.js';
-import { checkContent } from '../layout/blob-file.js';
+import { checkContent, statOf } from '../layout/blob-file.js';
+import { replaceBrokenIndex } from '../layout/broken-index.js';
+import { keptIndexPath, updateIndex } from '../layout/index-file.js';
+import { entryKey, type LayoutIndex } from '../layout/index-json.js';
+import { type Layout, type LayoutSettings, openLayout, writeMarker } from '../layout/layout.js';
 import { type Registries, type RegistryAccess, withRegistries } from '../net/registries.js';
-import { contentOf } from '../oci/content.js';
+import { type Content, contentOf } from '../oci/content.js';
 import type { BlobId, Descriptor } from '../oci/descriptor.js';
-import type { Digest } from '../oci/digest.js';
+import { type Digest, isKnownAlgorithm, splitDigest } from '../oci/digest.js';
 import type { Finding } from '../verify/finding.js';
 import { type Examination, examineFolder, type VerifyProgress, verifyFolder } from '../verify/verify.js';
+import { actionOf, type RepairAction } from './action.js';
+import { Copies, type LackedBlob } from './copies.js';
 import { type Fate, fateOf } from './cut.js';
-import { salvageIndex } from './salvage.js';
-import { type BlobSource, openSources } from './sources.js';
+import { Documents } from './documents.js';
+import { type Salvaged, salvageIndex } from './salvage.js';
+import { openSources } from './sources.js';
 
 export interface RepairOptions {
   /** Import strings of places that may have good copies of what is missing or damaged. */
@@ -33,35 +35,13 @@ export interface RepairOptions {
   readonly onProgress?: ((event: VerifyProgress) => void) | undefined;
 }
 
-/** Something that repair did, or would do. */
-export type RepairAction =
-  /** A good copy of a blob was fetched. */
-  | { readonly type: 'fetched'; readonly digest: Digest; readonly from: string }
-  /** A damaged file was moved out of the way, so that the next build that needs the blob writes it anew. */
-  | { readonly type: 'set-aside'; readonly digest: Digest }
-  /** A cache lost the results that needed what could not be had. */
-  | {
-      readonly type: 'cut';
-      readonly tag: string | undefined;
-      readonly from: Digest;
-      readonly to: Digest;
-      readonly resultsBefore: number | undefined;
-      readonly results: number;
-    }
-  /** An entry of index.json went, since nothing of it can be imported. */
-  | { readonly type: 'dropped'; readonly tag: string | undefined; readonly digest: Digest; readonly reason: string }
-  /** An entry of index.json said something wrong of its manifest. */
-  | { readonly type: 'corrected'; readonly tag: string | undefined; readonly digest: Digest }
-  /** index.json was written anew, with the entries that could be read. */
-  | { readonly type: 'rebuilt'; readonly entries: number; readonly nameless: readonly Digest[] }
-  /** oci-layout was written anew. */
-  | { readonly type: 'marked' };
-
 export interface RepairResult {
   readonly actions: readonly RepairAction[];
   /** What is wrong still; for a dry run, what is wrong now. */
   readonly findings: readonly Finding[];
   readonly sound: boolean;
+  /** What was asked of a place that `from` names, and is missing or damaged there. */
+  readonly lacked: readonly LackedBlob[];
 }
 
 /**
@@ -70,9 +50,9 @@ export interface RepairResult {
  * sound stays as it is.
  *
  * Nothing is replaced before what takes its place is there and whole, and the old index.json is kept as
- * `index.json.before-repair` until the end.
+ * `index.json.before-repair` until the end. Nothing is cut unless every place that `from` names could be asked.
  *
- * @throws CacheError NOT_FOUND, USAGE for a bad import string, BUSY
+ * @throws CacheError NOT_FOUND, USAGE for a bad import string, BUSY, FAILED for a place that cannot be asked
  */
 export async function repairFolder(folder: string, options: RepairOptions = {}): Promise<RepairResult> {
   return withRegistries(options.registry, (registries) => repair(folder, options, registries));
@@ -82,137 +62,126 @@ async function repair(folder: string, options: RepairOptions, registries: Regist
   const layout = await openLayout(folder, { ...options.layout, heal: true });
   try {
     const sources = await openSources(options.from ?? [], registries, options.layout, options.signal);
-    const { actions, findings } = await new Repair(layout, sources, options).run();
+    const copies = new Copies(sources, options.signal);
+    const { actions, findings } = await new Repair(layout, copies, options).run();
+    const { lacked } = copies;
     const isSound = (list: readonly Finding[]) => list.every(({ severity }) => severity === 'note');
-    if (options.dryRun === true || actions.length === 0) return { actions, findings, sound: isSound(findings) };
+    if (options.dryRun === true || actions.length === 0) {
+      return { actions, findings, sound: isSound(findings), lacked };
+    }
     const { deep, concurrency, signal } = options;
     // What was sound before has been read already; with its size, everything else was written just now.
     const sample = deep === true ? undefined : { bytes: 0 };
     const after = await verifyFolder(folder, { deep, concurrency, signal, sample, layout: options.layout ?? {} });
-    return { actions, findings: after.findings, sound: after.sound };
+    return { actions, findings: after.findings, sound: after.sound, lacked };
   } finally {
     await layout.close();
   }
 }
 
+/** What came of an attempt; undefined when index.json was changed by somebody else, and it has to be made again. */
+type Attempt = Pick<RepairResult, 'actions' | 'findings'> | undefined;
+
 class Repair {
   readonly #layout: Layout;
-  readonly #sources: readonly BlobSource[];
+  readonly #copies: Copies;
   readonly #options: RepairOptions;
-  readonly #actions: RepairAction[] = [];
+  readonly #fetched: RepairAction[] = [];
 
-  constructor(layout: Layout, sources: readonly BlobSource[], options: RepairOptions) {
+  constructor(layout: Layout, copies: Copies, options: RepairOptions) {
     this.#layout = layout;
-    this.#sources = sources;
+    this.#copies = copies;
     this.#options = options;
   }
 
-  async run(): Promise<{ readonly actions: readonly RepairAction[]; readonly findings: readonly Finding[] }> {
-    const backup = join(this.#layout.root, 'index.json.before-repair');
-    await this.#index(backup);
-    const examination = await examineFolder(this.#layout, this.#options);
-    const markerIsWrong = examination.findings.some(
-      ({ severity, file }) => severity === 'corrupt' && file === join(this.#layout.root, 'oci-layout'),
-    );
-    if (markerIsWrong) {
-      if (!this.#isDry) await writeMarker(this.#layout);
-      this.#actions.push({ type: 'marked' });
+  async run(): Promise<NonNullable<Attempt>> {
+    for (;;) {
+      const attempt = await this.#attempt();
+      if (attempt === undefined) continue;
+      const isChanged = attempt.actions.length > 0 && !this.#isDry;
+      if (isChanged) await rm(keptIndexPath(this.#layout), { force: true });
+      return attempt;
     }
-    const bad = await this.#fetchAll(examination);
-    await this.#cutAll(examination, bad, backup);
-    if (!this.#isDry) await rm(backup, { force: true });
-    return { actions: this.#actions, findings: examination.findings };
   }
 
   get #isDry(): boolean {
     return this.#options.dryRun === true;
   }
 
-  /** Makes an index of what is left of one that cannot be read. */
-  async #index(backup: string): Promise<void> {
+  /** All is fetched before anything is cut: a source that cannot be asked ends it while nothing is lost. */
+  async #attempt(): Promise<Attempt> {
     const salvaged = await salvageIndex(this.#layout, this.#options.signal);
-    if (salvaged === undefined) return;
-    const { index, nameless } = salvaged;
-    if (!(await exists(join(this.#layout.root, 'blobs')))) return;
-    this.#actions.push({
-      type: 'rebuilt',
-      entries: index.manifests.length,
-      nameless: nameless.map(({ digest }) => digest),
+    const documents = new Documents(this.#layout, this.#copies, this.#options.signal);
+    const examination = await examineFolder(this.#layout, this.#options, {
+      index: salvaged?.index,
+      restore: (descriptor, required) => documents.restore(descriptor, required),
     });
-    if (this.#isDry) return;
-    const path = join(this.#layout.root, 'index.json');
-    await keep(path, backup);
-    const stats = await lstat(path).catch(() => undefined);
-    if (stats?.isDirectory() === true) await rm(path, { recursive: true });
-    await replaceFile(this.#layout, 'index.json', encodeIndex(index));
+    const bad = await this.#fetchAll(examination, documents);
+    const actions: RepairAction[] = [];
+    if (salvaged !== undefined) {
+      const { index, nameless } = salvaged;
+      const digests = nameless.map(({ digest }) => digest);
+      actions.push({ type: 'rebuilt', entries: index.manifests.length, nameless: digests });
+    }
+    const fates = new Map<string, Fate>();
+    for (const { tag, descriptor } of examination.entries) {
+      const fate = await fateOf(documents, descriptor, bad);
+      if (fate.kind === 'stays') continue;
+      fates.set(entryKey(descriptor), fate);
+      actions.push(actionOf(fate, tag, descriptor));
+      if (fate.kind === 'cut' && !this.#isDry) await this.#write(fate);
+    }
+    if (!this.#isDry && !(await this.#publish(fates, salvaged))) return undefined;
+    if (isMarkerWrong(examination, this.#layout)) {
+      if (!this.#isDry) await writeMarker(this.#layout);
+      actions.push({ type: 'marked' });
+    }
+    // Only when nothing refers to them any more, where that can be helped.
+    for (const digest of bad) if (await this.#setAside(digest)) actions.push({ type: 'set-aside', digest });
+    return { actions: [...this.#fetched, ...actions], findings: examination.findings };
   }
 
   /** @returns what could not be had */
-  async #fetchAll({ findings, walk }: Examination): Promise<ReadonlySet<Digest>> {
+  async #fetchAll({ findings, walk }: Examination, documents: Documents): Promise<ReadonlySet<Digest>> {
     const bad = new Set<Digest>();
     for (const { severity, kind, digest } of findings) {
       if (severity === 'corrupt' && (kind === 'missing' || kind === 'damaged') && digest !== undefined) bad.add(digest);
     }
     for (const digest of bad) {
-      const size = walk.needs.get(digest)?.descriptor.size;
-      if (size === undefined) continue;
-      const from = await this.#fetch({ digest, size });
-      if (from === undefined) continue;
+      const need = walk.needs.get(digest);
+      if (need === undefined) continue;
+      const outcome = await this.#fetch(need.descriptor, documents);
+      if (outcome === 'lacked') continue;
       bad.delete(digest);
-      this.#actions.push({ type: 'fetched', digest, from });
+      if (outcome !== 'healed') this.#fetched.push({ type: 'fetched', digest, from: outcome.from });
     }
     return bad;
   }
 
-  async #fetch(blob: BlobId): Promise<string | undefined> {
+  async #fetch(blob: Descriptor, documents: Documents): Promise<{ readonly from: string } | 'healed' | 'lacked'> {
+    const { digest } = blob;
+    const document = documents.restored(digest);
+    if (document !== undefined) {
+      await this.#store(contentOf(document.value), { digest, size: document.value.length }, document.from);
+      return document;
+    }
+    if (await this.#isWhole(digest)) {
+      // The same bytes would come: its size or its diffID is wrong, unless somebody else has replaced it by now.
+      const stats = await this.#stat(digest);
+      return stats?.size === blob.size && this.#options.deep !== true ? 'healed' : 'lacked';
+    }
+    return (await this.#copies.first(blob, (content, from) => this.#store(content, blob, from))) ?? 'lacked';
+  }
+
+  async #store(content: Content, blob: BlobId, where: string): Promise<void> {
     const { signal } = this.#options;
-    for (const { name, content } of this.#sources) {
-      const bytes = content(blob);
-      if (bytes === undefined) continue;
-      try {
-        if (this.#isDry) await checkContent(bytes, blob, { where: name, signal });
-        else {
-          await this.#clear(blob.digest);
-          await this.#layout.blobs.write(bytes, blob, { where: name, sharing: 'copy', ...(signal ? { signal } : {}) });
-        }
-        return name;
-      } catch (error) {
-        // Another source may have it.
-        if (!(error instanceof CacheError) || signal?.aborted === true) throw error;
-      }
-    }
-    return undefined;
-  }
-
-  /** Takes away what is no file at all, such as a link; a file is replaced once there is a better one. */
-  async #clear(digest: Digest): Promise<void> {
-    const path = this.#layout.blobs.path(digest);
-    const stats = await lstat(path).catch((error: unknown) => {
-      if (isSystemError(error, 'ENOENT', 'ENOTDIR')) return undefined;
-      throw error;
-    });
-    if (stats === undefined || stats.isFile()) return;
-    await setAside(this.#layout.root, { digest, path, size: 0, damaged: true }, Date.now());
-  }
-
-  async #cutAll({ entries }: Examination, bad: ReadonlySet<Digest>, backup: string): Promise<void> {
-    const fates = new Map<string, Fate>();
-    for (const { tag, descriptor } of entries) {
-      const fate = await fateOf(this.#layout, descriptor, bad);
-      if (fate.kind === 'stays') continue;
-      fates.set(entryKey(descriptor), fate);
-      this.#actions.push(actionOf(fate, tag, descriptor));
-      if (fate.kind === 'cut' && !this.#isDry) await this.#write(fate);
-    }
-    if (!this.#isDry) {
-      await this.#layout.blobs.sync();
-      if (fates.size > 0) {
-        await keep(join(this.#layout.root, 'index.json'), backup);
-        await updateIndex(this.#layout, (index) => withFates(index, fates), this.#options.signal);
-      }
-    }
-    // Only when nothing refers to them any more, where that can be helped.
-    for (const digest of bad) await this.#setAside(digest);
+    const stats = await this.#stat(blob.digest);
+    // What is no file at all, such as a link, cannot be replaced: it goes, once there is something better.
+    const isOther = stats !== undefined && !stats.isFile();
+    if (this.#isDry || isOther) await checkContent(content, blob, { where, signal });
+    if (this.#isDry) return;
+    if (isOther) await this.#moveAway(blob.digest, 0);
+    await this.#layout.blobs.write(content, blob, { where, sharing: 'copy', ...(signal ? { signal } : {}) });
   }
 
   async #write({ saved }: Extract<Fate, { kind: 'cut' }>): Promise<void> {
@@ -223,41 +192,45 @@ class Repair {
     }
   }
 
+  /** @returns false when index.json was broken, and is not what it was any more */
+  async #publish(fates: ReadonlyMap<string, Fate>, salvaged: Salvaged | undefined): Promise<boolean> {
+    const { signal } = this.#options;
+    await this.#layout.blobs.sync();
+    if (salvaged !== undefined) {
+      return replaceBrokenIndex(this.#layout, salvaged.broken, withFates(salvaged.index, fates), signal);
+    }
+    const change = (index: LayoutIndex) => withFates(index, fates);
+    if (fates.size > 0) await updateIndex(this.#layout, change, signal, keptIndexPath(this.#layout));
+    return true;
+  }
+
   /** Moves a file out of the way whose bytes are wrong; one that only has a diffID that is wrong is left. */
-  async #setAside(digest: Digest): Promise<void> {
+  async #setAside(digest: Digest): Promise<boolean> {
+    const stats = await this.#stat(digest);
+    if (stats === undefined || (await this.#isWhole(digest))) return false;
+    if (!this.#isDry) await this.#moveAway(digest, stats.size);
+    return true;
+  }
+
+  async #moveAway(digest: Digest, size: number): Promise<void> {
     const path = this.#layout.blobs.path(digest);
-    const stats = await lstat(path).catch((error: unknown) => {
-      if (isSystemError(error, 'ENOENT', 'ENOTDIR')) return undefined;
-      throw error;
-    });
-    if (stats === undefined) return;
-    if (stats.isFile() && (await this.#layout.blobs.isWhole({ digest, size: stats.size }, this.#options.signal)))
-      return;
-    this.#actions.push({ type: 'set-aside', digest });
-    if (!this.#isDry) await setAside(this.#layout.root, { digest, path, size: stats.size, damaged: true }, Date.now());
+    await setAside(this.#layout.root, { digest, path, size, damaged: true }, Date.now());
+  }
+
+  /** Whether a file is what its digest says, whatever else is said of it. */
+  async #isWhole(digest: Digest): Promise<boolean> {
+    const stats = await this.#stat(digest);
+    if (stats?.isFile() !== true || !isKnownAlgorithm(splitDigest(digest)[0])) return false;
+    return this.#layout.blobs.isWhole({ digest, size: stats.size }, this.#options.signal);
+  }
+
+  async #stat(digest: Digest): Promise<Stats | undefined> {
+    return statOf(this.#layout.blobs.path(digest));
   }
 }
 
-function actionOf(
-  fate: Exclude<Fate, { kind: 'stays' }>,
-  tag: string | undefined,
-  { digest }: Descriptor,
-): RepairAction {
-  switch (fate.kind) {
-    case 'goes':
-      return { type: 'dropped', tag, digest, reason: fate.reason };
-    case 'corrected':
-      return { type: 'corrected', tag, digest };
-    case 'cut':
-      return {
-        type: 'cut',
-        tag,
-        from: digest,
-        to: fate.saved.manifest.descriptor.digest,
-        resultsBefore: fate.before?.records.filter(hasResults).length,
-        results: fate.graph.records.filter(hasResults).length,
-      };
-  }
+function isMarkerWrong({ findings }: Examination, { root }: Layout): boolean {
+  return findings.some(({ severity, file }) => severity === 'corrupt' && file === join(root, 'oci-layout'));
 }
 
 /** What somebody has written since it was read stays as it is. */
@@ -269,10 +242,4 @@ function withFates(index: LayoutIndex, fates: ReadonlyMap<string, Fate>): Layout
     return { ...entry, ...(fate.kind === 'cut' ? fate.saved.manifest.descriptor : fate.descriptor) };
   });
   return { ...index, manifests };
-}
-
-/** Copies a file, unless that was done before. */
-async function keep(path: string, backup: string): Promise<void> {
-  if ((await exists(backup)) || !((await lstat(path).catch(() => undefined))?.isFile() ?? false)) return;
-  await copyFile(path, backup);
 }

@@ -1,10 +1,11 @@
 import { join } from 'node:path';
 import { listBlobs } from '../layout/blob-list.js';
+import { type BrokenIndex, brokenIndex } from '../layout/broken-index.js';
+import { exists } from '../layout/durable.js';
+import { indexPath } from '../layout/index-file.js';
 import { decodeIndex, type LayoutIndex } from '../layout/index-json.js';
 import type { Layout } from '../layout/layout.js';
-import { contentOfFile } from '../layout/small-file.js';
 import { strayManifests } from '../layout/stray-manifests.js';
-import { CacheError } from '../errors.js';
 import { configOf } from '../graph/load.js';
 import { readWhole } from '../oci/content.js';
 import { type Descriptor, REF_NAME } from '../oci/descriptor.js';
@@ -13,6 +14,7 @@ import { decodeManifest } from '../oci/manifest.js';
 
 /** What can be made of an index.json that is missing or no JSON any more. */
 export interface Salvaged {
+  readonly broken: BrokenIndex;
   readonly index: LayoutIndex;
   /** Manifests of caches that no entry leads to, since their tags are lost; older ones that were replaced among them. */
   readonly nameless: readonly Descriptor[];
@@ -26,21 +28,15 @@ const ENTRY =
  * Reads from a broken index the entries that are whole, and finds the manifests of caches among the blobs. Where there
  * is no entry, and one such manifest, that is `latest`; of several it is not known which one was which.
  *
- * @returns undefined when index.json can be read
+ * @returns undefined when index.json can be read, and where there are no blobs
+ * @throws CacheError BUSY, and what `brokenIndex` throws
  */
 export async function salvageIndex(layout: Layout, signal?: AbortSignal): Promise<Salvaged | undefined> {
-  const path = join(layout.root, 'index.json');
-  let text = '';
-  try {
-    const bytes = await contentOfFile(path);
-    if (bytes !== undefined && bytes.length > 0) {
-      text = bytes.toString();
-      decodeIndex(bytes, path);
-      return undefined;
-    }
-  } catch (error) {
-    if (!(error instanceof CacheError)) throw error;
-  }
+  if (!(await exists(join(layout.root, 'blobs')))) return undefined;
+  const broken = await brokenIndex(layout, signal);
+  if (broken === undefined) return undefined;
+  const path = indexPath(layout);
+  const text = broken.bytes?.toString() ?? '';
   const manifests = [...text.matchAll(ENTRY)].flatMap(([entry]) => {
     try {
       return decodeIndex(Buffer.from(`{"manifests":[${entry}]}`), path).manifests;
@@ -53,9 +49,9 @@ export async function salvageIndex(layout: Layout, signal?: AbortSignal): Promis
   const [only, ...others] = nameless;
   if (manifests.length === 0 && only !== undefined) {
     const entries = others.length === 0 ? [{ ...only, annotations: { [REF_NAME]: 'latest' } }] : nameless;
-    return { index: { manifests: entries }, nameless: others.length === 0 ? [] : nameless };
+    return { broken, index: { manifests: entries }, nameless: others.length === 0 ? [] : nameless };
   }
-  return { index: { manifests }, nameless };
+  return { broken, index: { manifests }, nameless };
 }
 
 async function cacheManifests({ root, blobs }: Layout, signal?: AbortSignal): Promise<Descriptor[]> {

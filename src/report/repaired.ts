@@ -1,10 +1,16 @@
-import type { RepairAction, RepairResult } from '../repair/repair.js';
+import type { RepairAction } from '../repair/action.js';
+import type { RepairResult } from '../repair/repair.js';
 import { printed } from './visible.js';
 
 /** What was repaired, a line each, and what is wrong still. */
-export function repairedText(folder: string, { actions, findings, sound }: RepairResult, dryRun: boolean): string {
+export function repairedText(
+  folder: string,
+  { actions, findings, sound, lacked }: RepairResult,
+  dryRun: boolean,
+): string {
   const wrong = findings.filter(({ severity }) => severity === 'corrupt');
   const lines = [
+    ...lacked.map(({ reason }) => `not to be had: ${reason}`),
     ...actions.flatMap(actionLines).map((line) => (dryRun ? `would have ${line}` : line)),
     ...(dryRun ? [] : wrong.map(({ message, digest = '' }) => `still wrong: ${message} ${digest}`.trimEnd())),
     ending(folder, actions.length, sound, dryRun),

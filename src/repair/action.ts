@@ -1,0 +1,51 @@
+import { hasResults } from '../graph/graph.js';
+import type { Descriptor } from '../oci/descriptor.js';
+import type { Digest } from '../oci/digest.js';
+import type { Fate } from './cut.js';
+
+/** Something that repair did, or would do. */
+export type RepairAction =
+  /** A good copy of a blob was fetched. */
+  | { readonly type: 'fetched'; readonly digest: Digest; readonly from: string }
+  /** A damaged file was moved out of the way, so that the next build that needs the blob writes it anew. */
+  | { readonly type: 'set-aside'; readonly digest: Digest }
+  /** A cache lost the results that needed what could not be had. */
+  | {
+      readonly type: 'cut';
+      readonly tag: string | undefined;
+      readonly from: Digest;
+      readonly to: Digest;
+      readonly resultsBefore: number | undefined;
+      readonly results: number;
+    }
+  /** An entry of index.json went, since nothing of it can be imported. */
+  | { readonly type: 'dropped'; readonly tag: string | undefined; readonly digest: Digest; readonly reason: string }
+  /** An entry of index.json said something wrong of its manifest. */
+  | { readonly type: 'corrected'; readonly tag: string | undefined; readonly digest: Digest }
+  /** index.json was written anew, with the entries that could be read. */
+  | { readonly type: 'rebuilt'; readonly entries: number; readonly nameless: readonly Digest[] }
+  /** oci-layout was written anew. */
+  | { readonly type: 'marked' };
+
+/** What is done to an entry of index.json. */
+export function actionOf(
+  fate: Exclude<Fate, { kind: 'stays' }>,
+  tag: string | undefined,
+  { digest }: Descriptor,
+): RepairAction {
+  switch (fate.kind) {
+    case 'goes':
+      return { type: 'dropped', tag, digest, reason: fate.reason };
+    case 'corrected':
+      return { type: 'corrected', tag, digest };
+    case 'cut':
+      return {
+        type: 'cut',
+        tag,
+        from: digest,
+        to: fate.saved.manifest.descriptor.digest,
+        resultsBefore: fate.before?.records.filter(hasResults).length,
+        results: fate.graph.records.filter(hasResults).length,
+      };
+  }
+}
