@@ -3,7 +3,7 @@ import { canonical } from '../graph/canonical.js';
 import { dropDeadKeys, evict, evictionOrder, type UsedGraph } from '../graph/evict.js';
 import { blobsOf, type Graph } from '../graph/graph.js';
 import { dropUnusedLayers } from '../graph/keep.js';
-import { saveGraph, type SavedCache, type Shape } from '../graph/save.js';
+import { saveGraph, type SavedCache } from '../graph/save.js';
 import type { Digest } from '../oci/digest.js';
 
 /** A cache and its documents. */
@@ -84,7 +84,7 @@ function cut(caches: readonly SizedGraph[], order: readonly Digest[], step: numb
   const blobs = new Set(order.slice(0, step - 1));
   return caches.map(({ graph, saved }) => {
     const left = tidy(evict(graph, blobs));
-    return left === graph ? { graph, saved } : { graph: left, saved: saveGraph(left, saved.shape) };
+    return left === graph ? { graph, saved } : { graph: left, saved: saveGraph(left, saved.shape, saved.fields) };
   });
 }
 
@@ -97,11 +97,14 @@ function tidy(graph: Graph): Graph {
  * Evicts from a cache as little as brings its config and its manifest under the limit of BuildKit's import. Keys that
  * lead to no result any more go too: they are what most of such a config consists of.
  */
-export function fitImportLimit(used: UsedGraph, shape: Shape): Fitted<SavedGraph> {
+export function fitImportLimit(
+  used: UsedGraph,
+  { shape, fields }: Pick<SavedCache, 'shape' | 'fields'>,
+): Fitted<SavedGraph> {
   const order = evictionOrder([used]);
   const after = (count: number) => {
     const graph = dropDeadKeys(tidy(evict(used.graph, new Set(order.slice(0, count)))));
-    return { graph, saved: saveGraph(graph, shape) };
+    return { graph, saved: saveGraph(graph, shape, fields) };
   };
   const fits = ({ config, manifest }: SavedCache) =>
     Math.max(config.bytes.length, manifest.bytes.length) <= IMPORT_LIMIT;

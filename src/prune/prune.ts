@@ -148,7 +148,7 @@ class Pruning {
         this.#unmet.push(`${name} is over the import limit, and protected`);
         continue;
       }
-      const { value, fits } = fitImportLimit({ graph, lastUsed: before.recorded }, saved.shape);
+      const { value, fits } = fitImportLimit({ graph, lastUsed: before.recorded }, saved);
       if (!fits) this.#unmet.push(`${name} is over the import limit without a single result`);
       shrinking.push({ before, ...value, reason: 'import-limit' });
     }

@@ -8,7 +8,7 @@ import { saveGraph, type SavedCache, shapeOf } from '../graph/save.js';
 import { type Descriptor, UNCOMPRESSED } from '../oci/descriptor.js';
 import { type Digest, isDigest } from '../oci/digest.js';
 import { decodeManifest, type Manifest } from '../oci/manifest.js';
-import { isNonDistributable } from '../oci/media-types.js';
+import { isImageType, isNonDistributable } from '../oci/media-types.js';
 import type { Documents } from './documents.js';
 
 /** What is to become of an entry of the index. */
@@ -29,14 +29,15 @@ export type Fate =
  */
 export async function fateOf(documents: Documents, entry: Descriptor, bad: ReadonlySet<Digest>): Promise<Fate> {
   let manifest: Manifest;
-  let size: number;
+  let bytes: Buffer | undefined;
   try {
-    const bytes = await documents.read(entry.digest);
-    size = bytes.length;
+    bytes = await documents.read(entry.digest);
     manifest = decodeManifest(bytes, entry.digest);
   } catch (error) {
-    return withoutDocument(error);
+    // What is of a kind that is not known is whole when its bytes are.
+    return bytes !== undefined && !isImageType(entry.mediaType) ? { kind: 'stays' } : withoutDocument(error);
   }
+  const size = bytes.length;
   const config = configOf(manifest);
   if (config === undefined) return corrected(entry, manifest, size);
   let decoded: CacheConfig;
@@ -52,7 +53,7 @@ export async function fateOf(documents: Documents, entry: Descriptor, bad: Reado
   const before = graphOf(manifest, mended);
   const graph = unlist(evict(before, unusable(before, bad)), bad);
   if (mended === decoded && graph === before && isListedRight) return corrected(entry, manifest, size);
-  return { kind: 'cut', saved: saveGraph(graph, shapeOf(manifest.mediaType)), graph, before };
+  return { kind: 'cut', saved: saveGraph(graph, shapeOf(manifest.mediaType), manifest.fields), graph, before };
 }
 
 function withoutDocument(error: unknown): Fate {

@@ -20,9 +20,9 @@ export interface Salvaged {
   readonly nameless: readonly Descriptor[];
 }
 
-// An entry as BuildKit and bkcache write it.
+// An entry as BuildKit and bkcache write it, or with spaces.
 const ENTRY =
-  /\{"mediaType":"[^"]*","digest":"sha256:[0-9a-f]{64}","size":\d+,"annotations":\{(?:"[^"]*":"[^"]*",?)+\}\}/g;
+  /\{\s*"mediaType":\s*"[^"]*",\s*"digest":\s*"sha256:[0-9a-f]{64}",\s*"size":\s*\d+,\s*"annotations":\s*\{(?:\s*"[^"]*":\s*"[^"]*",?)+\s*\}\s*\}/g;
 
 /**
  * Reads from a broken index the entries that are whole, and finds the manifests of caches among the blobs. Where there

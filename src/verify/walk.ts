@@ -10,7 +10,7 @@ import { type Descriptor, UNCOMPRESSED } from '../oci/descriptor.js';
 import { type Digest, isDigest } from '../oci/digest.js';
 import { JSON_LIMIT } from '../oci/json.js';
 import { decodeManifest, type Manifest } from '../oci/manifest.js';
-import { isManifestType, isNonDistributable, layerEncoding } from '../oci/media-types.js';
+import { isImageType, isNonDistributable, layerEncoding } from '../oci/media-types.js';
 import type { Finding } from './finding.js';
 
 /** A blob that something refers to. */
@@ -80,7 +80,7 @@ export class Walk {
   /** @returns the documents below it */
   async #document(descriptor: Descriptor, tag: string, required: boolean) {
     const say = this.#say(tag);
-    const known = descriptor.mediaType === '' || isManifestType(descriptor.mediaType);
+    const known = isImageType(descriptor.mediaType);
     const content = this.#repository.manifest(descriptor);
     const bytes = await this.#read(descriptor, content, say, { isDocument: known, required });
     if (bytes === undefined) return [];

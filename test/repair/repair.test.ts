@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { flip, truncate } from '../../scripts/torture/damage.js';
 import { copyCache } from '../../src/copy.js';
+import { sha256 } from '../../src/oci/digest.js';
 import { hasResults } from '../../src/graph/graph.js';
 import { localSource } from '../../src/backend/local.js';
 import { repairFolder } from '../../src/repair/repair.js';
@@ -120,6 +121,26 @@ test('a dry run says what would be done, and changes nothing', async (t) => {
   );
   t.false(cutting.sound);
   t.deepEqual(contents(folder), before);
+});
+
+test('an entry of an unknown kind stays', async (t) => {
+  const folder = folderOf(t, 'max-gzip');
+  const path = join(folder, 'index.json');
+  const index = JSON.parse(readFileSync(path, 'utf8')) as { manifests: object[] };
+  const thing = Buffer.from('a thing of its own');
+  const digest = sha256(thing);
+  writeFileSync(join(folder, nameOf(digest)), thing);
+  index.manifests.push({ mediaType: 'application/vnd.example.thing', digest, size: thing.length });
+  writeFileSync(path, JSON.stringify(index));
+  const { graph } = await loadFixture('max-gzip');
+  const [layer] = graph.descriptors.keys();
+  rmSync(join(folder, nameOf(layer)));
+  const { actions } = await repairFolder(folder);
+  t.deepEqual(
+    actions.map(({ type }) => type),
+    ['cut'],
+  );
+  t.regex(readFileSync(path, 'utf8'), new RegExp(digest));
 });
 
 test('an index.json that is broken is read as far as it goes', async (t) => {
