@@ -4,7 +4,7 @@ import { gunzipSync, gzipSync } from 'node:zlib';
 import test, { type ExecutionContext } from 'ava';
 import { localSource } from '../../src/backend/local.js';
 import { encodeEstargz } from '../../src/codec/estargz/encode-estargz.js';
-import { tocTar } from '../../src/codec/estargz/toc.js';
+import { tocJson, tocTar } from '../../src/codec/estargz/toc.js';
 import { copyCache } from '../../src/copy.js';
 import { CacheError } from '../../src/errors.js';
 import { encode } from '../../src/codec/encode.js';
@@ -12,6 +12,7 @@ import { recompress } from '../../src/codec/recompress.js';
 import { contentOf } from '../../src/oci/content.js';
 import { ESTARGZ_TOC_DIGEST, ESTARGZ_UNCOMPRESSED_SIZE } from '../../src/oci/descriptor.js';
 import { type Digest, sha256 } from '../../src/oci/digest.js';
+import { goJson } from '../../src/oci/json.js';
 import { verifyFolder } from '../../src/verify/verify.js';
 import { copyFixture, fixture, importOf, temporary } from '../support/fixtures.js';
 import { assertSound } from '../support/sound.js';
@@ -216,4 +217,12 @@ test('headers before a header take no more memory than a few of them need', asyn
   const packed = (count: number) => whole(encode(tar(count), { compression: 'estargz' }, { where: 'test' }));
   await t.notThrowsAsync(packed(2));
   await t.throwsAsync(packed(9), { instanceOf: CacheError, code: 'CORRUPT', message: /too long/ });
+});
+
+test('a table is the same text in parts as in one piece', async (t) => {
+  for (const count of [0, 1, 2000, 4001]) {
+    const entries = Array.from({ length: count }, (_, size) => ({ name: `file <${size}>`, type: 'reg', size }));
+    const whole = goJson({ version: 1, entries: count === 0 ? null : entries }, '\t');
+    t.true((await tocJson(entries)).equals(whole), `${count}`);
+  }
 });

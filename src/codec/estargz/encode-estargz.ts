@@ -58,7 +58,7 @@ export async function* encodeEstargz(
     offset += bytes.length;
     yield bytes;
   }
-  const json = tocJson(entries);
+  const json = await tocJson(entries);
   const table = tocTar(json);
   onBytes(table);
   yield await gzipMember(table, level);

@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { goJson } from '../../oci/json.js';
 import { TAR_BLOCK, type TarHeader } from './tar-header.js';
 
@@ -26,6 +27,9 @@ export interface TocEntry {
   readonly chunkSize?: number | undefined;
   chunkDigest?: string | undefined;
 }
+
+/** How many entries are written before others have their turn. */
+const AT_ONCE = 2000;
 
 const TYPES: Readonly<Record<string, string>> = {
   '0': 'reg',
@@ -76,9 +80,17 @@ export function chunkEntry(name: string, chunkOffset: number, chunkSize: number 
   return { name, type: 'chunk', offset: undefined, chunkOffset, chunkSize, chunkDigest: undefined };
 }
 
-/** The table as Go's MarshalIndent writes it. */
-export function tocJson(entries: readonly TocEntry[]): Buffer {
-  return goJson({ version: 1, entries: entries.length === 0 ? null : entries }, '\t');
+/** The table as Go's MarshalIndent writes it: in parts, since it may have a hundred thousand entries. */
+export async function tocJson(entries: readonly TocEntry[]): Promise<Buffer> {
+  const [begin, end] = ['{\n\t"entries": [', '\n\t]\n}'];
+  const parts: Buffer[] = [];
+  for (let at = 0; at < entries.length; at += AT_ONCE) {
+    const part = goJson({ entries: entries.slice(at, at + AT_ONCE) }, '\t');
+    parts.push(Buffer.from(at === 0 ? '' : ','), part.subarray(begin.length, -end.length));
+    await nextTurn();
+  }
+  if (parts.length === 0) return goJson({ version: 1, entries: null }, '\t');
+  return Buffer.concat([Buffer.from(`{\n\t"version": 1,${begin.slice(1)}`), ...parts, Buffer.from(end)]);
 }
 
 /** The tar around a table, as Go's archive/tar writes it: one file, owned by nobody, of no time. */
