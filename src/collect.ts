@@ -1,7 +1,8 @@
-import { collect, type CollectResult } from './layout/collect.js';
+import { collect } from './layout/collect.js';
+import type { CollectResult } from './layout/collected.js';
 import { type LayoutSettings, openLayout } from './layout/layout.js';
 
-export type { Amount, CollectResult } from './layout/collect.js';
+export type { Amount, CollectResult } from './layout/collected.js';
 export type { TagUsage } from './layout/usage.js';
 
 export interface GarbageOptions {

@@ -153,6 +153,18 @@ export async function makeRows({ tree, work }: Settings): Promise<Row[]> {
       peer: oras,
     },
     {
+      // The parts of the work, by the tools of the system.
+      work: 'the same, checked and synced',
+      needs: ['cp', 'sha256sum', 'sync'],
+      limit: 1,
+      ours: copy(),
+      peer: shell(
+        'cp, sha256sum, sync',
+        `cp -r '${gigabyte.folder}' '${out}'; cd '${out}/blobs/sha256'; sha256sum -- * > ../sums; sync -- *`,
+        copied(gigabyte),
+      ),
+    },
+    {
       work: 'bkcache resolve',
       needs: [],
       limit: 2,

@@ -6,6 +6,7 @@ import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import type { Document } from '../oci/manifest.js';
 import { type AsideBlob, asideBlobs, forget, putBack, setAside } from './aside.js';
+import { amount, type CollectResult } from './collected.js';
 import { syncPath } from './durable.js';
 import { isHeld } from './hold.js';
 import { lockedIndex, readIndex } from './index-file.js';
@@ -41,30 +42,6 @@ export interface CollectOptions {
 export interface Planned {
   readonly manifests: readonly Descriptor[];
   readonly documents: readonly Document[];
-}
-
-/** Files and their bytes. */
-export interface Amount {
-  readonly count: number;
-  readonly bytes: number;
-}
-
-export interface CollectResult {
-  /** Blobs that are gone for good. */
-  readonly removed: Amount;
-  /** Blobs that are out of the way, and go for good once the grace period is over and no export has needed them. */
-  readonly setAside: Amount;
-  /** Blobs that had been set aside, and that something refers to again. */
-  readonly putBack: Amount;
-  /** Blobs that nothing refers to, and that were touched within the grace period. */
-  readonly young: Amount;
-  /** What dead processes have left. */
-  readonly leftovers: Amount;
-  /** What stays since something needs it. */
-  readonly live: Amount;
-  readonly tags: readonly TagUsage[];
-  /** What was removed or set aside, or would be, by path. */
-  readonly paths: readonly string[];
 }
 
 /**
@@ -330,8 +307,4 @@ interface Moved<Blob = AsideBlob> {
   readonly taken: Blob[];
   readonly doomed: Blob[];
   readonly back: Blob[];
-}
-
-function amount(files: readonly { readonly size: number }[]): Amount {
-  return { count: files.length, bytes: files.reduce((sum, { size }) => sum + size, 0) };
 }
