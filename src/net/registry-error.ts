@@ -14,7 +14,7 @@ const TEXT_LIMIT = 500;
 
 const faultSchema = v.object({
   errors: v.pipe(
-    v.array(v.object({ code: v.nullish(v.string()), message: v.nullish(v.string()), detail: v.unknown() })),
+    v.array(v.object({ code: v.nullish(v.string()), message: v.nullish(v.string()), detail: v.optional(v.unknown()) })),
     v.minLength(1),
   ),
 });
