@@ -1,5 +1,6 @@
 import { CacheError } from '../errors.js';
-import { discard, headerOf } from '../net/registry-client.js';
+import { discard } from '../net/http.js';
+import { headerOf } from '../net/registry-client.js';
 import { Patience, TransientError } from '../net/retry.js';
 import type { Content, Range } from '../oci/content.js';
 import { nameOf, type RegistryPlace, requestTo } from './registry-place.js';
@@ -35,6 +36,7 @@ async function* download(
   const isWhole = end >= size;
   // No range has no bytes in it, but an empty blob has to be there all the same.
   if (start >= Math.min(end, size) && start > 0) return;
+  let answered: URL | undefined;
   for (let at = start; ;) {
     try {
       const from = at;
@@ -49,6 +51,7 @@ async function* download(
         accept: [404, 416],
         signal,
       });
+      answered = response.url;
       if (response.status === 404 || response.status === 416) {
         discard(response);
         throw gone(place, what, response.status);
@@ -74,7 +77,7 @@ async function* download(
       signal?.throwIfAborted();
       // All that was asked for is here, and only the end of the connection was not in order.
       if (at >= end && at > start) return;
-      await patience.wait(client.failure(error, { ...place, purpose }), signal);
+      await patience.wait(client.failure(error, { ...place, purpose }, answered), signal);
     }
   }
 }

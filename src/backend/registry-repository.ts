@@ -1,6 +1,7 @@
 import * as v from 'valibot';
 import { CacheError } from '../errors.js';
-import { discard, headerOf, type RegistryResponse } from '../net/registry-client.js';
+import { discard } from '../net/http.js';
+import { headerOf, type RegistryResponse } from '../net/registry-client.js';
 import { contentOf } from '../oci/content.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import { isDigest, sha256 } from '../oci/digest.js';

@@ -1,4 +1,5 @@
-import { discard, headerOf, type RegistryResponse } from '../net/registry-client.js';
+import { discard } from '../net/http.js';
+import { headerOf, type RegistryResponse } from '../net/registry-client.js';
 import { TransientError } from '../net/retry.js';
 import type { Digest } from '../oci/digest.js';
 import { nameOf, type RegistryPlace, requestTo } from './registry-place.js';

@@ -3,8 +3,9 @@ import { CacheError } from '../errors.js';
 import { type Challenge, parseChallenges } from './challenge.js';
 import type { Credentials, FoundCredentials } from './docker-credentials.js';
 import { type HttpClient, type HttpRequest } from './http.js';
+import { onTheWayTo } from './network-error.js';
 import { faultOf } from './registry-error.js';
-import { retryAfterOf, TransientError } from './retry.js';
+import { isTransient, retryAfterOf, TransientError } from './retry.js';
 
 export interface AuthorizerSettings {
   readonly registry: string;
@@ -139,22 +140,21 @@ export class Authorizer {
       credentials.identityToken === undefined
         ? withPassword(url, service, wanted, credentials)
         : withIdentityToken(url, service, wanted, credentials.identityToken);
-    const response = await http.send({ ...request, ...(signal ? { signal } : {}) });
+    const peer = `its token server ${url.host}`;
+    const response = await http.send({ ...request, signal }).catch(onTheWayTo(peer));
     const { status } = response;
-    if (status === 429 || status >= 500) {
+    if (isTransient(status)) {
       const retryAfter = retryAfterOf(response.headers['retry-after']);
       const { text } = await faultOf(response);
-      throw new TransientError(`${registry}: its token server ${url.host} is not available: ${text}`, {
-        retryAfter,
-      });
+      throw new TransientError(`${registry}: ${peer} is not available: ${text}`, { retryAfter });
     }
     if (status !== 200) {
       const { text } = await faultOf(response);
-      throw new CacheError('FAILED', `${registry}: its token server ${url.host} refuses: ${text}`, {
+      throw new CacheError('FAILED', `${registry}: ${peer} refuses: ${text}`, {
         hint: await this.hint(),
       });
     }
-    return tokenOf(await readBody(response.body), `${registry}: the answer of its token server ${url.host}`);
+    return tokenOf(await readBody(response.body).catch(onTheWayTo(peer)), `${registry}: the answer of ${peer}`);
   }
 
   #realm(realm: string, isSecret: boolean): URL {

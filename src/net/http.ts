@@ -1,16 +1,18 @@
 import { setMaxListeners } from 'node:events';
 import * as http from 'node:http';
 import * as https from 'node:https';
-import { createSecureContext } from 'node:tls';
+import type { Socket } from 'node:net';
+import { createSecureContext, TLSSocket } from 'node:tls';
 import { trustedCertificates } from './certificates.js';
-import { proxyFor } from './proxy.js';
+import { ConnectionError, timedOut } from './network-error.js';
+import { proxyAuthorization, proxyFor, proxyPeer, proxyRefusal } from './proxy.js';
 
 export interface HttpRequest {
   readonly method: 'GET' | 'HEAD' | 'POST' | 'PATCH' | 'PUT';
   readonly url: URL;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: AsyncIterable<Uint8Array> | undefined;
-  /** How long nothing may move, in milliseconds. */
+  /** How long nothing may move once there is a connection, in milliseconds. */
   readonly timeout?: number | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -27,10 +29,15 @@ export interface HttpSettings {
   readonly ca?: string | undefined;
   /** Whether servers' certificates are checked. */
   readonly verify: boolean;
+  /** How long it may take until there is a connection that is ready for use, in milliseconds. */
+  readonly connectTimeout?: number | undefined;
 }
 
-/** In milliseconds. */
-const IDLE_TIMEOUT = 60_000;
+/** In milliseconds. Names, TCP, proxies and TLS together, as Go's clients have it for TLS alone. */
+const CONNECT_TIMEOUT = 10_000;
+/** What is only read is soon asked for again; what is written may take a registry its time. In milliseconds. */
+const READ_TIMEOUT = 30_000;
+const WRITE_TIMEOUT = 60_000;
 
 /**
  * Single requests over connections that are kept: proxies, certificates and timeouts, but no redirects, no retries and
@@ -38,51 +45,60 @@ const IDLE_TIMEOUT = 60_000;
  */
 export class HttpClient {
   readonly #settings: HttpSettings;
+  readonly #connectTimeout: number;
   readonly #agents = new Map<string, Promise<http.Agent>>();
+  /** The hosts, or the proxies before them, that have answered anything. */
+  readonly #reached = new Set<string>();
   #tls: Promise<https.AgentOptions> | undefined;
 
   constructor(settings: HttpSettings) {
     this.#settings = settings;
+    this.#connectTimeout = settings.connectTimeout ?? CONNECT_TIMEOUT;
   }
 
   /**
    * @returns the answer, whatever its status
-   * @throws the system's error when the connection fails, the body's own where that cannot be read, and the reason of
-   *   the signal
+   * @throws ConnectionError when there is none, the body's own error where that cannot be read, and the reason of the
+   *   signal
    */
-  async send({ method, url, headers = {}, body, timeout = IDLE_TIMEOUT, signal }: HttpRequest): Promise<HttpResponse> {
+  async send({ method, url, headers = {}, body, timeout, signal }: HttpRequest): Promise<HttpResponse> {
     signal?.throwIfAborted();
     // Many requests may wait for the same signal, and none of them forgets to stop listening.
     if (signal) setMaxListeners(0, signal);
+    const idle = timeout ?? (method === 'GET' || method === 'HEAD' ? READ_TIMEOUT : WRITE_TIMEOUT);
     const proxy = proxyFor(url);
     const agent = await this.#agentFor(url, proxy);
-    // Tunnels through proxies take them from here, and not from their agent.
-    const secure = url.protocol === 'https:' ? await this.#secure() : {};
     // A proxy for plain HTTP takes the whole address for a path.
     const plainProxy = url.protocol === 'http:' ? proxy : undefined;
     const outgoing = (plainProxy ?? url).protocol === 'https:' ? https.request : http.request;
     const request = outgoing(plainProxy ?? url, {
-      ...secure,
       method,
       agent,
-      timeout,
+      timeout: idle,
       headers: { 'user-agent': 'bkcache', ...(plainProxy ? proxyHeaders(plainProxy, url) : {}), ...headers },
       ...(plainProxy ? { path: url.href } : {}),
       ...(signal ? { signal } : {}),
     });
-    request.on('timeout', () => request.destroy(timedOut(timeout)));
-    const answer = answerOf(request);
+    request.on('timeout', () => request.destroy(timedOut(idle)));
+    const answer = answerOf(request, this.#connectTimeout, signal);
     // Whatever ends the writing ends the request with it, and is thrown by the line after.
     if (body === undefined) request.end();
     else void writeBody(request, body).catch((error: unknown) => request.destroy(error as Error));
+    const next = (proxy ?? url).host;
     try {
       const response = await answer;
       // A server that answers before it has everything wants no more.
       if (!request.writableFinished) response.once('close', () => request.destroy());
+      if (plainProxy && response.statusCode === 407) {
+        response.destroy();
+        throw new ConnectionError(proxyRefusal(407, url.host), proxyPeer(plainProxy));
+      }
+      this.#reached.add(next);
       return { status: response.statusCode ?? 0, headers: response.headers, body: response };
     } catch (error) {
       signal?.throwIfAborted();
-      throw error;
+      const { cause, peer } = error instanceof ConnectionError ? error : { cause: error as Error, peer: undefined };
+      throw new ConnectionError(cause, peer ?? (plainProxy && proxyPeer(plainProxy)), this.#reached.has(next));
     }
   }
 
@@ -105,8 +121,8 @@ export class HttpClient {
     if (isPlain) return new http.Agent(pool);
     const secure = await this.#secure();
     if (proxy === undefined || url.protocol === 'http:') return new https.Agent({ ...pool, ...secure });
-    const { HttpsProxyAgent } = await import('https-proxy-agent');
-    return new HttpsProxyAgent(proxy, { ...pool, ...secure });
+    const { TunnelAgent } = await import('./tunnel.js');
+    return new TunnelAgent({ ...pool, ...secure, proxy, connectTimeout: this.#connectTimeout });
   }
 
   /** Made once: reading a system's certificates takes longer than a handshake. */
@@ -120,19 +136,39 @@ export class HttpClient {
   }
 }
 
-function proxyHeaders({ username, password }: URL, { host }: URL): Record<string, string> {
-  if (username === '') return { host };
-  const pair = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
-  return { host, 'proxy-authorization': `Basic ${Buffer.from(pair).toString('base64')}` };
+/** Gives a connection back whose answer nobody reads. */
+export function discard({ body }: HttpResponse): void {
+  body.on('error', () => undefined).resume();
 }
 
-function timedOut(timeout: number): Error {
-  return Object.assign(new Error(`nothing moved for ${timeout / 1000} s`), { code: 'ETIMEDOUT' });
+function proxyHeaders(proxy: URL, { host }: URL): Record<string, string> {
+  return { host, ...proxyAuthorization(proxy) };
 }
 
-function answerOf(request: http.ClientRequest): Promise<http.IncomingMessage> {
+/** Rejects at once: a request without a connection keeps its errors until it gets one. */
+function answerOf(
+  request: http.ClientRequest,
+  connectTimeout: number,
+  signal: AbortSignal | undefined,
+): Promise<http.IncomingMessage> {
   return new Promise((resolve, reject) => {
-    request.once('response', resolve);
+    const fail = (error: Error) => {
+      reject(error);
+      request.destroy(error);
+    };
+    const aborted = () => reject(signal?.reason as Error);
+    const timer = setTimeout(() => fail(timedOut(connectTimeout)), connectTimeout);
+    const over = () => {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', aborted);
+    };
+    signal?.addEventListener('abort', aborted);
+    request.once('socket', (socket: Socket) => {
+      const ready = () => clearTimeout(timer);
+      if (request.reusedSocket) ready();
+      else socket.once(socket instanceof TLSSocket ? 'secureConnect' : 'connect', ready);
+    });
+    request.once('response', resolve).once('response', over).once('close', over);
     // Stays: an error that comes after the answer reaches the reader of the body, and must not be raised twice.
     request.on('error', reject);
   });

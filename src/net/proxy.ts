@@ -1,5 +1,7 @@
 import { BlockList, isIP } from 'node:net';
 import { CacheError } from '../errors.js';
+import type { Peer } from './network-error.js';
+import { isTransient, TransientError } from './retry.js';
 
 /**
  * The proxy for an address, by the rules of Go's golang.org/x/net/http/httpproxy, which BuildKit and Docker follow:
@@ -16,10 +18,43 @@ export function proxyFor(url: URL, env: NodeJS.ProcessEnv = process.env): URL | 
   }
   // The value is never shown: it may hold a password.
   const proxy = parseUrl(value.includes('://') ? value : `http://${value}`);
-  if (proxy !== undefined && /^https?:$/.test(proxy.protocol)) return proxy;
+  if (proxy !== undefined && /^https?:$/.test(proxy.protocol) && isDecodable(proxy)) return proxy;
   throw new CacheError('USAGE', `${name} is not the address of a proxy that can be used`, {
-    hint: 'it looks like http://proxy.example.com:3128',
+    hint: 'it looks like http://proxy.example.com:3128, or http://user:password@…, percent-encoded',
   });
+}
+
+/** A proxy for messages, without what may be secret. */
+export function proxyPeer({ host }: URL): Peer {
+  return { name: `the proxy ${host}`, hint: 'check HTTPS_PROXY and HTTP_PROXY, or name the registry in NO_PROXY' };
+}
+
+/** What a proxy is told of the user. */
+export function proxyAuthorization({ username, password }: URL): Record<string, string> {
+  if (username === '' && password === '') return {};
+  const pair = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
+  return { 'proxy-authorization': `Basic ${Buffer.from(pair).toString('base64')}` };
+}
+
+/** The error for a proxy that does not do what it is for. Its words are not repeated: they are not the registry's. */
+export function proxyRefusal(status: number, address: string): CacheError {
+  const message = `it does not connect to ${address}: HTTP ${status}`;
+  if (isTransient(status)) return new TransientError(message);
+  return new CacheError('FAILED', message, {
+    hint:
+      status === 407
+        ? 'it wants other credentials: HTTPS_PROXY or HTTP_PROXY=http://user:password@host:port, percent-encoded'
+        : 'ask whoever runs the proxy, or name the host in NO_PROXY to go around it',
+  });
+}
+
+function isDecodable({ username, password }: URL): boolean {
+  try {
+    decodeURIComponent(username + password);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function parseUrl(value: string): URL | undefined {

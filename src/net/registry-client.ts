@@ -1,12 +1,13 @@
 import type { IncomingHttpHeaders } from 'node:http';
-import { CacheError, type CacheErrorOptions, isSystemError, type Side } from '../errors.js';
+import { CacheError, type CacheErrorOptions, type Side } from '../errors.js';
 import { isLoopback } from '../oci/reference.js';
 import { Authorizer } from './authorizer.js';
 import type { FoundCredentials } from './docker-credentials.js';
-import { HttpClient, type HttpRequest, type HttpResponse } from './http.js';
-import { describeFailure } from './network-error.js';
+import { discard, HttpClient, type HttpRequest, type HttpResponse } from './http.js';
+import { describeFailure, onTheWayTo } from './network-error.js';
+import { apiHost, findAddress } from './registry-address.js';
 import { faultOf } from './registry-error.js';
-import { patiently, type RetryPolicy, retryAfterOf, TransientError } from './retry.js';
+import { isTransient, patiently, restated, type RetryPolicy, retryAfterOf, TransientError } from './retry.js';
 
 export interface RegistrySettings {
   readonly registry: string;
@@ -49,9 +50,9 @@ export interface RegistryResponse extends HttpResponse {
 
 const REDIRECTS = new Set([301, 302, 303, 307, 308]);
 const REDIRECT_LIMIT = 10;
-const TRANSIENT = new Set([408, 425, 429, 500, 502, 503, 504]);
-/** Docker Hub's API has another name than the registry: distribution/reference, normalize.go. */
-const HUB_API = 'registry-1.docker.io';
+
+/** Why a request failed that was refused. */
+class Refused extends Error {}
 
 /**
  * Requests to one registry: where it is, credentials, redirects, and patience. Credentials go to the registry and the
@@ -63,7 +64,6 @@ export class RegistryClient {
   readonly #http: HttpClient;
   readonly #authorizer: Authorizer;
   #base: Promise<URL> | undefined;
-  #wasReached = false;
 
   constructor(settings: RegistrySettings) {
     const { registry, insecure, ca, lookUp } = settings;
@@ -84,18 +84,26 @@ export class RegistryClient {
   async request(request: RegistryRequest): Promise<RegistryResponse> {
     if (request.retry === false) return this.#attempt(request);
     const { policy } = this.#settings;
-    return patiently(() => this.#attempt(request), { policy, signal: request.signal });
+    try {
+      return await patiently(() => this.#attempt(request), { policy, signal: request.signal });
+    } catch (error) {
+      throw request.method === 'HEAD' ? await this.#explained(error, request) : error;
+    }
   }
 
-  /** The error for a connection that broke; anything else comes back as it is. */
+  /**
+   * The error for a connection that broke; anything else comes back as it is.
+   *
+   * @param from - where the answer came from that broke off, if there was one
+   */
   failure(
     error: unknown,
     { repository, purpose, side }: Pick<RegistryRequest, 'repository' | 'purpose' | 'side'>,
+    from?: URL,
   ): unknown {
-    return describeFailure(error, `${this.registry}/${repository}: cannot ${purpose}`, {
-      side,
-      wasReached: this.#wasReached,
-    });
+    const where = `${this.registry}/${repository}`;
+    const place = from === undefined || this.#isHome(from) ? where : `${where} (by way of ${from.host})`;
+    return describeFailure(error, `${place}: cannot ${purpose}`, side);
   }
 
   /** How often a caller that repeats by itself should do that. */
@@ -120,9 +128,10 @@ export class RegistryClient {
     } catch (error) {
       signal?.throwIfAborted();
       if (bodyError !== undefined) throw bodyError;
-      throw this.failure(withSide(error, request.side), request);
+      const failure = this.failure(error, request);
+      const hasSide = !(failure instanceof CacheError) || failure.side !== undefined;
+      throw hasSide ? failure : restated(failure, { side: request.side });
     }
-    this.#wasReached = true;
     const { status } = response;
     if ((status >= 200 && status < 300) || accept.includes(status)) return response;
     throw await this.#refusal(response, request);
@@ -151,7 +160,8 @@ export class RegistryClient {
     for (let count = 0; ; count++) {
       const isHome = at.origin === url.origin;
       const sent = { ...headers, ...(isHome && authorization !== undefined ? { authorization } : {}) };
-      const response = await this.#http.send({ method, url: at, headers: sent, body: body?.(), timeout, signal });
+      const sending = this.#http.send({ method, url: at, headers: sent, body: body?.(), timeout, signal });
+      const response = await (this.#isHome(at) ? sending : sending.catch(onTheWayTo(`by way of ${at.host}`)));
       const { location } = response.headers;
       const isRead = method === 'GET' || method === 'HEAD';
       if (!isRead || location === undefined || !REDIRECTS.has(response.status) || count >= REDIRECT_LIMIT) {
@@ -165,65 +175,60 @@ export class RegistryClient {
   async #refusal(response: RegistryResponse, request: RegistryRequest): Promise<CacheError> {
     const { status, headers, url } = response;
     const { text } = await faultOf(response);
-    const isHome = url.host === (await this.#home()).host;
     const name = `${this.registry}/${request.repository}`;
-    const where = isHome ? name : `${name} (by way of ${url.host})`;
+    const where = this.#isHome(url) ? name : `${name} (by way of ${url.host})`;
     const message = `${where}: cannot ${request.purpose}: ${text}${text.startsWith('HTTP') ? '' : ` (HTTP ${status})`}`;
     const hint = await this.#hintFor(status, request);
-    const options: CacheErrorOptions = { side: request.side, hint };
-    if (TRANSIENT.has(status)) {
+    const options: CacheErrorOptions = { side: request.side, hint, cause: new Refused(`HTTP ${status}`) };
+    if (isTransient(status)) {
       const retryAfter = retryAfterOf(headers['retry-after']);
       return new TransientError(message, { ...options, retryAfter });
     }
-    return new CacheError(status === 404 ? 'NOT_FOUND' : 'FAILED', message, options);
+    // What is written to may refuse with 404 what it was sent, and then nothing is missing that was asked for.
+    const isMissing = status === 404 && (request.method === 'GET' || request.method === 'HEAD');
+    return new CacheError(isMissing ? 'NOT_FOUND' : 'FAILED', message, options);
+  }
+
+  /** A refusal of HEAD has no body; the reason is in that of the same question with GET. */
+  async #explained(error: unknown, request: RegistryRequest): Promise<unknown> {
+    if (!(error instanceof CacheError) || !(error.cause instanceof Refused) || error.code === 'NOT_FOUND') return error;
+    const { message } = error.cause;
+    const { headers, target, signal } = request;
+    const range = String(target).includes('/blobs/') ? { range: 'bytes=0-0' } : {};
+    try {
+      const again = { ...request, method: 'GET', headers: { ...headers, ...range } } as const;
+      const response = await this.#authorized(again, await this.#home(signal));
+      const { text } = response.status < 400 ? { text: message } : await faultOf(response);
+      // What is left of an answer may be a whole blob.
+      response.body.destroy();
+      if (text === message) return error;
+      const said = text.startsWith(message) ? text : `${text} (${message})`;
+      return restated(error, { message: error.message.replace(message, () => said) });
+    } catch {
+      signal?.throwIfAborted();
+      return error;
+    }
+  }
+
+  #isHome({ host, protocol }: URL): boolean {
+    return host === new URL(`${protocol}//${apiHost(this.registry)}`).host;
   }
 
   async #hintFor(status: number, { hint }: RegistryRequest): Promise<string | undefined> {
     if (status === 401 || status === 403) return this.#authorizer.hint();
     if (status === 429)
       return 'the registry limits how much is asked of it; wait, or use fewer at once (--concurrency)';
-    return TRANSIENT.has(status) ? undefined : hint;
+    return isTransient(status) ? undefined : hint;
   }
 
   /** Where the registry is; found out once, unless that fails. */
   #home(signal?: AbortSignal): Promise<URL> {
-    this.#base ??= this.#findBase(signal).catch((error: unknown) => {
+    this.#base ??= findAddress(this.#settings, this.#http, signal).catch((error: unknown) => {
       this.#base = undefined;
       throw error;
     });
     return this.#base;
   }
-
-  /**
-   * HTTPS, but for registries on this machine and those that are called insecure: these are asked what they speak. A
-   * registry on this machine is expected to speak plain HTTP, as Docker and BuildKit do.
-   */
-  async #findBase(signal: AbortSignal | undefined): Promise<URL> {
-    const { registry, insecure } = this.#settings;
-    const host = registry === 'docker.io' ? HUB_API : registry;
-    const isLocal = isLoopback(registry);
-    const [first, second] = [isLocal ? 'http:' : 'https:', isLocal ? 'https:' : 'http:'];
-    if (!insecure && !isLocal) return new URL(`https://${host}`);
-    const speaks = await this.#speaks(new URL(`${first}//${host}/v2/`), signal);
-    return new URL(`${speaks ? first : second}//${host}`);
-  }
-
-  async #speaks(url: URL, signal: AbortSignal | undefined): Promise<boolean> {
-    try {
-      const response = await this.#http.send({ method: 'GET', url, signal });
-      discard(response);
-      // What servers that expect TLS say to plain HTTP.
-      return response.status !== 400;
-    } catch (error) {
-      signal?.throwIfAborted();
-      return url.protocol === 'http:' && isSystemError(error, 'ECONNREFUSED');
-    }
-  }
-}
-
-/** Gives a connection back whose answer nobody reads. */
-export function discard({ body }: HttpResponse): void {
-  body.on('error', () => undefined).resume();
 }
 
 /** A header that stands once. */
@@ -254,13 +259,4 @@ async function* caught(
     onError(error);
     throw error;
   }
-}
-
-/** The same error, of a certain side. */
-function withSide(error: unknown, side: Side): unknown {
-  if (!(error instanceof CacheError) || error.side !== undefined) return error;
-  const { message, code, hint, cause, expected, found } = error;
-  const options = { side, hint, cause, expected, found };
-  if (!(error instanceof TransientError)) return new CacheError(code, message, options);
-  return new TransientError(message, { ...options, retryAfter: error.retryAfter });
 }

@@ -1,18 +1,44 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { CacheError, type CacheErrorOptions } from '../errors.js';
+import { CacheError, type CacheErrorOptions, type Side } from '../errors.js';
 
 /** A failure that may be over in a moment: a timeout, a reset connection, an overloaded server. */
 export class TransientError extends CacheError {
   /** How long the server asks to wait, in milliseconds. */
   readonly retryAfter: number | undefined;
+  /** How long nothing moved before this was given up, in milliseconds. */
+  readonly stalled: number | undefined;
+  /** How often this very failure may come in a row, where that is less than the policy has it. */
+  readonly attempts: number | undefined;
 
-  constructor(
-    message: string,
-    { retryAfter, ...options }: CacheErrorOptions & { readonly retryAfter?: number | undefined } = {},
-  ) {
+  constructor(message: string, { retryAfter, stalled, attempts, ...options }: TransientOptions = {}) {
     super('FAILED', message, options);
     this.retryAfter = retryAfter;
+    this.stalled = stalled;
+    this.attempts = attempts;
   }
+}
+
+export interface TransientOptions extends CacheErrorOptions {
+  readonly retryAfter?: number | undefined;
+  readonly stalled?: number | undefined;
+  readonly attempts?: number | undefined;
+}
+
+/** Whether a status may be another one in a moment. Proxies before a registry have numbers of their own, such as 520. */
+export function isTransient(status: number): boolean {
+  return status === 408 || status === 425 || status === 429 || (status >= 500 && status !== 501 && status !== 505);
+}
+
+/** The same error in other words, or of a certain side. */
+export function restated(
+  error: CacheError,
+  { message = error.message, side = error.side }: { readonly message?: string; readonly side?: Side | undefined },
+): CacheError {
+  const { code, hint, cause, expected, found } = error;
+  const options = { side, hint, cause, expected, found };
+  if (!(error instanceof TransientError)) return new CacheError(code, message, options);
+  const { retryAfter, stalled, attempts } = error;
+  return new TransientError(message, { ...options, retryAfter, stalled, attempts });
 }
 
 export interface RetryPolicy {
@@ -24,15 +50,27 @@ export interface RetryPolicy {
   readonly longestPause: number;
   /** The longest pause that a server may ask for, in milliseconds. */
   readonly longestAsked: number;
+  /** How long nothing at all may move, all attempts together, in milliseconds. */
+  readonly longestStall: number;
 }
 
-/** Half a minute in all: enough for a server that restarts, and little for a person that waits. */
-export const RETRY_POLICY: RetryPolicy = { attempts: 8, pause: 250, longestPause: 10_000, longestAsked: 120_000 };
+/**
+ * Half a minute of pauses: enough for a server that restarts, and little for a person that waits. Beside them, two
+ * minutes for a server that takes requests and does not answer.
+ */
+export const RETRY_POLICY: RetryPolicy = {
+  attempts: 8,
+  pause: 250,
+  longestPause: 10_000,
+  longestAsked: 120_000,
+  longestStall: 120_000,
+};
 
 /** How often something failed in a row, and how long to wait because of that. */
 export class Patience {
   readonly #policy: RetryPolicy;
   #failures = 0;
+  #stalled = 0;
   #furthest = 0;
 
   constructor(policy: RetryPolicy = RETRY_POLICY) {
@@ -47,6 +85,7 @@ export class Patience {
     if (position <= this.#furthest) return;
     this.#furthest = position;
     this.#failures = 0;
+    this.#stalled = 0;
   }
 
   /**
@@ -58,10 +97,13 @@ export class Patience {
   async wait(error: unknown, signal?: AbortSignal): Promise<void> {
     signal?.throwIfAborted();
     if (!(error instanceof TransientError)) throw error;
+    const { retryAfter = 0, stalled = 0 } = error;
     this.#failures++;
-    const { attempts, pause, longestPause, longestAsked } = this.#policy;
-    const { retryAfter = 0 } = error;
-    if (this.#failures >= attempts || retryAfter > longestAsked) throw finalOf(error, this.#failures);
+    this.#stalled += stalled;
+    const { pause, longestPause, longestAsked, longestStall } = this.#policy;
+    const attempts = Math.min(this.#policy.attempts, error.attempts ?? Infinity);
+    if (retryAfter > longestAsked) throw finalOf(error, this.#failures, retryAfter);
+    if (this.#failures >= attempts || this.#stalled >= longestStall) throw finalOf(error, this.#failures);
     const own = Math.min(pause * 2 ** (this.#failures - 1), longestPause);
     // Spread, so that many that failed at once do not come back at once.
     const spread = own * (0.75 + Math.random() / 2);
@@ -75,13 +117,10 @@ export class Patience {
 }
 
 /** The same error, not to be waited for any more by whoever gets it. */
-function finalOf({ message, hint, side, cause }: TransientError, attempts: number): CacheError {
-  const tried = attempts === 1 ? message : `${message}; tried ${attempts} times`;
-  return new CacheError('FAILED', tried, {
-    cause,
-    hint,
-    side,
-  });
+function finalOf({ message, hint, side, cause }: TransientError, attempts: number, asked?: number): CacheError {
+  const tried = attempts === 1 ? '' : `; tried ${attempts} times`;
+  const wait = asked === undefined ? '' : `; it asks to wait ${Math.ceil(asked / 1000)} s`;
+  return new CacheError('FAILED', `${message}${tried}${wait}`, { cause, hint, side });
 }
 
 /** Does something until it succeeds, fails for good, or fails too often. */

@@ -9,7 +9,7 @@ import { type Content, contentOf } from '../../src/oci/content.js';
 import type { Digest } from '../../src/oci/digest.js';
 
 const MIB = 1024 * 1024;
-const POLICY = { attempts: 4, pause: 5, longestPause: 10, longestAsked: 100 };
+const POLICY = { attempts: 4, pause: 5, longestPause: 10, longestAsked: 100, longestStall: 120_000 };
 
 /**
  * The uploads of a registry that keeps what it got of a request that broke, as distribution-spec wants it and Debian's

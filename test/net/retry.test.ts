@@ -2,7 +2,7 @@ import test from 'ava';
 import { CacheError } from '../../src/errors.js';
 import { Patience, patiently, retryAfterOf, TransientError } from '../../src/net/retry.js';
 
-const POLICY = { attempts: 3, pause: 1, longestPause: 4, longestAsked: 1000 };
+const POLICY = { attempts: 3, pause: 1, longestPause: 4, longestAsked: 1000, longestStall: 120_000 };
 const transient = () => new TransientError('busy', { side: 'export', hint: 'wait' });
 
 test('what is transient is tried as often as the policy says, and then it is an error like any other', async (t) => {
@@ -41,6 +41,19 @@ test('progress makes the next failure a first one, and coming no further than be
   await patience.wait(transient());
   patience.reached(9);
   await t.throwsAsync(patience.wait(transient()), { message: /tried 3 times/ });
+});
+
+test('silence has a limit of its own, all attempts together, and a failure may bring a smaller number', async (t) => {
+  const silent = (stalled: number, attempts?: number) => () =>
+    Promise.reject(new TransientError('silent', { stalled, attempts }));
+  const policy = { ...POLICY, attempts: 8, longestStall: 100 };
+  await t.throwsAsync(patiently(silent(40), { policy }), { message: 'silent; tried 3 times' });
+  await t.throwsAsync(patiently(silent(0, 2), { policy }), { message: 'silent; tried 2 times' });
+  const patience = new Patience(policy);
+  for (let position = 1; position < 10; position++) {
+    await patience.wait(new TransientError('silent', { stalled: 60 }));
+    patience.reached(position);
+  }
 });
 
 test('a pause ends with the signal, and its reason is what is thrown', async (t) => {

@@ -10,7 +10,8 @@ import type { Digest } from '../../src/oci/digest.js';
 import { bkcache } from '../support/command.js';
 import { startFaultProxy } from '../support/fault-proxy.js';
 import { importOf, temporary } from '../support/fixtures.js';
-import { HASTY, placeIn, startTestRegistry, type TestRegistry, USER, withRegistries } from './places.js';
+import { HASTY } from '../support/servers.js';
+import { placeIn, startTestRegistry, type TestRegistry, USER, withRegistries } from './places.js';
 
 const ABSENT = { digest: `sha256:${'0'.repeat(64)}` as Digest, size: 1 };
 

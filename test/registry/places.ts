@@ -5,9 +5,9 @@ import { join } from 'node:path';
 import test from 'ava';
 import { registryRepository } from '../../src/backend/registry-repository.js';
 import { type RegistryAccess, Registries } from '../../src/net/registries.js';
-import type { RetryPolicy } from '../../src/net/retry.js';
 import { type RegistryAuth, startRegistry } from '../../scripts/servers/registry.js';
 import type { Place } from '../backend/conformance.js';
+import { HASTY } from '../support/servers.js';
 import { ISSUER, SERVICE, startTokenServer, type TokenServer } from '../support/token-server.js';
 
 export const USER = { username: 'somebody', password: 'pass:word 1', identityToken: 'an identity token' };
@@ -48,9 +48,6 @@ export async function startTestRegistry(kind: RegistryAuth['kind']): Promise<Tes
     },
   };
 }
-
-/** No test waits longer than it has to. */
-export const HASTY: RetryPolicy = { attempts: 4, pause: 10, longestPause: 50, longestAsked: 5000 };
 
 /** A new repository. */
 export async function placeIn(

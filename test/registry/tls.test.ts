@@ -5,8 +5,9 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
-import { output, type Server } from '../../scripts/servers/process.js';
+import { type Server } from '../../scripts/servers/process.js';
 import { startRegistry } from '../../scripts/servers/registry.js';
+import { makeCertificate } from '../support/certificate.js';
 import { bkcache } from '../support/command.js';
 import { startFaultProxy } from '../support/fault-proxy.js';
 import { importOf } from '../support/fixtures.js';
@@ -18,31 +19,9 @@ withRegistries(() => {
   let certificate: string;
   test.before(async () => {
     folder = mkdtempSync(join(tmpdir(), 'bkcache-registry-'));
-    certificate = join(folder, 'registry.crt');
-    const key = join(folder, 'registry.key');
-    const names = 'subjectAltName=DNS:localhost,DNS:registry.test,IP:127.0.0.1';
-    await output(
-      'openssl',
-      [
-        'req',
-        '-x509',
-        '-newkey',
-        'rsa:2048',
-        '-nodes',
-        '-days',
-        '1',
-        '-subj',
-        '/CN=tests',
-        '-addext',
-        names,
-        '-keyout',
-        key,
-        '-out',
-        certificate,
-      ],
-      'apt-get install openssl',
-    );
-    registry = await startRegistry(join(folder, 'registry'), { tls: { certificate, key } });
+    const made = await makeCertificate(folder);
+    certificate = made.certificate;
+    registry = await startRegistry(join(folder, 'registry'), { tls: made });
   });
   test.after.always(async () => {
     await registry.stop();

@@ -1,0 +1,63 @@
+import { once } from 'node:events';
+import { createServer, type IncomingMessage, type RequestListener } from 'node:http';
+import type { AddressInfo, Server } from 'node:net';
+import type { ExecutionContext } from 'ava';
+import { RegistryClient, type RegistryRequest, type RegistrySettings } from '../../src/net/registry-client.js';
+import type { RetryPolicy } from '../../src/net/retry.js';
+
+/** No test waits longer than it has to. */
+export const HASTY: RetryPolicy = {
+  attempts: 4,
+  pause: 10,
+  longestPause: 50,
+  longestAsked: 5000,
+  longestStall: 120_000,
+};
+
+/** Has a server listen on this machine until the test has ended. */
+export async function listening(t: ExecutionContext, server: Server): Promise<string> {
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  t.teardown(() => server.close());
+  return `127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+/** A server that answers as it is told, and what it was asked. */
+export async function startServer(
+  t: ExecutionContext,
+  listener: RequestListener,
+): Promise<{ readonly host: string; readonly seen: string[] }> {
+  const seen: string[] = [];
+  const server = createServer((incoming, answer) => {
+    seen.push(`${incoming.method} ${incoming.url}`);
+    listener(incoming, answer);
+  });
+  const host = await listening(t, server);
+  t.teardown(() => server.closeAllConnections());
+  return { host, seen };
+}
+
+/** Whether a request only asks which scheme a server speaks. */
+export function isProbe({ url }: IncomingMessage): boolean {
+  return url === '/v2/';
+}
+
+export function clientFor(
+  t: ExecutionContext,
+  registry: string,
+  settings: Partial<RegistrySettings> = {},
+): RegistryClient {
+  const lookUp = () => Promise.resolve({});
+  const client = new RegistryClient({ registry, insecure: false, lookUp, policy: HASTY, ...settings });
+  t.teardown(() => client.close());
+  return client;
+}
+
+/** A question that every import begins with. */
+export const HEAD: RegistryRequest = {
+  method: 'HEAD',
+  repository: 'team/cache',
+  target: '/v2/team/cache/manifests/main',
+  scopes: ['repository:team/cache:pull'],
+  purpose: 'find main',
+  side: 'import',
+};
