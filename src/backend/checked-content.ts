@@ -1,6 +1,5 @@
 import type { Hash } from 'node:crypto';
-import { CacheError } from '../errors.js';
-import { type Content, wrongSize } from '../oci/content.js';
+import { type Content, wrongBytes, wrongSize } from '../oci/content.js';
 import type { BlobId } from '../oci/descriptor.js';
 import { type DigestAlgorithm, hashDigest, hasherFor } from '../oci/digest.js';
 import type { Body } from './upload-session.js';
@@ -71,10 +70,6 @@ export class CheckedContent {
     if (this.#hashed !== this.#expected.size) return;
     const digest = hashDigest(this.#algorithm, this.#hash.copy());
     if (digest === this.#expected.digest) return;
-    throw new CacheError(
-      'CORRUPT',
-      `${this.#where}: blob ${this.#expected.digest} is damaged: its bytes hash to ${digest}`,
-      { hint: 'fetch the blob again from where the cache came from, or export the cache anew' },
-    );
+    throw wrongBytes(this.#expected, digest, this.#where);
   }
 }

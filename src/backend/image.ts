@@ -1,4 +1,4 @@
-import { CacheError } from '../errors.js';
+import { CacheError, type Side } from '../errors.js';
 import { describeLayers } from '../graph/inline.js';
 import { readWhole } from '../oci/content.js';
 import type { Descriptor } from '../oci/descriptor.js';
@@ -94,6 +94,6 @@ export function imagesIn(content: Image | Images): Image[] {
 }
 
 /** The error for a manifest that is neither a cache nor an image. */
-export function notAnImage(where: string): CacheError {
-  return new CacheError('NOT_FOUND', `${where} is neither a build cache nor an image`);
+export function notAnImage(where: string, side: Side): CacheError {
+  return new CacheError('NOT_FOUND', `${where} is neither a build cache nor an image`, { side });
 }

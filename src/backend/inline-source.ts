@@ -20,7 +20,7 @@ export async function loadInlineCache(
 ): Promise<Cache> {
   const where = `${repository.name}: ${manifest.descriptor.digest}`;
   const content = await readImage(repository, manifest, signal);
-  if (content === undefined) throw notAnImage(where);
+  if (content === undefined) throw notAnImage(where, 'import');
   const images = imagesIn(content);
   const caches = images.flatMap((image) => {
     const graph = graphOf(repository.name, image);
@@ -48,9 +48,11 @@ function noCache(where: string, images: readonly Image[]): CacheError {
   if (faulty !== undefined) {
     return new CacheError('NOT_FOUND', `${where} is an image whose cache BuildKit ignores: ${faulty.fault}`, {
       hint: 'whatever wrote this image last left its config or its manifest as they were; build it anew',
+      side: 'import',
     });
   }
   return new CacheError('NOT_FOUND', `${where} is an image without a build cache in it`, {
     hint: 'build it with --cache-to type=inline, or put a cache into it: bkcache copy --export-cache type=inline,…',
+    side: 'import',
   });
 }

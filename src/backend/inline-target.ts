@@ -31,7 +31,7 @@ export async function inlineTarget(repository: Repository, tag: string, signal?:
     });
   }
   const content = await readImage(repository, manifest, signal);
-  if (content === undefined) throw notAnImage(where);
+  if (content === undefined) throw notAnImage(where, 'export');
   return {
     name: repository.name,
     fit: (graph) => fit(graph, imagesIn(content), where),
@@ -42,7 +42,8 @@ export async function inlineTarget(repository: Repository, tag: string, signal?:
       if (changed === undefined) return plain(manifest.descriptor);
       await refuseMoved(repository, tag, found, inner);
       // What names the image where it is, such as the annotations of its entry in index.json, goes on to name it.
-      await repository.publish({ ...changed, descriptor: { ...found, ...changed.descriptor } }, tag, inner);
+      const descriptor = { ...found, ...changed.descriptor, ...dataOf(found, changed) };
+      await repository.publish({ ...changed, descriptor }, tag, inner);
       return changed.descriptor;
     },
     close: () => repository.close(),
@@ -133,13 +134,16 @@ async function rewriteIndex(
   return edits.length === 0 ? undefined : documentOf(manifest.descriptor.mediaType, editJson(manifest.bytes, edits));
 }
 
-/** Makes a descriptor inside a manifest name another document; one that carries it whole carries the new one. */
-function renaming(path: JsonEdit['path'], old: Descriptor, { descriptor, bytes }: Document): JsonEdit[] {
-  return [
-    { path: [...path, 'digest'], value: descriptor.digest },
-    { path: [...path, 'size'], value: descriptor.size },
-    ...(old['data'] === undefined ? [] : [{ path: [...path, 'data'], value: Buffer.from(bytes).toString('base64') }]),
-  ];
+/** Makes a descriptor inside a manifest name another document. */
+function renaming(path: JsonEdit['path'], old: Descriptor, changed: Document): JsonEdit[] {
+  const { digest, size } = changed.descriptor;
+  const fields = Object.entries({ digest, size, ...dataOf(old, changed) });
+  return fields.map(([name, value]) => ({ path: [...path, name], value }));
+}
+
+/** A descriptor that carries its document whole carries the new one. */
+function dataOf(old: Descriptor, { bytes }: Document): { readonly data?: string } {
+  return old['data'] === undefined ? {} : { data: Buffer.from(bytes).toString('base64') };
 }
 
 /** A tag that another build has moved in the meantime is that build's. */

@@ -6,6 +6,7 @@ import type { CacheTarget, TargetSettings } from './backend.js';
 import { exportTag } from './export-tag.js';
 import { layoutRepository } from './layout-repository.js';
 import { LATEST } from './local.js';
+import { onSide } from './sides.js';
 
 /**
  * The string that BuildKit knows for an inline import. It has no such type: it looks into the image that a registry or
@@ -48,10 +49,12 @@ export async function openInlineTarget(
   checkInlineExport(options);
   const { ref, dest = '', tag = LATEST } = options.attributes;
   const { inlineTarget } = await import('./inline-target.js');
-  if (ref === undefined)
-    return inlineTarget(layoutRepository(await openLayout(dest), settings.sharing), tag, settings.signal);
-  const { registryRepositoryOf } = await import('./registry.js');
-  return inlineTarget(await registryRepositoryOf(options, registries, 'export'), exportTag(ref), settings.signal);
+  return onSide('export', async () => {
+    if (ref === undefined)
+      return inlineTarget(layoutRepository(await openLayout(dest), settings.sharing), tag, settings.signal);
+    const { registryRepositoryOf } = await import('./registry.js');
+    return inlineTarget(await registryRepositoryOf(options, registries, 'export'), exportTag(ref), settings.signal);
+  });
 }
 
 /** An image is in a registry or in a folder, and each has attributes of its own. */

@@ -11,6 +11,7 @@ import type { Digest } from '../oci/digest.js';
 import { JSON_LIMIT } from '../oci/json.js';
 import { decodeManifest } from '../oci/manifest.js';
 import type { Held, Reference, Repository, RepositoryReader } from './repository.js';
+import { readingImport, sourceOf } from './sides.js';
 
 /** A layout on disk as a repository to read from. */
 export function layoutReader(layout: Layout): RepositoryReader {
@@ -43,7 +44,9 @@ export function layoutReader(layout: Layout): RepositoryReader {
 export function layoutRepository(layout: Layout, sharing: Sharing): Repository {
   const { root, blobs } = layout;
   const write: Repository['write'] = (content, expected, signal) =>
-    blobs.write(content, expected, { where: content.path ?? root, sharing, ...(signal ? { signal } : {}) });
+    readingImport(() =>
+      blobs.write(content, expected, { where: sourceOf(content) ?? root, sharing, ...(signal ? { signal } : {}) }),
+    );
   return {
     ...layoutReader(layout),
     has: (blob, signal) => blobs.has(blob, signal),

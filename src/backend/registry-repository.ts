@@ -12,6 +12,7 @@ import { downloadOf } from './registry-download.js';
 import { nameOf, type RegistryPlace, requestTo } from './registry-place.js';
 import { uploadBlob, uploadStream } from './registry-upload.js';
 import type { Reference, Repository, RepositoryEntry } from './repository.js';
+import { readingImport } from './sides.js';
 
 const ACCEPT = [OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_MANIFEST_LIST].join(', ');
 /** How many requests a registry gets at once; most of the time goes by on the way. */
@@ -50,10 +51,12 @@ export function registryRepository(place: RegistryPlace): Repository {
       return { ...downloadOf(place, `blobs/${digest}`, { size, what: `blob ${digest}` }), origin };
     },
     has,
-    async write(content, expected, signal) {
-      if (expected === undefined) return uploadStream(place, content, (blob) => has(blob, signal), signal);
-      await uploadBlob(place, content, expected, () => has(expected, signal), signal);
-      return expected;
+    write(content, expected, signal) {
+      return readingImport(async () => {
+        if (expected === undefined) return uploadStream(place, content, (blob) => has(blob, signal), signal);
+        await uploadBlob(place, content, expected, () => has(expected, signal), signal);
+        return expected;
+      });
     },
     async publish({ descriptor, bytes }, tag, signal) {
       const isIndex = descriptor.mediaType === OCI_INDEX || descriptor.mediaType === DOCKER_MANIFEST_LIST;

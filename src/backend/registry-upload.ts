@@ -7,6 +7,7 @@ import { hashDigest } from '../oci/digest.js';
 import { CheckedContent } from './checked-content.js';
 import { nameOf, type RegistryPlace } from './registry-place.js';
 import { ChunksRefused, UploadSession } from './upload-session.js';
+import { sourceOf } from './sides.js';
 
 /** Blobs over this size go in chunks of it, so that a proxy's limit on bodies is no limit on blobs. In bytes. */
 const CHUNK = 64 * 1024 * 1024;
@@ -34,7 +35,7 @@ export async function uploadBlob(
   signal: AbortSignal | undefined,
 ): Promise<void> {
   const what = `blob ${expected.digest}`;
-  const source = new CheckedContent(content, expected, content.path ?? nameOf(place), signal);
+  const source = new CheckedContent(content, expected, sourceOf(content) ?? nameOf(place), signal);
   const patience = new Patience(place.client.policy);
   let session: UploadSession | undefined;
   let chunk = CHUNK;

@@ -265,7 +265,7 @@ test('what is no image with a cache is told apart', async (t) => {
   const artifact = new ImageFolder(t, 'inline-image');
   artifact.retag(artifact.text(artifact.top.digest).replace('oci.image.config', 'cncf.helm.config'));
   const helm = await refusal(t, inspectCache(`type=local,src=${artifact.path},tag=inline`));
-  t.is(helm.code, 'NOT_FOUND');
+  t.like(helm, { code: 'NOT_FOUND', side: 'import' });
   t.regex(helm.message, /neither a build cache nor an image/);
 
   const nothing = bareIndex(t, (index) => spaced({ ...index, manifests: [] }));
@@ -315,10 +315,28 @@ test('targets that are none, and options that make no sense, are refused', async
     const error = await refusal(t, copyOne(SINGLE, target));
     t.is(error.code, code, target);
     t.regex(error.message, message);
+    if (code === 'NOT_FOUND') t.is(error.side, 'export', target);
   }
   const both = await refusal(t, inspectCache(`type=inline,src=${image.path},registry.insecure=true`));
   t.regex(both.message, /no registry.insecure= beside src=/);
   t.deepEqual(contents(image.path), before);
+});
+
+test('an entry of the same name for another platform stays, and one that carries its manifest carries the new one', async (t) => {
+  const image = bare(t);
+  const arm = image.put(image.text(image.top.digest).replace('{', '{ '));
+  const data = Buffer.from(image.text(image.top.digest)).toString('base64');
+  const [first] = image.index.manifests;
+  const names = { 'org.opencontainers.image.ref.name': 'inline' };
+  const other = { ...first, ...arm, annotations: names, platform: { architecture: 'arm64', os: 'linux' } };
+  image.index = { ...image.index, manifests: [{ ...first, annotations: names, data }, other] };
+  const { descriptor } = await copyOne(SINGLE, `type=inline,dest=${image.path},tag=inline`);
+  t.not(descriptor.digest, first?.digest);
+  const { manifests } = image.index;
+  t.deepEqual(manifests[1], other);
+  t.is(manifests.length, 2);
+  const expected = Buffer.from(image.text(descriptor.digest)).toString('base64');
+  t.like(manifests[0], { digest: descriptor.digest, annotations: names, data: expected });
 });
 
 test('an image that somebody else pushes in the meantime is theirs', async (t) => {

@@ -2,11 +2,14 @@ import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import test, { type ExecutionContext } from 'ava';
+import { layoutRepository } from '../../src/backend/layout-repository.js';
 import { registryRepository } from '../../src/backend/registry-repository.js';
 import { CacheError } from '../../src/errors.js';
+import { createLayout } from '../../src/layout/layout.js';
 import { Registries } from '../../src/net/registries.js';
 import { type Content, contentOf } from '../../src/oci/content.js';
 import type { Digest } from '../../src/oci/digest.js';
+import { temporary } from '../support/fixtures.js';
 
 const MIB = 1024 * 1024;
 const POLICY = { attempts: 4, pause: 5, longestPause: 10, longestAsked: 100, longestStall: 120_000 };
@@ -118,6 +121,24 @@ test('an upload that never gets any further is given up', async (t) => {
   t.is(error.code, 'FAILED');
   t.is(error.side, 'export');
   t.is(state.reads, POLICY.attempts);
+});
+
+test('bytes that are not what they should be are the fault of where they come from', async (t) => {
+  const { repository } = await startUploads(t, () => undefined);
+  const folder = layoutRepository(await createLayout(temporary(t)), 'copy');
+  const { bytes, blob } = randomBlob(1000);
+  const origin = { registry: 'a.test', repository: 'team/cache' };
+  for (const [wrong, message] of [
+    [bytes.map((byte) => byte ^ 1), /^a\.test\/team\/cache: blob sha256:\w+ is damaged/],
+    [bytes.subarray(1), /^a\.test\/team\/cache: blob sha256:\w+ has the wrong size/],
+  ] as const) {
+    for (const target of [repository, folder]) {
+      const content: Content = { ...contentOf(wrong), size: blob.size, origin };
+      const error = await t.throwsAsync(target.write(content, blob), { instanceOf: CacheError, message });
+      t.like(error, { code: 'CORRUPT', side: 'import' });
+    }
+  }
+  await folder.close();
 });
 
 test('a source that changed since its first bytes were sent is found out', async (t) => {

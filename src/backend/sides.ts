@@ -1,0 +1,28 @@
+import { CacheError, type Side } from '../errors.js';
+import { restated } from '../net/retry.js';
+import type { Content } from '../oci/content.js';
+
+/** Where bytes that are being written come from, for messages; undefined where they are made on the way. */
+export function sourceOf({ path, origin }: Content): string | undefined {
+  return path ?? (origin && `${origin.registry}/${origin.repository}`);
+}
+
+/** Writes, and says of bytes that turn out to be others than they should be that they are the import's. */
+export async function readingImport<T>(write: () => Promise<T>): Promise<T> {
+  try {
+    return await write();
+  } catch (error) {
+    // What was compared on the way is what was read.
+    const isRead = error instanceof CacheError && error.found !== undefined && error.side === undefined;
+    throw isRead ? restated(error, { side: 'import' }) : error;
+  }
+}
+
+/** Says of every error that has no side yet which one it is of. */
+export async function onSide<T>(side: Side, run: () => Promise<T>): Promise<T> {
+  try {
+    return await run();
+  } catch (error) {
+    throw error instanceof CacheError && error.side === undefined ? restated(error, { side }) : error;
+  }
+}
