@@ -94,15 +94,16 @@ export function withEntry(index: LayoutIndex, entry: Descriptor): LayoutIndex {
 
 /**
  * Points a tag at a manifest; the entries of the same name go. A descriptor that has names already, as images have, takes
- * the place of the entry with these names, so that whatever found that one finds it.
+ * the place of the one entry that the tag finds: others of these names are images for other platforms.
  */
 export function withTag(index: LayoutIndex, tag: string, descriptor: Descriptor): LayoutIndex {
   if (tagOf(descriptor) === undefined) {
     return withEntry(index, { ...descriptor, annotations: { ...descriptor.annotations, [REF_NAME]: tag } });
   }
-  const place = index.manifests.findIndex((entry) => sameNames(entry, descriptor));
-  const others = index.manifests.filter((entry) => !sameNames(entry, descriptor));
-  return { ...index, manifests: others.toSpliced(place === -1 ? others.length : place, 0, descriptor) };
+  const found = findTag(index, tag);
+  const place = found !== undefined && sameNames(found, descriptor) ? index.manifests.indexOf(found) : -1;
+  const { length } = index.manifests;
+  return { ...index, manifests: index.manifests.toSpliced(place === -1 ? length : place, 1, descriptor) };
 }
 
 function sameNames(a: Descriptor, b: Descriptor): boolean {
