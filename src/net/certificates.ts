@@ -1,3 +1,4 @@
+import { X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import * as tls from 'node:tls';
 import { CacheError, isSystemError } from '../errors.js';
@@ -11,6 +12,9 @@ const BUNDLES = [
   '/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem',
   '/etc/ssl/cert.pem',
 ];
+
+const BEGIN = '-----BEGIN CERTIFICATE-----';
+const PEM_HINT = `it has to hold certificates between "${BEGIN}" and "-----END CERTIFICATE-----"`;
 
 /**
  * The certificates to trust, as PEM: those of the system, or Node's own where the system has none to read; those of
@@ -39,12 +43,22 @@ async function systemCertificates(env: NodeJS.ProcessEnv): Promise<string[] | un
   return getCACertificates?.('system');
 }
 
+/** A file of the user's, of which every block has to be a certificate: OpenSSL takes what it can read of one. */
 async function readCertificates(path: string): Promise<string> {
   const text = await readFile(path, 'utf8').catch((cause: unknown) => {
     throw new CacheError('USAGE', `cannot read the certificates in ${path}: ${(cause as Error).message}`, { cause });
   });
-  if (text.includes('-----BEGIN CERTIFICATE-----')) return text;
-  throw new CacheError('USAGE', `${path} has no certificates in PEM form`, {
-    hint: 'it has to hold lines between "-----BEGIN CERTIFICATE-----" and "-----END CERTIFICATE-----"',
-  });
+  const blocks = text.split(BEGIN).slice(1);
+  if (blocks.length === 0) throw new CacheError('USAGE', `${path} has no certificates in PEM form`, { hint: PEM_HINT });
+  for (const [index, block] of blocks.entries()) {
+    try {
+      new X509Certificate(BEGIN + block);
+    } catch (cause) {
+      throw new CacheError('USAGE', `${path}: certificate ${index + 1} of ${blocks.length} cannot be read`, {
+        hint: PEM_HINT,
+        cause,
+      });
+    }
+  }
+  return text;
 }

@@ -75,7 +75,10 @@ async function readConfig(path: string): Promise<v.InferOutput<typeof configSche
     bytes = await readFile(path, 'utf8');
   } catch (error) {
     if (isSystemError(error, 'ENOENT', 'ENOTDIR')) return undefined;
-    throw error;
+    throw new CacheError('FAILED', `cannot read ${path}: ${(error as Error).message}`, {
+      hint: 'it has what "docker login" left; make it readable, or name another folder with DOCKER_CONFIG',
+      cause: error,
+    });
   }
   try {
     return v.parse(configSchema, JSON.parse(bytes));

@@ -42,7 +42,9 @@ export function parseReference(text: string): ImageReference {
     throw fail('what follows the "@" is no digest', 'a digest is sha256: and 64 lower-case hex digits');
   }
   const [registry, path] = splitRegistry(at === -1 ? text : text.slice(0, at));
-  if (!REGISTRY.test(registry)) throw fail(`${JSON.stringify(registry)} is not a registry`);
+  // The grammar knows neither how large a port may be nor an address.
+  const isRegistry = REGISTRY.test(registry) && URL.canParse(`https://${registry}`);
+  if (!isRegistry) throw fail(`${JSON.stringify(registry)} is not a registry`);
   const colon = path.indexOf(':');
   const name = colon === -1 ? path : path.slice(0, colon);
   const tag = colon === -1 ? undefined : path.slice(colon + 1);

@@ -1,9 +1,10 @@
-import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { CacheError } from '../../src/errors.js';
 import { dockerCredentials } from '../../src/net/docker-credentials.js';
 import { temporary } from '../support/fixtures.js';
+import { clientFor, HEAD, isProbe, startServer } from '../support/servers.js';
 
 const base64 = (text: string) => Buffer.from(text).toString('base64');
 
@@ -92,4 +93,18 @@ test('a config.json that cannot be read is never quoted', async (t) => {
     const error = await t.throwsAsync(dockerCredentials('a.test', environment(t, text)), { instanceOf: CacheError });
     t.notRegex(`${error.message} ${error.hint} ${error.stack}`, /c2VjcmV0/);
   }
+});
+
+test('a config.json that is a folder is named, and is no failure of the network', async (t) => {
+  const folder = temporary(t);
+  mkdirSync(join(folder, 'config.json'));
+  const message = `cannot read ${join(folder, 'config.json')}: EISDIR: illegal operation on a directory, read`;
+  const error = await t.throwsAsync(dockerCredentials('a.test', { DOCKER_CONFIG: folder }), { message });
+  t.like(error, { code: 'FAILED' });
+  const { host, seen } = await startServer(t, (incoming, answer) => {
+    answer.writeHead(isProbe(incoming) ? 200 : 401, { 'www-authenticate': 'Basic realm="x"' }).end();
+  });
+  const lookUp = () => dockerCredentials('a.test', { DOCKER_CONFIG: folder });
+  await t.throwsAsync(clientFor(t, host, { lookUp }).request(HEAD), { instanceOf: CacheError, message });
+  t.deepEqual(seen, ['GET /v2/', 'HEAD /v2/team/cache/manifests/main']);
 });
