@@ -51,7 +51,11 @@ export async function openInlineTarget(
   const { inlineTarget } = await import('./inline-target.js');
   return onSide('export', async () => {
     if (ref === undefined)
-      return inlineTarget(layoutRepository(await openLayout(dest), settings.sharing), tag, settings.signal);
+      return inlineTarget(
+        layoutRepository(await openLayout(dest, settings.layout), settings.sharing),
+        tag,
+        settings.signal,
+      );
     const { registryRepositoryOf } = await import('./registry.js');
     return inlineTarget(await registryRepositoryOf(options, registries, 'export'), exportTag(ref), settings.signal);
   });

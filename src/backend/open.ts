@@ -75,13 +75,19 @@ export async function openSource(
 }
 
 /**
- * @throws CacheError USAGE for a type that has no backend yet, and for a reference that is none
+ * @throws CacheError USAGE for a type that has no backend yet, for a reference that is none, and for healing a registry
  */
 export async function openTarget(
   options: CacheOptions,
   settings: TargetSettings,
   registries: Registries,
 ): Promise<CacheTarget> {
+  if (settings.layout?.heal === true && options.attributes['ref'] !== undefined) {
+    throw new CacheError('USAGE', '--heal replaces blobs in folders, and a registry keeps what it has under a digest', {
+      hint: 'leave --heal out; a damaged blob has to be deleted in the registry before it can be sent again',
+      side: 'export',
+    });
+  }
   switch (options.type) {
     case 'local':
       return localTarget(options, settings);

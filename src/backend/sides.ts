@@ -26,3 +26,11 @@ export async function onSide<T>(side: Side, run: () => Promise<T>): Promise<T> {
     throw error instanceof CacheError && error.side === undefined ? restated(error, { side }) : error;
   }
 }
+
+/**
+ * Whether an error says that a registry could not be asked, and nothing of what is there: it refused, or nobody
+ * answered. Only such errors of reading are FAILED and have a side.
+ */
+export function isOutOfReach({ code, side }: CacheError): boolean {
+  return code === 'FAILED' && side !== undefined;
+}

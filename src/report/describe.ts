@@ -3,6 +3,7 @@ import { readImport } from '../backend/import-string.js';
 import { openRepository, openSource, type ReadOptions } from '../backend/open.js';
 import type { RepositoryEntry, RepositoryReader } from '../backend/repository.js';
 import { loadCache } from '../backend/load-cache.js';
+import { isOutOfReach } from '../backend/sides.js';
 import type { CacheRecord } from '../buildkit/cache-config.js';
 import type { Compression } from '../codec/compression.js';
 import { sniff } from '../codec/sniff.js';
@@ -111,7 +112,7 @@ async function compressionOf(
   try {
     return { compression: (await sniff(cache.blob(blob), blob.size, signal)).compression };
   } catch (error) {
-    if (error instanceof CacheError) return { compression: undefined, problem: error.message };
+    if (error instanceof CacheError && !isOutOfReach(error)) return { compression: undefined, problem: error.message };
     throw error;
   }
 }
@@ -134,7 +135,7 @@ export interface ListEntry {
  * reason beside it; in a registry, where caches stand among images, what is no cache is left out.
  *
  * @param text - a folder, or an import string
- * @throws CacheError NOT_FOUND, CORRUPT when index.json itself cannot be read
+ * @throws CacheError NOT_FOUND, CORRUPT when index.json itself cannot be read, FAILED when a registry cannot be asked
  */
 export async function listCaches(text: string, { registry, layout, signal }: ReadOptions = {}): Promise<ListEntry[]> {
   const options = text.includes('type=')
@@ -174,7 +175,7 @@ async function listEntry(
       },
     };
   } catch (error) {
-    if (!(error instanceof CacheError)) throw error;
+    if (!(error instanceof CacheError) || isOutOfReach(error)) throw error;
     const isOther = error.code === 'NOT_FOUND' && !withOthers;
     return isOther ? undefined : { ...entry, problem: error.message };
   }

@@ -15,7 +15,7 @@ export function verifiedText(result: VerifyResult, quiet: boolean): string {
   return printed([...shown.flatMap(lines), ...end]);
 }
 
-function lines({ severity, message, tags, digest, file, expected, found, repair }: Finding): string[] {
+function lines({ severity, message, tags, digest, file, expected, found, repair, hint }: Finding): string[] {
   const details = [
     ...(tags.length === 0 ? [] : [`${plural(tags.length, 'tag', 'tags')}: ${tags.join(', ')}`]),
     ...(file !== undefined ? [`file: ${file}`] : []),
@@ -23,6 +23,7 @@ function lines({ severity, message, tags, digest, file, expected, found, repair 
     ...(expected === undefined ? [] : [`expected: ${expected}`]),
     ...(found === undefined ? [] : [`found: ${found}`]),
     ...(repair === undefined ? [] : [`repair: ${repair}`]),
+    ...(hint === undefined ? [] : [`hint: ${hint}`]),
   ];
   return [`${severity}: ${message}`, ...details.map((detail) => `  ${detail}`)];
 }

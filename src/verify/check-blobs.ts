@@ -1,4 +1,5 @@
 import { availableParallelism } from 'node:os';
+import { isOutOfReach } from '../backend/sides.js';
 import { recompress } from '../codec/recompress.js';
 import { CacheError } from '../errors.js';
 import { type Content, verified } from '../oci/content.js';
@@ -41,7 +42,7 @@ export async function checkBlobs(
     try {
       for await (const chunk of bytesOf(blob, options, inner)) options.onBytes?.(chunk.length);
     } catch (error) {
-      if (!(error instanceof CacheError) || inner.aborted) throw error;
+      if (!(error instanceof CacheError) || inner.aborted || isOutOfReach(error)) throw error;
       fault = error;
     }
     await onChecked(blob, fault);

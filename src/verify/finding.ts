@@ -35,6 +35,8 @@ export interface Finding {
   readonly found?: string | undefined;
   /** The command that does something about it. */
   readonly repair?: string | undefined;
+  /** What to do where there is no such command. */
+  readonly hint?: string | undefined;
 }
 
 /** A word as a shell takes it. */

@@ -130,11 +130,28 @@ async function verifyIn(parsed: CacheOptions, options: VerifyOptions, registries
   const entries = [{ tag: tagIn(parsed), descriptor }];
   const walk = await walkAll(repository, entries, { signal: options.signal });
   const read = await readBlobs(repository, source.name, walk, [], options);
-  return result(name, entries, [...walk.findings, ...read.findings], read, (finding) =>
-    finding.kind === 'damaged' || finding.kind === 'missing'
-      ? `bkcache copy --heal --import-cache OPTS --export-cache ${quoted(name)}`
-      : undefined,
+  const findings = [...walk.findings, ...read.findings];
+  const folder = parsed.attributes['src'];
+  if (folder !== undefined) return result(name, entries, findings, read, (finding) => folderCommand(folder, finding));
+  return result(
+    name,
+    entries,
+    findings.map((finding) => inRegistry(name, finding)),
+    read,
+    () => undefined,
   );
+}
+
+/** What a registry has not is simply sent; nothing that is sent replaces what it has. */
+function inRegistry(name: string, finding: Finding): Finding {
+  if (finding.kind !== 'damaged') return finding;
+  if (finding.found === undefined) {
+    return { ...finding, repair: `bkcache copy --import-cache OPTS --export-cache ${quoted(name)}` };
+  }
+  return {
+    ...finding,
+    hint: 'a registry keeps what it has under a digest: have the blob deleted there and copy the cache again, or copy a whole one to another registry',
+  };
 }
 
 function tagIn({ attributes }: CacheOptions): string {

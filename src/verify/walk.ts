@@ -1,4 +1,5 @@
 import type { RepositoryEntry, RepositoryReader } from '../backend/repository.js';
+import { isOutOfReach } from '../backend/sides.js';
 import { type CacheConfig, decodeCacheConfig } from '../buildkit/cache-config.js';
 import { IMPORT_LIMIT } from '../buildkit/import-limit.js';
 import { CacheError } from '../errors.js';
@@ -163,7 +164,7 @@ export class Walk {
       if (bytes.length === size) this.sound.add(digest);
       return bytes;
     } catch (error) {
-      if (!(error instanceof CacheError) || this.#signal?.aborted === true) throw error;
+      if (!(error instanceof CacheError) || this.#signal?.aborted === true || isOutOfReach(error)) throw error;
       // Blobs that are missing or damaged are found among the others; one too large to be read is not.
       if (size > JSON_LIMIT) say({ kind: 'document', message: error.message, digest });
     }

@@ -45,6 +45,14 @@ test('one cache can be checked by its import string', async (t) => {
   await t.throwsAsync(verifyCache(importOf('grown', 'nope')), { instanceOf: CacheError, message: /no tag/ });
 });
 
+test('one damaged cache of a folder is mended by repairing its folder', async (t) => {
+  const folder = folderOf(t, 'max-gzip');
+  const path = filesOf(folder).find((file) => file.startsWith('blobs')) ?? '';
+  flip(folder, path, 0, 1);
+  const { findings } = await verifyCache(`type=local,src=${folder}`);
+  t.is(findings[0]?.repair, `bkcache repair --from OPTS ${folder}`);
+});
+
 test('every byte of index.json and oci-layout that can be told to be wrong is', async (t) => {
   const folder = folderOf(t, 'max-gzip');
   for (const path of ['index.json', 'oci-layout']) {
