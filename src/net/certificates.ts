@@ -52,7 +52,7 @@ async function readCertificates(path: string): Promise<string> {
   if (blocks.length === 0) throw new CacheError('USAGE', `${path} has no certificates in PEM form`, { hint: PEM_HINT });
   for (const [index, block] of blocks.entries()) {
     try {
-      new X509Certificate(BEGIN + block);
+      void new X509Certificate(BEGIN + block);
     } catch (cause) {
       throw new CacheError('USAGE', `${path}: certificate ${index + 1} of ${blocks.length} cannot be read`, {
         hint: PEM_HINT,
