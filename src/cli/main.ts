@@ -1,34 +1,25 @@
 #!/usr/bin/env node
-import { existsSync } from 'node:fs';
 import { CacheError, exitCode, isSystemError } from '../errors.js';
 import { printed } from '../report/visible.js';
 import { quick } from './quick.js';
 
 const argv = process.argv.slice(2);
 
-function fail(error: unknown): never {
+async function fail(error: unknown): Promise<never> {
   const { message, hint, side } = describe(error);
-  const folder = argv.find(isFolderTakenForReference);
+  const { mistakenHint } = await import('./mistaken.js');
+  const mistaken = await mistakenHint(argv);
   const stack = argv.includes('--debug') && error instanceof Error ? (error.stack?.split('\n') ?? []) : [];
   process.stderr.write(
     printed([
       `bkcache: ${side === undefined ? '' : `${side}: `}${message}`,
       ...(hint === undefined ? [] : [`  hint: ${hint}`]),
-      ...(folder === undefined
-        ? []
-        : [`  hint: ${folder} is taken for a reference in a registry; the folder is ./${folder}`]),
+      ...(mistaken === undefined ? [] : [`  hint: ${mistaken}`]),
       ...stack,
     ]),
   );
   // An interrupt has set the code already.
   process.exit(process.exitCode ?? exitCode(error));
-}
-
-/** BuildKit's old form, a string without `type=`, is a reference; who means a folder has to write `./`. */
-function isFolderTakenForReference(word: string, index: number): boolean {
-  const isPositional = index > 0 && /^(?:resolve|inspect|import-args)$/.test(argv[0] ?? '');
-  const isCache = isPositional || /^--(?:import-cache|export-cache|from)$/.test(argv[index - 1] ?? '');
-  return isCache && !/type=|^\.{0,2}\//.test(word) && existsSync(word);
 }
 
 interface Described {
@@ -64,5 +55,5 @@ process.stderr.on('error', () => undefined);
 try {
   if (!(await quick(argv))) await (await import('./commands.js')).runCommand(argv);
 } catch (error) {
-  fail(error);
+  await fail(error);
 }

@@ -326,6 +326,24 @@ test('a folder that is taken for a reference is pointed out', async (t) => {
   t.regex(hinted, /the folder is \.\/CHANGELOG\.md/);
   const { stderr: positional } = await bkcache(['resolve', 'CHANGELOG.md']);
   t.regex(positional, /the folder is \.\/CHANGELOG\.md/);
+  const value = await bkcache(['resolve', 'localhost:1/a', '--registry-ca', 'package.json']);
+  t.is(value.code, 1);
+  t.notRegex(value.stderr, /taken for/);
+});
+
+test('a reference that is taken for a folder is pointed out', async (t) => {
+  for (const [verb, hint] of [
+    ['list', /in a registry it is type=registry,ref=localhost:1\/a/],
+    ['verify', /in a registry it is type=registry,ref=localhost:1\/a/],
+    ['repair', /repair is for folders only/],
+    ['gc', /gc is for folders only/],
+    ['prune', /prune is for folders only/],
+  ] as const) {
+    const { code, stderr } = await bkcache([verb, 'localhost:1/a', ...(verb === 'prune' ? ['--max-age', '1d'] : [])]);
+    t.is(code, 3, stderr);
+    t.regex(stderr, hint);
+  }
+  t.notRegex((await bkcache(['list', './not-there.d/cache'])).stderr, /taken for/);
 });
 
 test('list says below the table what cannot be read', async (t) => {
