@@ -47,7 +47,7 @@ function describe(error: unknown): Described {
 
 // Whoever reads the output may have seen enough, as head does: what was asked for is done all the same.
 process.stdout.on('error', (error) => {
-  if (!isSystemError(error, 'EPIPE')) fail(new CacheError('FAILED', `cannot write to stdout: ${error.message}`));
+  if (!isSystemError(error, 'EPIPE')) void fail(new CacheError('FAILED', `cannot write to stdout: ${error.message}`));
 });
 // Nobody is there to be told.
 process.stderr.on('error', () => undefined);
