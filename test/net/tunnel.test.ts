@@ -4,9 +4,10 @@ import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
+import { CacheError } from '../../src/errors.js';
 import { type Certificate, makeCertificate } from '../support/certificate.js';
 import { bkcache } from '../support/command.js';
-import { listening } from '../support/servers.js';
+import { clientFor, HASTY, HEAD, listening, startServer } from '../support/servers.js';
 
 const MANIFEST = {
   'content-type': 'application/vnd.oci.image.manifest.v1+json',
@@ -112,4 +113,25 @@ test('inside of a tunnel the certificate is that of the registry, and is checked
   t.is(trusted.code, 0, trusted.stderr);
   t.deepEqual([...authorizations], [undefined, `Basic ${Buffer.from('me:secret').toString('base64')}`]);
   t.true(proxy.seen.at(-1)?.includes(`proxy-authorization: Basic ${Buffer.from('a:b@c').toString('base64')}`));
+});
+
+test('a proxy that is busy is tried again', async (t) => {
+  const proxy = await startProxy(t, 'HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n');
+  // Every other test here has one of its own for the command that it runs.
+  process.env['HTTPS_PROXY'] = `http://${proxy.host}`;
+  const error = await t.throwsAsync(clientFor(t, 'registry.test').request(HEAD), { instanceOf: CacheError });
+  t.regex(error.message, /the proxy \S+: it does not connect to registry\.test:443: HTTP 503; tried 4 times$/);
+  t.is(error.side, 'import');
+  t.is(proxy.seen.length, HASTY.attempts);
+});
+
+test('a proxy for plain HTTP that wants credentials is named, too', async (t) => {
+  const proxy = await startServer(t, (_, answer) => answer.writeHead(407).end());
+  const { code, stderr } = await bkcache(['resolve', 'type=registry,ref=registry.test/a,registry.insecure=true'], {
+    HTTPS_PROXY: '',
+    HTTP_PROXY: `http://${proxy.host}`,
+  });
+  t.is(code, 1);
+  t.true(stderr.includes(`the proxy ${proxy.host}: it does not connect to registry.test: HTTP 407`), stderr);
+  t.regex(stderr, /user:password@/);
 });
