@@ -1,6 +1,5 @@
 #!/usr/bin/env node
 import { CacheError, exitCode, isSystemError } from '../errors.js';
-import { printed } from '../report/visible.js';
 import { quick } from './quick.js';
 
 const argv = process.argv.slice(2);
@@ -8,6 +7,7 @@ const argv = process.argv.slice(2);
 async function fail(error: unknown): Promise<never> {
   const { message, hint, side } = describe(error);
   const { mistakenHint } = await import('./mistaken.js');
+  const { printed } = await import('../report/visible.js');
   const mistaken = await mistakenHint(argv);
   const stack = argv.includes('--debug') && error instanceof Error ? (error.stack?.split('\n') ?? []) : [];
   process.stderr.write(

@@ -1,5 +1,8 @@
 import { CacheError } from '../errors.js';
 
+/** A blob of fewer bytes is done in the main thread before another one has started. */
+export const WORTH_A_THREAD = 1024 * 1024;
+
 /**
  * The most that a layer may unpack to, in bytes, unless something else is asked for. Real layers have some tens of
  * gigabytes at most; a blob that was made to fill disks has no end.

@@ -2,8 +2,6 @@ import { Worker } from 'node:worker_threads';
 import { Gate } from './gate.js';
 import { fromPlain, type Job, type JobResults, type Message } from './jobs.js';
 
-/** A blob of fewer bytes is done in the main thread before another one has started. */
-export const WORTH_A_THREAD = 1024 * 1024;
 /** How long a thread without work is kept for the next blob, in milliseconds. */
 const IDLE_TIME = 2000;
 

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { constants, type Stats } from 'node:fs';
 import { type FileHandle, lstat, open } from 'node:fs/promises';
-import { inThread, WORTH_A_THREAD } from '../codec/thread.js';
+import { WORTH_A_THREAD } from '../codec/limit.js';
 import { CacheError, isSystemError } from '../errors.js';
 import { type Content, type Range, verified } from '../oci/content.js';
 import type { BlobId } from '../oci/descriptor.js';
@@ -123,6 +123,7 @@ async function readInThread(
   const source = await content.openFile?.();
   if (source === undefined) throw new Error('there is no file to read from');
   try {
+    const { inThread } = await import('../codec/thread.js');
     const to = target === undefined ? {} : { to: target.fd };
     return await inThread(
       { kind: 'copy', from: source.fd, ...to, expected, where },

@@ -4,7 +4,6 @@ import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CacheError, isSystemError } from '../errors.js';
 import { exists } from './durable.js';
-import { lockHolder } from './lock-holder.js';
 
 /** How long to wait for somebody else's lock, in milliseconds. They are held while index.json is read or written. */
 export const LOCK_TIMEOUT = 10_000;
@@ -69,7 +68,7 @@ async function acquire(
       try {
         taken = await tryLock(handle, kind, path);
         if (taken) return handle;
-        if (Date.now() >= deadline) throw busy(path, await lockHolder(handle));
+        if (Date.now() >= deadline) throw busy(path, await (await import('./lock-holder.js')).lockHolder(handle));
       } finally {
         if (!taken) await handle.close();
       }
