@@ -6,6 +6,7 @@ import type { ImageConfig } from '../oci/image.js';
 import { compareText } from '../oci/json.js';
 import { canonical } from './canonical.js';
 import { checkConfig } from './check.js';
+import { joinEnds, withoutJoin } from './ends.js';
 import { type Graph, hasResults, withParents } from './graph.js';
 import { dropUnusedLayers, dropUnusedRecords, keepResults } from './keep.js';
 import { ociDescriptor } from './load.js';
@@ -44,7 +45,7 @@ export function fromInline(layers: readonly Descriptor[], records: readonly Cach
     descriptors: new Map(layers.map((layer) => [layer.digest, layer])),
   };
   checkConfig(graph, where);
-  return canonical(dropUnusedLayers(graph));
+  return canonical(dropUnusedLayers({ ...graph, records: withoutJoin(records) }));
 }
 
 /** What of a cache an image's config can hold: the results that consist of its layers, and the keys that lead to them. */
@@ -58,14 +59,19 @@ export function fitToImage(graph: Graph, layers: readonly Descriptor[]): Graph {
 /**
  * The records of an inline cache as BuildKit writes them (cache/remotecache/inline/inline.go, ExportForLayers): a
  * result whose layers are the image's lowest ones, in their order, is named by the topmost of them; any other is a
- * chain that names each of its layers, and has no time of its own.
+ * chain that names each of its layers, and has no time of its own. Several ends are joined, as in any cache: an image is
+ * read as a cache of its own.
  *
  * @param layers - described, the lowest first
  */
-export function toInline(graph: Graph, layers: readonly Descriptor[]): CacheRecord[] {
+export function toInline(graph: Graph, layers: readonly Descriptor[]): readonly CacheRecord[] {
   const fitting = canonical(fitToImage(graph, layers));
   const places = placesOf(fitting, layers);
-  return fitting.records.map((record) => ({ ...record, ...placeResults(fitting, record, places, layers.length) }));
+  const placed = fitting.records.map((record) => ({
+    ...record,
+    ...placeResults(fitting, record, places, layers.length),
+  }));
+  return joinEnds(placed);
 }
 
 /** How far a cache fits an image, by the digests of the records that have results. */

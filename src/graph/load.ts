@@ -3,6 +3,7 @@ import type { Descriptor } from '../oci/descriptor.js';
 import type { ImageIndex, ImageManifest, Manifest } from '../oci/manifest.js';
 import { CACHE_CONFIG, isNonDistributable, layerMediaType } from '../oci/media-types.js';
 import { checkConfig } from './check.js';
+import { withoutJoin } from './ends.js';
 import type { Graph } from './graph.js';
 
 /** The cacheconfig that a manifest of either shape points at; undefined when it is not a build cache. */
@@ -29,11 +30,11 @@ export function loadGraph(manifest: Manifest, configBytes: Uint8Array, where: st
   return graphOf(manifest, config);
 }
 
-/** The graph of a config that has no faults. */
+/** The graph of a config that has no faults, without the record that joins its ends. */
 export function graphOf(manifest: Manifest, config: CacheConfig): Graph {
   return {
     layers: config.layers.map(({ blob, parent }) => ({ blob, parent })),
-    records: config.records,
+    records: withoutJoin(config.records),
     descriptors: new Map(layersIn(manifest).map((layer) => [layer.digest, ociDescriptor(layer)])),
   };
 }

@@ -1,4 +1,4 @@
-import { links } from './check.js';
+import { endsOf } from './ends.js';
 import { type Graph, layersOf } from './graph.js';
 import { keepResults } from './keep.js';
 
@@ -10,8 +10,7 @@ import { keepResults } from './keep.js';
  */
 export function min(graph: Graph): Graph {
   const blobOf = (layer: number) => graph.layers[layer]?.blob;
-  const linked = new Set(graph.records.flatMap(links));
-  const ends = graph.records.filter((_, index) => !linked.has(index));
+  const ends = endsOf(graph.records).flatMap((index) => graph.records[index] ?? []);
   const built = new Set(ends.flatMap((record) => [...layersOf(graph, record)]).map(blobOf));
   return keepResults(graph, (layers) => layers.every((layer) => built.has(blobOf(layer))));
 }

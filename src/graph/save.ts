@@ -10,6 +10,7 @@ import {
   OCI_INDEX,
   OCI_MANIFEST,
 } from '../oci/media-types.js';
+import { joinEnds } from './ends.js';
 import type { Graph } from './graph.js';
 
 /** The form of a cache that has a manifest: which kind of manifest, and whose media types. */
@@ -38,7 +39,7 @@ export interface SavedCache {
 
 /**
  * Writes a graph down as BuildKit does (cache/remotecache/export.go): one manifest entry for each layer, in order. What
- * was listed beside the layers comes behind them.
+ * was listed beside the layers comes behind them. A cache with several ends gets the record that joins them.
  *
  * @param fields - what else is to stand in the manifest
  */
@@ -53,7 +54,10 @@ export function saveGraph(graph: Graph, shape: Shape, fields: ManifestFields = {
     const saved = isNonDistributable(mediaType) ? mediaType : layerMediaType(mediaType, { docker });
     return [{ ...descriptor, mediaType: saved }];
   });
-  const config = documentOf(CACHE_CONFIG, encodeCacheConfig({ layers: graph.layers, records: graph.records }));
+  const config = documentOf(
+    CACHE_CONFIG,
+    encodeCacheConfig({ layers: graph.layers, records: joinEnds(graph.records) }),
+  );
   const mediaType = MEDIA_TYPES[shape];
   const manifest =
     shape === 'image-manifest'

@@ -18,6 +18,14 @@ export type RepairAction =
       readonly resultsBefore: number | undefined;
       readonly results: number;
     }
+  /** A cache has one end now, which joins those that it had. */
+  | {
+      readonly type: 'joined';
+      readonly tag: string | undefined;
+      readonly from: Digest;
+      readonly to: Digest;
+      readonly ends: number;
+    }
   /** An entry of index.json went, since nothing of it can be imported. */
   | { readonly type: 'dropped'; readonly tag: string | undefined; readonly digest: Digest; readonly reason: string }
   /** An entry of index.json said something wrong of its manifest. */
@@ -38,6 +46,8 @@ export function actionOf(
       return { type: 'dropped', tag, digest, reason: fate.reason };
     case 'corrected':
       return { type: 'corrected', tag, digest };
+    case 'joined':
+      return { type: 'joined', tag, from: digest, to: fate.saved.manifest.descriptor.digest, ends: fate.ends };
     case 'cut':
       return {
         type: 'cut',

@@ -1,5 +1,7 @@
 import { type CacheConfig, decodeCacheConfig } from '../buildkit/cache-config.js';
+import { IMPORT_LIMIT } from '../buildkit/import-limit.js';
 import { CacheError } from '../errors.js';
+import { endsOf } from '../graph/ends.js';
 import { evict } from '../graph/evict.js';
 import type { Graph } from '../graph/graph.js';
 import { configOf, graphOf } from '../graph/load.js';
@@ -19,7 +21,9 @@ export type Fate =
   /** The entry says something else than the manifest that it names. */
   | { readonly kind: 'corrected'; readonly descriptor: Descriptor }
   /** Results went that need what is not there. */
-  | { readonly kind: 'cut'; readonly saved: SavedCache; readonly graph: Graph; readonly before: Graph | undefined };
+  | { readonly kind: 'cut'; readonly saved: SavedCache; readonly graph: Graph; readonly before: Graph | undefined }
+  /** Nothing went; its ends are joined, so that BuildKit loses no links on import. */
+  | { readonly kind: 'joined'; readonly saved: SavedCache; readonly ends: number };
 
 /**
  * Finds out what of a cache can stay without some blobs. Images stay, as far as their own manifest is there: they may be
@@ -52,8 +56,15 @@ export async function fateOf(documents: Documents, entry: Descriptor, bad: Reado
   const mended = mend(decoded);
   const before = graphOf(manifest, mended);
   const graph = unlist(evict(before, unusable(before, bad)), bad);
-  if (mended === decoded && graph === before && isListedRight) return corrected(entry, manifest, size);
-  return { kind: 'cut', saved: saveGraph(graph, shapeOf(manifest.mediaType), manifest.fields), graph, before };
+  const save = () => saveGraph(graph, shapeOf(manifest.mediaType), manifest.fields);
+  if (mended !== decoded || graph !== before || !isListedRight) return { kind: 'cut', saved: save(), graph, before };
+  const ends = endsOf(decoded.records).length;
+  if (ends > 1) {
+    const saved = save();
+    // What is over the limit does not import at all.
+    if (saved.config.bytes.length <= IMPORT_LIMIT) return { kind: 'joined', saved, ends };
+  }
+  return corrected(entry, manifest, size);
 }
 
 function withoutDocument(error: unknown): Fate {

@@ -7,6 +7,7 @@ import { replaceBrokenIndex } from '../layout/broken-index.js';
 import { keptIndexPath, updateIndex } from '../layout/index-file.js';
 import { entryKey, type LayoutIndex } from '../layout/index-json.js';
 import { type Layout, type LayoutSettings, openLayout, writeMarker } from '../layout/layout.js';
+import type { SavedCache } from '../graph/save.js';
 import { type Registries, type RegistryAccess, withRegistries } from '../net/registries.js';
 import { type Content, contentOf } from '../oci/content.js';
 import type { BlobId, Descriptor } from '../oci/descriptor.js';
@@ -46,8 +47,8 @@ export interface RepairResult {
 
 /**
  * Mends a folder of caches: fetches good bytes for what is missing or damaged, and cuts out of the caches what cannot be
- * had, so that everything else stays importable. Keys are never cut unless they are broken themselves. A folder that is
- * sound stays as it is.
+ * had, so that everything else stays importable. Keys are never cut unless they are broken themselves. Caches with several
+ * ends, of which BuildKit loses links, get the record that joins them. A folder where verify finds nothing stays as it is.
  *
  * Nothing is replaced before what takes its place is there and whole, and the old index.json is kept as
  * `index.json.before-repair` until the end. Nothing is cut unless every place that `from` names could be asked.
@@ -129,7 +130,7 @@ class Repair {
       if (fate.kind === 'stays') continue;
       fates.set(entryKey(descriptor), fate);
       actions.push(actionOf(fate, tag, descriptor));
-      if (fate.kind === 'cut' && !this.#isDry) await this.#write(fate);
+      if ('saved' in fate && !this.#isDry) await this.#write(fate.saved);
     }
     if (!this.#isDry && !(await this.#publish(fates, salvaged))) return undefined;
     if (isMarkerWrong(examination, this.#layout)) {
@@ -184,9 +185,9 @@ class Repair {
     await this.#layout.blobs.write(content, blob, { where, sharing: 'copy', ...(signal ? { signal } : {}) });
   }
 
-  async #write({ saved }: Extract<Fate, { kind: 'cut' }>): Promise<void> {
+  async #write({ config, manifest }: SavedCache): Promise<void> {
     const { blobs, root } = this.#layout;
-    for (const { descriptor, bytes } of [saved.config, saved.manifest]) {
+    for (const { descriptor, bytes } of [config, manifest]) {
       if (!(await blobs.has(descriptor)))
         await blobs.write(contentOf(bytes), descriptor, { where: root, sharing: 'copy' });
     }
@@ -239,7 +240,7 @@ function withFates(index: LayoutIndex, fates: ReadonlyMap<string, Fate>): Layout
     const fate = fates.get(entryKey(entry));
     if (fate === undefined || fate.kind === 'stays') return entry;
     if (fate.kind === 'goes') return [];
-    return { ...entry, ...(fate.kind === 'cut' ? fate.saved.manifest.descriptor : fate.descriptor) };
+    return { ...entry, ...('saved' in fate ? fate.saved.manifest.descriptor : fate.descriptor) };
   });
   return { ...index, manifests };
 }

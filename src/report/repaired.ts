@@ -34,6 +34,8 @@ function actionLines(action: RepairAction): string[] {
       const { tag = 'an entry without a tag', resultsBefore = 0, results, to } = action;
       return [`cut ${tag}: results on ${results} of ${resultsBefore} records are left, now ${to}`];
     }
+    case 'joined':
+      return [`joined the ${action.ends} ends of ${action.tag ?? 'an entry without a tag'}, now ${action.to}`];
     case 'dropped':
       return [`dropped ${action.tag ?? action.digest}: ${action.reason}`];
     case 'corrected':

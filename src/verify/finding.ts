@@ -8,6 +8,8 @@ export type FindingKind =
   | 'document'
   /** A cacheconfig that BuildKit would refuse, or drop results of. */
   | 'graph'
+  /** A cache with several ends, of which BuildKit loses links on import. */
+  | 'ends'
   /** A manifest or config over the limit of BuildKit's import. */
   | 'oversize'
   /** A blob that is not there. */

@@ -142,8 +142,12 @@ async function verifyIn(parsed: CacheOptions, options: VerifyOptions, registries
   );
 }
 
+const JOIN_HINT =
+  'copy it into a folder, run "bkcache repair" on that folder, and copy it back: repair joins the ends under one record';
+
 /** What a registry has not is simply sent; nothing that is sent replaces what it has. */
 function inRegistry(name: string, finding: Finding): Finding {
+  if (finding.kind === 'ends') return { ...finding, hint: JOIN_HINT };
   if (finding.kind !== 'damaged') return finding;
   if (finding.found === undefined) {
     return { ...finding, repair: `bkcache copy --import-cache OPTS --export-cache ${quoted(name)}` };
@@ -170,6 +174,7 @@ async function walkAll(
 
 function folderCommand(folder: string, { severity, kind, message }: Finding): string | undefined {
   if (kind === 'oversize') return `bkcache prune --fit-import-limit ${quoted(folder)}`;
+  if (kind === 'ends') return `bkcache repair ${quoted(folder)}`;
   if (kind === 'unused') return `bkcache gc ${quoted(folder)}`;
   if (severity === 'note') return undefined;
   return `bkcache repair ${message.includes('diffID') ? '--deep ' : ''}--from OPTS ${quoted(folder)}`;

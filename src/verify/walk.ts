@@ -4,6 +4,7 @@ import { type CacheConfig, decodeCacheConfig } from '../buildkit/cache-config.js
 import { IMPORT_LIMIT } from '../buildkit/import-limit.js';
 import { CacheError } from '../errors.js';
 import { configFaults } from '../graph/check.js';
+import { endsOf } from '../graph/ends.js';
 import { layersOf } from '../graph/graph.js';
 import { configOf, layersIn } from '../graph/load.js';
 import { readDocument } from '../oci/content.js';
@@ -142,10 +143,18 @@ export class Walk {
       const config = decodeCacheConfig(bytes, descriptor.digest);
       const faults = [...configFaults(config), ...unlisted(config, layers)];
       for (const message of faults) say({ kind: 'graph', message, digest: descriptor.digest });
+      if (faults.length === 0) this.#ends(config, descriptor, say);
     } catch (error) {
       if (!(error instanceof CacheError)) throw error;
       say({ kind: 'document', message: error.message, digest: descriptor.digest });
     }
+  }
+
+  #ends({ records }: CacheConfig, { digest }: Descriptor, say: Say): void {
+    const { length } = endsOf(records);
+    if (length <= 1) return;
+    const message = `a cache has ${length} ends, records that no other links to: with BuildKit 0.25 and later steps can run again`;
+    say({ severity: 'note', kind: 'ends', message, digest });
   }
 
   async #read(

@@ -6,6 +6,7 @@ import { type CacheRecord, decodeRecords } from '../../src/buildkit/cache-config
 import { ZERO_TIME } from '../../src/buildkit/time.js';
 import { CacheError } from '../../src/errors.js';
 import { canonical } from '../../src/graph/canonical.js';
+import { endsOf } from '../../src/graph/ends.js';
 import { type Graph, withParents } from '../../src/graph/graph.js';
 import { describeLayers, fitOf, fitToImage, fromInline, toInline } from '../../src/graph/inline.js';
 import { merge } from '../../src/graph/merge.js';
@@ -86,6 +87,16 @@ test('what is read back from an image is what of the cache fits it', (t) => {
         toInline(back, image).map(({ chains }) => chains),
         toInline(graph, image).map(({ chains }) => chains),
       );
+    }),
+  );
+});
+
+test('an inline cache has one end at most: its image is read as a cache of its own', (t) => {
+  fc.assert(
+    fc.property(cases, ({ graph, image }) => {
+      const records = toInline(graph, image);
+      t.true(endsOf(records).length <= 1);
+      t.deepEqual(toInline(fromInline(image, records, 'test'), image).length, records.length);
     }),
   );
 });
