@@ -9,23 +9,6 @@ import { findTag, tagOf, withoutTag } from './layout/index-json.js';
 import { markStore, recordUse } from './layout/last-used.js';
 import { type LayoutSettings, openLayout } from './layout/layout.js';
 
-/**
- * The folder that a verb is to work on: the one that is named, or the store.
- *
- * @param part - what has to be in the store
- * @throws CacheError NOT_FOUND when there is no store, and no folder is named
- */
-export async function folderOrStore(
-  folder: string | undefined,
-  store: string | undefined,
-  part?: 'index.json' | '.',
-): Promise<string> {
-  if (folder !== undefined) return folder;
-  const path = storePath(store);
-  await expectStore(path, part);
-  return path;
-}
-
 /** The folder of the store: the one that is named, or `$BKCACHE_STORE`, or `bkcache` in the user's cache folder. */
 export function storePath(named?: string, env: NodeJS.ProcessEnv = process.env): string {
   const cacheHome = env['XDG_CACHE_HOME'] || join(homedir(), '.cache');
@@ -65,7 +48,7 @@ export async function importCache(
  * @param part - what has to be in it
  * @throws CacheError NOT_FOUND
  */
-async function expectStore(store: string, part: 'index.json' | '.' = 'index.json'): Promise<void> {
+export async function expectStore(store: string, part: 'index.json' | '.' = 'index.json'): Promise<void> {
   if (await exists(join(store, part))) return;
   const hint = '"bkcache import NAME --import-cache …" makes one';
   // A first import that failed half-way leaves blobs, and so does whatever loses an index.

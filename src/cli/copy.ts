@@ -7,7 +7,7 @@ const OPTIONS = { ...IMPORT_OPTION, ...EXPORT_OPTION, ...TRANSFER_OPTIONS };
 export const copy = verb({
   name: 'copy',
   describe: 'Copy caches, converting and merging them on the way',
-  positionals: {},
+  words: {},
   options: OPTIONS,
   examples: [
     [

@@ -1,4 +1,5 @@
 import { runCopy } from './run-copy.js';
+import { parseText } from './quantities.js';
 import { EXPORT_OPTION, STORE_OPTION, TRANSFER_OPTIONS } from './shared-options.js';
 import { verb } from './verb.js';
 
@@ -7,7 +8,7 @@ const OPTIONS = { ...EXPORT_OPTION, ...STORE_OPTION, ...TRANSFER_OPTIONS };
 export const exportVerb = verb({
   name: 'export',
   describe: 'Copy a cache out of the store',
-  positionals: { name: { type: 'string', demandOption: true, describe: 'The name that it was imported under' } },
+  words: { name: { type: 'value', read: parseText, required: true, describe: 'The name that it was imported under' } },
   options: OPTIONS,
   examples: [['Carry it to another machine', 'bkcache export main --export-cache type=local,dest=/media/usb/cache']],
   async run(argv) {

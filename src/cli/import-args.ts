@@ -1,26 +1,42 @@
 import type { CacheOptions } from '../buildkit/options.js';
+import { CacheError } from '../errors.js';
 import { printed } from '../report/visible.js';
-import type { Tool } from '../resolve.js';
+import { TOOLS } from '../resolve.js';
+import { oneOf, parseText } from './quantities.js';
 import { registryAccess } from './registry-access.js';
 import { layoutSettings, LOCK_OPTION, REGISTRY_OPTIONS } from './shared-options.js';
 import { verb } from './verb.js';
 
-const TOOLS = ['buildctl', 'buildx', 'envd'] as const satisfies readonly Tool[];
 const OPTIONS = {
   ...REGISTRY_OPTIONS,
   ...LOCK_OPTION,
-  for: { choices: TOOLS, default: TOOLS[0], describe: 'Whose flags' },
+  for: {
+    type: 'value',
+    read: oneOf(...TOOLS),
+    default: 'buildctl',
+    describe: `Whose flags: ${TOOLS.join(', ')}`,
+  },
+  null: { type: 'flag', default: false, describe: 'End each word with a NUL byte, for "xargs -0" and "readarray -d"' },
 } as const;
 
 export const importArgs = verb({
   name: 'import-args',
   describe: 'The flags for the imports that are there, a word a line; nothing for the others',
-  positionals: { caches: { type: 'string', array: true, demandOption: true, describe: 'Import strings or paths' } },
+  words: {
+    caches: {
+      type: 'value',
+      read: parseText,
+      list: true,
+      required: true,
+      names: 'cache',
+      describe: 'Import strings or paths',
+    },
+  },
   options: OPTIONS,
   examples: [
     [
-      'No failure when the first build finds no cache',
-      'docker buildx build $(bkcache import-args --for buildx type=local,src=./cache) .',
+      'No failure when the first build finds no cache (bash; paths may have spaces)',
+      'readarray -t flags < <(bkcache import-args --for buildx type=local,src=./cache)\ndocker buildx build "${flags[@]}" .',
     ],
   ],
   async run(argv) {
@@ -31,6 +47,13 @@ export const importArgs = verb({
     };
     const access = { registry: await registryAccess(argv), layout: layoutSettings(argv) };
     const words = await importArguments(argv.caches, argv.for, onMissing, access);
-    for (const word of words) process.stdout.write(`${word}\n`);
+    const broken = argv.null ? undefined : words.find((word) => word.includes('\n'));
+    if (broken !== undefined) {
+      throw new CacheError('USAGE', 'a word has a line break in it, and words are written a line each', {
+        hint: 'use --null, and read words that end with a NUL byte: readarray -d ""',
+      });
+    }
+    const end = argv.null ? '\0' : '\n';
+    process.stdout.write(words.map((word) => `${word}${end}`).join(''));
   },
 });

@@ -1,4 +1,5 @@
 import { runCopy } from './run-copy.js';
+import { parseText } from './quantities.js';
 import { IMPORT_OPTION, STORE_OPTION, TRANSFER_OPTIONS } from './shared-options.js';
 import { verb } from './verb.js';
 
@@ -7,7 +8,7 @@ const OPTIONS = { ...IMPORT_OPTION, ...STORE_OPTION, ...TRANSFER_OPTIONS };
 export const importVerb = verb({
   name: 'import',
   describe: 'Keep caches in the store under a name',
-  positionals: { name: { type: 'string', demandOption: true, describe: 'The tag that the store gives it' } },
+  words: { name: { type: 'value', read: parseText, required: true, describe: 'The tag that the store gives it' } },
   options: OPTIONS,
   examples: [
     [

@@ -1,5 +1,5 @@
 import { registryAccess } from './registry-access.js';
-import { JSON_OPTION, layoutSettings, LOCK_OPTION, REGISTRY_OPTIONS } from './shared-options.js';
+import { CACHE_WORD, JSON_OPTION, layoutSettings, LOCK_OPTION, REGISTRY_OPTIONS } from './shared-options.js';
 import { verb } from './verb.js';
 
 const OPTIONS = { ...JSON_OPTION, ...REGISTRY_OPTIONS, ...LOCK_OPTION };
@@ -7,7 +7,7 @@ const OPTIONS = { ...JSON_OPTION, ...REGISTRY_OPTIONS, ...LOCK_OPTION };
 export const inspect = verb({
   name: 'inspect',
   describe: 'One cache: its shape, layers and records',
-  positionals: { cache: { type: 'string', demandOption: true, describe: 'An import string or a path' } },
+  words: CACHE_WORD,
   options: OPTIONS,
   examples: [
     ['The cache tagged latest in a folder', 'bkcache inspect ./cache'],

@@ -1,4 +1,5 @@
 import { registryAccess } from './registry-access.js';
+import { parseText } from './quantities.js';
 import { JSON_OPTION, layoutSettings, LOCK_OPTION, REGISTRY_OPTIONS, STORE_OPTION } from './shared-options.js';
 import { verb } from './verb.js';
 
@@ -6,9 +7,15 @@ const OPTIONS = { ...JSON_OPTION, ...REGISTRY_OPTIONS, ...STORE_OPTION, ...LOCK_
 
 export const list = verb({
   name: 'list',
-  aliases: ['ls'],
   describe: 'What is in the store, in a folder or in a registry: a row per tag',
-  positionals: { place: { type: 'string', describe: 'A folder, or an import string; the store when left out' } },
+  words: {
+    place: {
+      type: 'value',
+      read: parseText,
+      names: 'folder or cache',
+      describe: 'A folder, or an import string; the store when left out',
+    },
+  },
   options: OPTIONS,
   examples: [
     ['The store', 'bkcache list'],
@@ -17,7 +24,7 @@ export const list = verb({
   async run(argv) {
     const [{ listCaches }, { folderOrStore }] = await Promise.all([
       import('../report/describe.js'),
-      import('../store.js'),
+      import('./place.js'),
     ]);
     const entries = await listCaches(await folderOrStore(argv.place, argv.store), {
       registry: await registryAccess(argv),

@@ -1,20 +1,19 @@
 #!/usr/bin/env node
 import { CacheError, exitCode, isSystemError } from '../errors.js';
-import { quick } from './quick.js';
+import { type Command, readCommandLine } from './command-line.js';
 
-const argv = process.argv.slice(2);
+let command: Command | undefined;
 
 async function fail(error: unknown): Promise<never> {
   const { message, hint, side } = describe(error);
-  const { mistakenHint } = await import('./mistaken.js');
   const { printed } = await import('../report/visible.js');
-  const mistaken = await mistakenHint(argv);
-  const stack = argv.includes('--debug') && error instanceof Error ? (error.stack?.split('\n') ?? []) : [];
+  const run = command?.kind === 'run' ? command : undefined;
+  const mistaken = run && (await import('./mistaken.js')).mistakenHint(run.verb, run.values);
+  const stack = run?.debug === true && error instanceof Error ? (error.stack?.split('\n') ?? []) : [];
   process.stderr.write(
     printed([
       `bkcache: ${side === undefined ? '' : `${side}: `}${message}`,
-      ...(hint === undefined ? [] : [`  hint: ${hint}`]),
-      ...(mistaken === undefined ? [] : [`  hint: ${mistaken}`]),
+      ...[hint, mistaken].flatMap((line) => (line === undefined ? [] : [`  hint: ${line}`])),
       ...stack,
     ]),
   );
@@ -45,6 +44,13 @@ function describe(error: unknown): Described {
   return { message: error instanceof Error ? error.message : String(error) };
 }
 
+async function main(): Promise<void> {
+  command = await readCommandLine(process.argv.slice(2));
+  if (command.kind === 'run') await command.verb.run(command.values);
+  else if (command.kind === 'version') process.stdout.write(`${(await import('./version.js')).VERSION}\n`);
+  else process.stdout.write(await (await import('./help.js')).helpText(command.verb));
+}
+
 // Whoever reads the output may have seen enough, as head does: what was asked for is done all the same.
 process.stdout.on('error', (error) => {
   if (!isSystemError(error, 'EPIPE')) void fail(new CacheError('FAILED', `cannot write to stdout: ${error.message}`));
@@ -52,8 +58,4 @@ process.stdout.on('error', (error) => {
 // Nobody is there to be told.
 process.stderr.on('error', () => undefined);
 
-try {
-  if (!(await quick(argv))) await (await import('./commands.js')).runCommand(argv);
-} catch (error) {
-  await fail(error);
-}
+await main().catch(fail);

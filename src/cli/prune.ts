@@ -1,29 +1,29 @@
 import { CacheError } from '../errors.js';
-import { FOLDER_OPTIONS, GRACE_OPTION, JSON_OPTION, layoutSettings } from './shared-options.js';
+import { FOLDER_OPTIONS, FOLDER_WORD, GRACE_OPTION, JSON_OPTION, layoutSettings } from './shared-options.js';
+import { count, parseAge, parseSize, parseText } from './quantities.js';
 import { verb } from './verb.js';
 
 const OPTIONS = {
   'max-size': {
-    type: 'string',
-    requiresArg: true,
+    type: 'value',
+    read: parseSize,
     describe: 'Evict results until all caches fit, least recently used first',
   },
-  'max-age': { type: 'string', requiresArg: true, describe: 'Drop tags that were not used for so long, such as 30d' },
-  keep: { type: 'string', array: true, nargs: 1, requiresArg: true, describe: 'Leave these tags as they are (a glob)' },
+  'max-age': { type: 'value', read: parseAge, describe: 'Drop tags that were not used for so long, such as 30d' },
+  keep: { type: 'value', read: parseText, list: true, describe: 'Leave these tags as they are (a glob)' },
   'keep-last': {
-    type: 'string',
-    requiresArg: true,
+    type: 'value',
+    read: count(0),
     describe: 'Keep so many of each kind of tag: pr-1, pr-2, … are one kind',
   },
   untag: {
-    type: 'string',
-    array: true,
-    nargs: 1,
-    requiresArg: true,
+    type: 'value',
+    read: parseText,
+    list: true,
     describe: 'Drop tags all of whose names match (a glob)',
   },
   'fit-import-limit': {
-    type: 'boolean',
+    type: 'flag',
     default: false,
     describe: 'Evict results from configs over 1 MiB, which BuildKit refuses',
   },
@@ -35,7 +35,7 @@ const OPTIONS = {
 export const prune = verb({
   name: 'prune',
   describe: 'Keep a folder of caches to a size and an age',
-  positionals: { folder: { type: 'string', describe: 'An OCI layout; the store when left out' } },
+  words: FOLDER_WORD,
   options: OPTIONS,
   examples: [
     ['What would go', 'bkcache prune --max-size 10GB --max-age 30d --dry-run ./cache'],
@@ -43,24 +43,19 @@ export const prune = verb({
     ['The caches of pull requests', "bkcache prune --untag 'pr-*' ./cache"],
   ],
   async run(argv) {
-    const [{ prune }, { folderOrStore }, { untilInterrupted }, quantities] = await Promise.all([
+    const [{ prune }, { folderOrStore }, { untilInterrupted }] = await Promise.all([
       import('../prune/prune.js'),
-      import('../store.js'),
+      import('./place.js'),
       import('./interrupt.js'),
-      import('./quantities.js'),
     ]);
-    const read = <T>(name: 'max-size' | 'max-age' | 'keep-last', parse: (text: string, option: string) => T) => {
-      const text = argv[name];
-      return text === undefined ? undefined : parse(text, `--${name}`);
-    };
     const options = {
-      maxSize: read('max-size', quantities.parseSize),
-      maxAge: read('max-age', quantities.parseDuration),
-      keepLast: read('keep-last', (text, option) => quantities.parseCount(text, option, 0)),
+      maxSize: argv['max-size'],
+      maxAge: argv['max-age'],
+      keepLast: argv['keep-last'],
       keep: argv.keep,
       untag: argv.untag,
       fitImportLimit: argv['fit-import-limit'],
-      grace: quantities.parseDuration(argv.grace, '--grace'),
+      grace: argv.grace,
       dryRun: argv['dry-run'],
       layout: layoutSettings(argv),
     };

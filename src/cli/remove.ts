@@ -1,18 +1,18 @@
 import { printed } from '../report/visible.js';
+import { parseText } from './quantities.js';
 import { LAYOUT_OPTIONS, layoutSettings, STORE_OPTION } from './shared-options.js';
 import { verb } from './verb.js';
 
 const OPTIONS = {
   ...STORE_OPTION,
   ...LAYOUT_OPTIONS,
-  'dry-run': { type: 'boolean', default: false, describe: 'Only say what would go' },
+  'dry-run': { type: 'flag', default: false, describe: 'Only say what would go' },
 } as const;
 
 export const remove = verb({
   name: 'remove',
-  aliases: ['rm'],
   describe: 'Take a name out of the store; its blobs stay',
-  positionals: { name: { type: 'string', demandOption: true, describe: 'The name that it was imported under' } },
+  words: { name: { type: 'value', read: parseText, required: true, describe: 'The name that it was imported under' } },
   options: OPTIONS,
   examples: [['The name only', 'bkcache remove feature-x']],
   async run(argv) {

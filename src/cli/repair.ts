@@ -1,16 +1,24 @@
+import { parseText } from './quantities.js';
 import { registryAccess } from './registry-access.js';
-import { FOLDER_OPTIONS, JSON_OPTION, layoutSettings, REGISTRY_OPTIONS, WORK_OPTIONS } from './shared-options.js';
+import {
+  FOLDER_OPTIONS,
+  FOLDER_WORD,
+  JSON_OPTION,
+  layoutSettings,
+  REGISTRY_OPTIONS,
+  WORK_OPTIONS,
+} from './shared-options.js';
 import { verb } from './verb.js';
 
 const OPTIONS = {
   from: {
-    type: 'string',
-    array: true,
-    nargs: 1,
-    requiresArg: true,
+    type: 'value',
+    read: parseText,
+    list: true,
+    names: 'cache',
     describe: 'Where good copies of blobs may be: an import string or a path; may be given several times',
   },
-  deep: { type: 'boolean', default: false, describe: 'Unpack every layer, and cut out those whose diffID is wrong' },
+  deep: { type: 'flag', default: false, describe: 'Unpack every layer, and cut out those whose diffID is wrong' },
   ...JSON_OPTION,
   ...WORK_OPTIONS,
   ...REGISTRY_OPTIONS,
@@ -20,28 +28,26 @@ const OPTIONS = {
 export const repair = verb({
   name: 'repair',
   describe: 'Fetch what is missing or damaged, and cut out what cannot be had',
-  positionals: { folder: { type: 'string', describe: 'An OCI layout; the store when left out' } },
+  words: FOLDER_WORD,
   options: OPTIONS,
   examples: [
     ['What would be done', 'bkcache repair --dry-run ./cache'],
     ['With the good blobs of another folder', 'bkcache repair --from ./cache-main ./cache'],
   ],
   async run(argv) {
-    const [{ repairFolder }, { folderOrStore }, { untilInterrupted }, { parseCount }, { ProgressView }] =
-      await Promise.all([
-        import('../repair/repair.js'),
-        import('../store.js'),
-        import('./interrupt.js'),
-        import('./quantities.js'),
-        import('./progress.js'),
-      ]);
+    const [{ repairFolder }, { folderOrStore }, { untilInterrupted }, { ProgressView }] = await Promise.all([
+      import('../repair/repair.js'),
+      import('./place.js'),
+      import('./interrupt.js'),
+      import('./progress.js'),
+    ]);
     const folder = await folderOrStore(argv.folder, argv.store, '.');
     const progress = await ProgressView.open(argv.quiet);
     const options = {
       from: argv.from,
       deep: argv.deep,
       dryRun: argv['dry-run'],
-      concurrency: argv.concurrency === undefined ? undefined : parseCount(argv.concurrency, '--concurrency', 1, 256),
+      concurrency: argv.concurrency,
       registry: await registryAccess(argv),
       layout: layoutSettings(argv),
     };

@@ -1,7 +1,6 @@
 import type { CopyOptions, CopyResult } from '../copy.js';
 import { printed } from '../report/visible.js';
 import { untilInterrupted } from './interrupt.js';
-import { parseCount, parseSize } from './quantities.js';
 import { registryAccess } from './registry-access.js';
 import { layoutSettings, type TRANSFER_OPTIONS } from './shared-options.js';
 import type { Arguments } from './verb.js';
@@ -16,17 +15,14 @@ export async function runCopy(
   const { ProgressView } = await import('./progress.js');
   const progress = await ProgressView.open(argv.quiet);
   try {
-    const concurrency =
-      argv.concurrency === undefined ? undefined : parseCount(argv.concurrency, '--concurrency', 1, 256);
-    const maxLayerSize = parseSize(argv['max-layer-size'], '--max-layer-size');
     const layout = { ...layoutSettings(argv), heal: argv.heal };
     const registry = await registryAccess(argv);
     const result = await untilInterrupted((signal) =>
       copy({
-        concurrency,
+        concurrency: argv.concurrency,
         hardlink: argv.hardlink,
         allowOversize: argv['allow-oversize'],
-        maxLayerSize,
+        maxLayerSize: argv['max-layer-size'],
         layout,
         registry,
         signal,

@@ -1,15 +1,56 @@
-import type { InferredOptionTypes, Options } from 'yargs';
+/**
+ * Reads the text of a value.
+ *
+ * @param name - of the option or word, for the message
+ * @throws CacheError USAGE
+ */
+export type Reader<T> = (text: string, name: string) => T;
 
-export type Table = Readonly<Record<string, Options>>;
-export type Arguments<T extends Table> = InferredOptionTypes<T>;
-
-/** What one word after `bkcache` does. It is data, so that a command line can be read without loading yargs. */
-export interface Verb<Positionals extends Table = Table, Named extends Table = Table> {
-  readonly name: string;
-  readonly aliases?: readonly string[];
+/** An option that is said or not: `--json`, `--no-json`, `--json=false`. */
+export interface Flag {
+  readonly type: 'flag';
+  readonly default: boolean;
   readonly describe: string;
-  /** The words after the verb, in order. */
-  readonly positionals: Positionals;
+}
+
+/** An option with a value, or a word that stands by itself. */
+export interface Value {
+  readonly type: 'value';
+  readonly read: Reader<unknown>;
+  /** The text that counts when none is given. */
+  readonly default?: string;
+  readonly required?: true;
+  /** May be given several times. */
+  readonly list?: true;
+  /** What it names, where that is easily mistaken. */
+  readonly names?: 'cache' | 'folder' | 'folder or cache';
+  readonly describe: string;
+}
+
+export type Option = Flag | Value;
+export type Table = Readonly<Record<string, Option>>;
+/** The words after a verb, in order; the last may be a list. */
+export type Words = Readonly<Record<string, Value>>;
+
+type Content<O> = O extends { readonly read: Reader<infer T> } ? T : never;
+type Argument<O extends Option> = O extends Flag
+  ? boolean
+  : O extends { readonly list: true }
+    ? O extends { readonly required: true }
+      ? readonly Content<O>[]
+      : readonly Content<O>[] | undefined
+    : O extends { readonly required: true } | { readonly default: string }
+      ? Content<O>
+      : Content<O> | undefined;
+
+/** What is read from a command line, by the names in a table. */
+export type Arguments<T extends Table> = { readonly [Name in keyof T]: Argument<T[Name]> };
+
+/** What one word after `bkcache` does. It is data: for the reader of command lines, for help and for completion. */
+export interface Verb<Positionals extends Words = Words, Named extends Table = Table> {
+  readonly name: string;
+  readonly describe: string;
+  readonly words: Positionals;
   readonly options: Named;
   /** For its help: what a command is for, and the command, whole, so that it can be pasted. */
   readonly examples: readonly Example[];
@@ -19,15 +60,15 @@ export interface Verb<Positionals extends Table = Table, Named extends Table = T
 export type Example = readonly [what: string, command: string];
 
 /** Checks a verb's own types, and hides them from those that handle all verbs alike. */
-export function verb<Positionals extends Table, Named extends Table>(described: Verb<Positionals, Named>): Verb {
+export function verb<Positionals extends Words, Named extends Table>(described: Verb<Positionals, Named>): Verb {
   return described;
 }
 
-/** `import <name>`, as yargs and its help have it. */
-export function usage({ name, positionals }: Verb): string {
-  const words = Object.entries(positionals).map(([word, { array, demandOption }]) => {
-    const inner = array === true ? `${word}..` : word;
-    return demandOption === true ? `<${inner}>` : `[${inner}]`;
+/** `import <name>`, as help has it. */
+export function usage({ name, words }: Verb): string {
+  const placed = Object.entries(words).map(([word, { list, required }]) => {
+    const inner = list === true ? `${word}..` : word;
+    return required === true ? `<${inner}>` : `[${inner}]`;
   });
-  return [name, ...words].join(' ');
+  return [name, ...placed].join(' ');
 }

@@ -15,3 +15,9 @@ export const VERBS: ReadonlyMap<string, () => Promise<Verb>> = new Map([
   ['gc', async () => (await import('./gc.js')).gc],
   ['prune', async () => (await import('./prune.js')).prune],
 ]);
+
+/** Short names of verbs. */
+export const ALIASES: ReadonlyMap<string, string> = new Map([
+  ['ls', 'list'],
+  ['rm', 'remove'],
+]);

@@ -1,4 +1,5 @@
 import { registryAccess } from './registry-access.js';
+import { parseSample, parseText } from './quantities.js';
 import {
   JSON_OPTION,
   LAYER_OPTION,
@@ -16,14 +17,21 @@ const OPTIONS = {
   ...LAYER_OPTION,
   ...LOCK_OPTION,
   ...REGISTRY_OPTIONS,
-  deep: { type: 'boolean', default: false, describe: 'Unpack every layer, and check its diffID' },
-  sample: { type: 'string', requiresArg: true, describe: 'Read a part of the blobs: 1/7 (then 2/7, …), 10% or 2GB' },
+  deep: { type: 'flag', default: false, describe: 'Unpack every layer, and check its diffID' },
+  sample: { type: 'value', read: parseSample, describe: 'Read a part of the blobs: 1/7 (then 2/7, …), 10% or 2GB' },
 } as const;
 
 export const verify = verb({
   name: 'verify',
   describe: 'Find all that is wrong with a folder, or with one cache anywhere',
-  positionals: { cache: { type: 'string', describe: 'A folder or an import string; the store when left out' } },
+  words: {
+    cache: {
+      type: 'value',
+      read: parseText,
+      names: 'folder or cache',
+      describe: 'A folder or an import string; the store when left out',
+    },
+  },
   options: OPTIONS,
   examples: [
     ['Everything in a folder', 'bkcache verify --deep ./cache'],
@@ -31,24 +39,22 @@ export const verify = verb({
     ['One cache', 'bkcache verify type=local,src=./cache,tag=main'],
   ],
   async run(argv) {
-    const [{ verifyCache, verifyFolder }, { folderOrStore }, { untilInterrupted }, quantities, { ProgressView }] =
+    const [{ verifyCache, verifyFolder }, { folderOrStore }, { untilInterrupted }, { ProgressView }] =
       await Promise.all([
         import('../verify/verify.js'),
-        import('../store.js'),
+        import('./place.js'),
         import('./interrupt.js'),
-        import('./quantities.js'),
         import('./progress.js'),
       ]);
     const target = await folderOrStore(argv.cache, argv.store, '.');
     const progress = await ProgressView.open(argv.quiet);
     const options = {
       deep: argv.deep,
-      sample: argv.sample === undefined ? undefined : quantities.parseSample(argv.sample, '--sample'),
-      maxLayerSize: quantities.parseSize(argv['max-layer-size'], '--max-layer-size'),
-      concurrency:
-        argv.concurrency === undefined ? undefined : quantities.parseCount(argv.concurrency, '--concurrency', 1, 256),
+      sample: argv.sample,
+      maxLayerSize: argv['max-layer-size'],
+      concurrency: argv.concurrency,
       registry: await registryAccess(argv),
-      layout: { lockTimeout: quantities.parseDuration(argv['lock-timeout'], '--lock-timeout') },
+      layout: { lockTimeout: argv['lock-timeout'] },
     };
     const result = await untilInterrupted((signal) => {
       const settings = { ...options, signal, onProgress: progress.work('read') };

@@ -22,7 +22,7 @@ export const upkeep: Group = {
 async function pruned(bench: Bench): Promise<Verdict> {
   const folder = await copyOfFirst(bench);
   const { sizeBefore } = JSON.parse(await bench.bkcache('prune', '--json', '--untag', 'none', folder)) as Sizes;
-  await bench.bkcache('prune', '--max-size', `${Math.floor(sizeBefore / 2)}`, '--grace', '0', folder);
+  await bench.bkcache('prune', '--max-size', `${Math.floor(sizeBefore / 2)}B`, '--grace', '0', folder);
   return used(bench, folder);
 }
 

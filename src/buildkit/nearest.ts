@@ -1,0 +1,19 @@
+import { distance } from 'fastest-levenshtein';
+
+/**
+ * The name that somebody who wrote another word is likely to have meant: one that the word begins, or that differs from
+ * it in a few letters.
+ *
+ * @returns undefined when no name is near
+ */
+export function nearest(word: string, names: Iterable<string>): string | undefined {
+  const lower = word.toLowerCase();
+  let best: string | undefined;
+  let least = Math.floor(Math.max(word.length, 3) / 3) + 1;
+  for (const name of names) {
+    if (word.length >= 3 && name.startsWith(lower)) return name;
+    const apart = distance(lower, name);
+    if (apart < least) [best, least] = [name, apart];
+  }
+  return best;
+}
