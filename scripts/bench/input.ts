@@ -68,6 +68,30 @@ export function makeTars(tree: string, folder: string, name: string, sizes: read
   return tars;
 }
 
+/**
+ * Makes a tar with one file of numbers like the weights of a model: normally distributed, 32 bits each, in random order.
+ *
+ * @param size - of the file, in bytes
+ */
+export function makeWeights(folder: string, size: number): string {
+  mkdirSync(folder, { recursive: true });
+  const tar = join(folder, 'weights.tar');
+  if (existsSync(tar)) return tar;
+  const weights = new Float32Array(size / 4);
+  let state = 1;
+  const random = () => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    return (state + 1) / 2 ** 32;
+  };
+  for (let at = 0; at < weights.length; at++) {
+    weights[at] = Math.sqrt(-2 * Math.log(random())) * Math.cos(2 * Math.PI * random()) * 0.02;
+  }
+  writeFileSync(join(folder, 'weights'), weights);
+  execFileSync('tar', ['-C', folder, '--mtime=@1700000000', '-cf', `${tar}.new`, 'weights']);
+  renameSync(`${tar}.new`, tar);
+  return tar;
+}
+
 /** Makes a layout of tars. gzip is level 6, which is BuildKit's default, and zstd level 3. */
 export async function makeLayout(folder: string, tars: readonly string[], kind: Kind, level?: number): Promise<Input> {
   const blobs = join(folder, 'blobs', 'sha256');

@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type Input, makeLayout, makeTars } from './input.js';
+import { type Input, makeLayout, makeTars, makeWeights } from './input.js';
 import type { Run } from './run.js';
 
 const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
@@ -47,12 +47,13 @@ export async function makeRows({ tree, work }: Settings): Promise<Row[]> {
   const many = makeTars(tree, folder, 'many', [700 * MB, 700 * MB, 700 * MB, 700 * MB]);
   const gzipped = await makeLayout(join(folder, 'big-gzip'), big, 'tar.gz');
   const plain = await makeLayout(join(folder, 'big-plain'), big, 'tar');
+  const hard = await makeLayout(join(folder, 'weights-plain'), [makeWeights(folder, 250 * MB)], 'tar');
   const packed = await makeLayout(join(folder, 'big-zstd'), big, 'tar.zst');
   const mix = await makeLayout(join(folder, 'mixed-gzip'), mixed, 'tar.gz');
   const gigabyte = await makeLayout(join(folder, 'gigabyte'), many, 'tar.gz', 1);
   const out = join(work, 'out');
-  const [bigLayer] = plain.layers;
-  if (bigLayer === undefined) throw new Error('there is no layer');
+  const [[bigLayer], [hardLayer]] = [plain.layers, hard.layers];
+  if (bigLayer === undefined || hardLayer === undefined) throw new Error('there is no layer');
   const copied = (input: Input) => () => {
     for (const { digest } of input.layers) assert(existsSync(blobIn(out, digest)), `${digest} was not copied`);
   };
@@ -99,6 +100,15 @@ export async function makeRows({ tree, work }: Settings): Promise<Row[]> {
       ours: conversion(plain, out, 'gzip', 6),
       peer: shell('pigz -6 -p 2', `pigz -6 -n -p 2 -c '${bigLayer.tar}' > '${out}'`, () =>
         assert(digestOf(`gzip -dc < '${out}'`) === bigLayer.diffID, 'pigz made something else'),
+      ),
+    },
+    {
+      work: 'uncompressed to gzip 6, weights of 250 MB',
+      needs: ['pigz'],
+      limit: 0.6,
+      ours: conversion(hard, out, 'gzip', 6),
+      peer: shell('pigz -6 -p 2', `pigz -6 -n -p 2 -c '${hardLayer.tar}' > '${out}'`, () =>
+        assert(digestOf(`gzip -dc < '${out}'`) === hardLayer.diffID, 'pigz made something else'),
       ),
     },
     {

@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { promisify } from 'node:util';
 import { constants, crc32, deflateRaw } from 'node:zlib';
+import { type DeflateStrategy, deflateStrategy } from './deflate-strategy.js';
 import { inOrder } from './in-order.js';
 
 /**
@@ -12,6 +13,14 @@ const BLOCK = 1024 * 1024;
 const WINDOW = 32 * 1024;
 /** A constant, since the stored blocks of level 0 depend on it. */
 const CHUNK_SIZE = 512 * 1024;
+
+/** What zlib is told beside the level. Level 9 is for those who want every byte: it always searches. */
+const ZLIB_OPTIONS: Readonly<Record<DeflateStrategy, { readonly level?: number; readonly strategy?: number }>> = {
+  matches: {},
+  huffman: { strategy: constants.Z_HUFFMAN_ONLY },
+  stored: { level: constants.Z_NO_COMPRESSION },
+};
+const SMALLEST = 9;
 
 const deflate = promisify<Uint8Array, object, Buffer>(deflateRaw);
 
@@ -40,6 +49,7 @@ export async function* encodeGzip(
   yield* inOrder(blocks, blocksAhead(), ({ bytes, dictionary, isLast }) =>
     deflate(bytes, {
       level,
+      ...ZLIB_OPTIONS[level > 0 && level < SMALLEST ? deflateStrategy(bytes) : 'matches'],
       chunkSize: CHUNK_SIZE,
       finishFlush: isLast ? constants.Z_FINISH : constants.Z_SYNC_FLUSH,
       ...(dictionary === undefined ? {} : { dictionary }),
