@@ -1,3 +1,4 @@
+import { abortable } from './errors.js';
 import { collect } from './layout/collect.js';
 import type { CollectResult } from './layout/collected.js';
 import { type LayoutSettings, openLayout } from './layout/layout.js';
@@ -20,10 +21,12 @@ export interface GarbageOptions {
  * @throws CacheError NOT_FOUND, CORRUPT when a manifest cannot be read (nothing is deleted then), BUSY
  */
 export async function collectGarbage(folder: string, options: GarbageOptions = {}): Promise<CollectResult> {
-  const layout = await openLayout(folder, options.layout);
-  try {
-    return await collect(layout, options);
-  } finally {
-    await layout.close();
-  }
+  return abortable(options.signal, async () => {
+    const layout = await openLayout(folder, options.layout);
+    try {
+      return await collect(layout, options);
+    } finally {
+      await layout.close();
+    }
+  });
 }

@@ -5,7 +5,7 @@ import { checkExports, checkImports, openSource, openTarget } from './backend/op
 import { refuseOverlaps } from './backend/overlap.js';
 import { type CacheOptions, compressionOf, flag, parseExport } from './buildkit/options.js';
 import type { Compression } from './codec/compression.js';
-import { CacheError } from './errors.js';
+import { abortable, CacheError } from './errors.js';
 import type { Graph } from './graph/graph.js';
 import { merge } from './graph/merge.js';
 import { min } from './graph/min.js';
@@ -72,7 +72,8 @@ export interface CopyResult {
  * Layers are written first, then config, manifest and tag: a reader of the target sees the old cache or the new one.
  *
  * @throws CacheError USAGE for a bad option, NOT_FOUND for an import that is not there, CORRUPT for a damaged one,
- *   BUSY when somebody else holds the lock of a folder; FAILED otherwise
+ *   BUSY when somebody else holds the lock of a folder, UNREACHABLE or DENIED for a registry; FAILED otherwise. An
+ *   aborted call, this and every other, rejects with ABORTED and the signal's reason as its cause.
  */
 export async function copyCache(options: CopyOptions): Promise<CopyResult> {
   const exports = options.exports.map((text) => parseExport(text));
@@ -81,7 +82,9 @@ export async function copyCache(options: CopyOptions): Promise<CopyResult> {
   if (exports.length === 0)
     throw new CacheError('USAGE', 'there is nowhere to export to', { hint: 'use --export-cache' });
   await refuseOverlaps(imports, exports);
-  return withRegistries(options.registry, (registries) => copyAll(imports, exports, options, registries));
+  return abortable(options.signal, () =>
+    withRegistries(options.registry, (registries) => copyAll(imports, exports, options, registries)),
+  );
 }
 
 async function copyAll(

@@ -5,7 +5,7 @@ export { type CacheOptions, type CacheType, formatOptions, parseExport, parseImp
 export type { Compression } from './codec/compression.js';
 export { type CopyOptions, type CopyResult, copyCache, type ExportResult } from './copy.js';
 export { type Amount, collectGarbage, type CollectResult, type GarbageOptions, type TagUsage } from './collect.js';
-export { CacheError, type ErrorCode } from './errors.js';
+export { CacheError, type ErrorCode, type PlainCacheError, type Side, type Wrong } from './errors.js';
 export type { Graph, Layer } from './graph/graph.js';
 export type { Shape } from './graph/save.js';
 export type { RegistryAccess } from './net/registries.js';

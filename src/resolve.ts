@@ -2,8 +2,8 @@ import { imageImport } from './backend/inline.js';
 import { readImport } from './backend/import-string.js';
 import { checkImports, isSupported, openSource, type ReadOptions } from './backend/open.js';
 import { type CacheOptions, formatOptions } from './buildkit/options.js';
-import { CacheError, isSystemError } from './errors.js';
-import { withRegistries } from './net/registries.js';
+import { abortable, CacheError, isSystemError } from './errors.js';
+import { type Registries, withRegistries } from './net/registries.js';
 import type { Descriptor } from './oci/descriptor.js';
 
 /**
@@ -13,8 +13,8 @@ import type { Descriptor } from './oci/descriptor.js';
  */
 export async function resolveCache(text: string, { registry, layout, signal }: ReadOptions = {}): Promise<Descriptor> {
   const options = await readImport(text);
-  return withRegistries(registry, async (registries) =>
-    (await openSource(options, registries, layout)).resolve(signal),
+  return abortable(signal, () =>
+    withRegistries(registry, async (registries) => (await openSource(options, registries, layout)).resolve(signal)),
   );
 }
 
@@ -42,7 +42,7 @@ export async function importArguments(
   { registry, layout, signal }: ReadOptions = {},
 ): Promise<string[]> {
   const imports = (await Promise.all(texts.map(readImport))).map(imageImport);
-  return withRegistries(registry, async (registries) => {
+  const run = async (registries: Registries) => {
     checkImports(imports, registries);
     const words: string[] = [];
     for (const options of imports) {
@@ -59,5 +59,6 @@ export async function importArguments(
       }
     }
     return words;
-  });
+  };
+  return abortable(signal, () => withRegistries(registry, run));
 }

@@ -2,10 +2,10 @@ import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { formatOptions, parseExport } from './buildkit/options.js';
 import { type CopyOptions, type CopyResult, copyCache } from './copy.js';
-import { CacheError } from './errors.js';
+import { abortable, CacheError } from './errors.js';
 import { exists } from './layout/durable.js';
 import { updateIndex } from './layout/index-file.js';
-import { findTag, tagOf, withoutTag } from './layout/index-json.js';
+import { findTag, type LayoutIndex, tagOf, withoutTag } from './layout/index-json.js';
 import { markStore, recordUse } from './layout/last-used.js';
 import { type LayoutSettings, openLayout } from './layout/layout.js';
 
@@ -31,15 +31,17 @@ export async function importCache(
 ): Promise<CopyResult> {
   checkName(name);
   const exports = [formatOptions({ type: 'local', attributes: { dest: store, tag: name } })];
-  const result = await copyCache({ ...options, imports, exports });
-  const layout = await openLayout(store, options.layout);
-  try {
-    await markStore(layout);
-  } finally {
-    await layout.close();
-  }
-  await recordUse(store, name, options.signal);
-  return result;
+  return abortable(options.signal, async () => {
+    const result = await copyCache({ ...options, imports, exports });
+    const layout = await openLayout(store, options.layout);
+    try {
+      await markStore(layout);
+    } finally {
+      await layout.close();
+    }
+    await recordUse(store, name, options.signal);
+    return result;
+  });
 }
 
 /**
@@ -96,24 +98,23 @@ export async function removeCache(
 ): Promise<void> {
   checkName(name);
   await expectStore(store);
-  const layout = await openLayout(store, settings);
-  try {
-    await updateIndex(
-      layout,
-      (index) => {
-        const left = withoutTag(index, name);
-        if (left.manifests.length < index.manifests.length) return dryRun ? index : left;
-        const names = index.manifests.map(tagOf).filter((tag) => tag !== undefined);
-        const other = findTag(index, name) === undefined ? '' : ' (an image of that name is there, and stays)';
-        throw new CacheError('NOT_FOUND', `the store ${store} has no cache named ${JSON.stringify(name)}${other}`, {
-          hint: names.length === 0 ? 'it is empty' : `it has: ${names.join(', ')}`,
-        });
-      },
-      signal,
-    );
-  } finally {
-    await layout.close();
-  }
+  const withoutName = (index: LayoutIndex) => {
+    const left = withoutTag(index, name);
+    if (left.manifests.length < index.manifests.length) return dryRun ? index : left;
+    const names = index.manifests.map(tagOf).filter((tag) => tag !== undefined);
+    const other = findTag(index, name) === undefined ? '' : ' (an image of that name is there, and stays)';
+    throw new CacheError('NOT_FOUND', `the store ${store} has no cache named ${JSON.stringify(name)}${other}`, {
+      hint: names.length === 0 ? 'it is empty' : `it has: ${names.join(', ')}`,
+    });
+  };
+  await abortable(signal, async () => {
+    const layout = await openLayout(store, settings);
+    try {
+      await updateIndex(layout, withoutName, signal);
+    } finally {
+      await layout.close();
+    }
+  });
 }
 
 function checkName(name: string): void {

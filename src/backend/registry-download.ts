@@ -87,7 +87,7 @@ function firstByteOf(status: number, range: string | undefined, asked: number, p
   const first = Number(/^bytes (\d+)-/.exec(range ?? '')?.[1] ?? Number.NaN);
   if (first === asked) return first;
   throw new CacheError(
-    'FAILED',
+    'UNREACHABLE',
     `${nameOf(place)}: ${what} was asked from byte ${asked}, and came as ${range ?? '?'}`,
     {
       side: place.side,

@@ -1,5 +1,4 @@
 import { CacheError, type Side } from '../errors.js';
-import { restated } from '../net/retry.js';
 import type { Content } from '../oci/content.js';
 
 /** Where bytes that are being written come from, for messages; undefined where they are made on the way. */
@@ -13,8 +12,8 @@ export async function readingImport<T>(write: () => Promise<T>): Promise<T> {
     return await write();
   } catch (error) {
     // What was compared on the way is what was read.
-    const isRead = error instanceof CacheError && error.found !== undefined && error.side === undefined;
-    throw isRead ? restated(error, { side: 'import' }) : error;
+    const isRead = error instanceof CacheError && error.wrong !== undefined;
+    throw isRead ? error.on('import') : error;
   }
 }
 
@@ -23,14 +22,6 @@ export async function onSide<T>(side: Side, run: () => Promise<T>): Promise<T> {
   try {
     return await run();
   } catch (error) {
-    throw error instanceof CacheError && error.side === undefined ? restated(error, { side }) : error;
+    throw error instanceof CacheError ? error.on(side) : error;
   }
-}
-
-/**
- * Whether an error says that a registry could not be asked, and nothing of what is there: it refused, or nobody
- * answered. Only such errors of reading are FAILED and have a side.
- */
-export function isOutOfReach({ code, side }: CacheError): boolean {
-  return code === 'FAILED' && side !== undefined;
 }

@@ -1,4 +1,4 @@
-import { CacheError, type ErrorCode, type Side } from '../errors.js';
+import { CacheError, type PlainCacheError } from '../errors.js';
 import type { BlobId } from '../oci/descriptor.js';
 import type { Packed, RecompressOptions } from './recompress.js';
 
@@ -41,12 +41,8 @@ export type Message =
 interface PlainError {
   readonly message: string;
   readonly stack?: string | undefined;
-  /** The code of a CacheError. */
-  readonly cache?: ErrorCode;
-  readonly hint?: string | undefined;
-  readonly side?: Side | undefined;
-  readonly expected?: string | undefined;
-  readonly found?: string | undefined;
+  /** What it was, where it was a CacheError. */
+  readonly cache?: PlainCacheError;
   /** The code of the operating system. */
   readonly code?: string | undefined;
 }
@@ -54,18 +50,15 @@ interface PlainError {
 export function toPlain(thrown: unknown): PlainError {
   const error = thrown instanceof Error ? thrown : new Error(String(thrown));
   const { message, stack } = error;
-  if (error instanceof CacheError) {
-    const { code: cache, hint, side, expected, found } = error;
-    return { message, stack, cache, hint, side, expected, found };
-  }
+  if (error instanceof CacheError) return { message, stack, cache: error.toJSON() };
   return { message, stack, code: 'code' in error ? String(error.code) : undefined };
 }
 
-export function fromPlain({ message, stack, cache, code, ...options }: PlainError): Error {
+export function fromPlain({ message, stack, cache, code }: PlainError): Error {
   const error =
     cache === undefined
       ? Object.assign(new Error(message), code === undefined ? {} : { code })
-      : new CacheError(cache, message, options);
+      : new CacheError(cache.code, message, cache);
   if (stack !== undefined) error.stack = stack;
   return error;
 }

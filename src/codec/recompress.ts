@@ -147,6 +147,7 @@ function wrongToc(found: Digest | undefined, tocDigest: string | undefined, name
       : `${should} ${found === undefined ? 'it has none' : `that has ${found}`}`;
   return new CacheError('CORRUPT', `${name}: ${wrong}`, {
     hint: 'the manifest and the layer do not belong together; export the cache anew',
+    wrong: 'toc',
     expected: tocDigest,
     found,
   });
@@ -156,6 +157,7 @@ function checkDiffID(found: Digest, diffID: Digest | undefined, name: string): v
   if (diffID === undefined || found === diffID) return;
   throw new CacheError('CORRUPT', `${name}: its uncompressed bytes hash to ${found}, and its diffID is ${diffID}`, {
     hint: 'the manifest and the layer do not belong together; export the cache anew',
+    wrong: 'diffID',
     expected: diffID,
     found,
   });

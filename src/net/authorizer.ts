@@ -150,7 +150,7 @@ export class Authorizer {
     }
     if (status !== 200) {
       const { text } = await faultOf(response);
-      throw new CacheError('FAILED', `${registry}: ${peer} refuses: ${text}`, {
+      throw new CacheError('DENIED', `${registry}: ${peer} refuses: ${text}`, {
         hint: await this.hint(),
       });
     }
@@ -163,10 +163,10 @@ export class Authorizer {
     try {
       url = new URL(realm);
     } catch {
-      throw new CacheError('FAILED', `${registry}: its challenge names no token server`);
+      throw new CacheError('UNREACHABLE', `${registry}: its challenge names no token server`);
     }
     if (url.protocol === 'https:' || (url.protocol === 'http:' && (allowPlain || !isSecret))) return url;
-    throw new CacheError('FAILED', `${registry}: it wants credentials sent to ${url.host} without encryption`, {
+    throw new CacheError('DENIED', `${registry}: it wants credentials sent to ${url.host} without encryption`, {
       hint: 'registry.insecure=true allows that',
     });
   }
@@ -241,10 +241,10 @@ async function readBody(body: AsyncIterable<Uint8Array>): Promise<string> {
 function tokenOf(text: string, where: string): Token {
   const parsed = v.safeParse(v.pipe(v.string(), v.parseJson(), tokenSchema), text);
   // The answer is not quoted: it may hold a token all the same.
-  if (!parsed.success) throw new CacheError('FAILED', `${where} cannot be read`);
+  if (!parsed.success) throw new CacheError('UNREACHABLE', `${where} cannot be read`);
   const { access_token: access, token = access, expires_in: life } = parsed.output;
   const value = token || access;
-  if (!value) throw new CacheError('FAILED', `${where} has no token in it`);
+  if (!value) throw new CacheError('UNREACHABLE', `${where} has no token in it`);
   // A tenth early, since the token has to last until the registry looks at it.
   return { header: `Bearer ${value}`, renewAt: Date.now() + (life ?? DEFAULT_LIFE) * 900 };
 }

@@ -47,7 +47,7 @@ const helperSchema = v.looseObject({ Username: v.string(), Secret: v.string() })
  * What `docker login` left for a registry: in `config.json` of $DOCKER_CONFIG or ~/.docker, or with the credential
  * helper that it names (docker/cli, cli/config).
  *
- * @throws CacheError FAILED when config.json cannot be read; its content is never quoted, since it holds secrets
+ * @throws CacheError DENIED when config.json cannot be read; its content is never quoted, since it holds secrets
  */
 export async function dockerCredentials(
   registry: string,
@@ -75,7 +75,7 @@ async function readConfig(path: string): Promise<v.InferOutput<typeof configSche
     bytes = await readFile(path, 'utf8');
   } catch (error) {
     if (isSystemError(error, 'ENOENT', 'ENOTDIR')) return undefined;
-    throw new CacheError('FAILED', `cannot read ${path}: ${(error as Error).message}`, {
+    throw new CacheError('DENIED', `cannot read ${path}: ${(error as Error).message}`, {
       hint: 'it has what "docker login" left; make it readable, or name another folder with DOCKER_CONFIG',
       cause: error,
     });
@@ -83,7 +83,7 @@ async function readConfig(path: string): Promise<v.InferOutput<typeof configSche
   try {
     return v.parse(configSchema, JSON.parse(bytes));
   } catch {
-    throw new CacheError('FAILED', `${path} is not a configuration of Docker's`, {
+    throw new CacheError('DENIED', `${path} is not a configuration of Docker's`, {
       hint: 'repair it, or name another folder with DOCKER_CONFIG',
     });
   }

@@ -1,5 +1,5 @@
 import { CacheError, type Side } from '../errors.js';
-import { restated, TransientError } from './retry.js';
+import { TransientError } from './retry.js';
 
 /** What the system's error codes mean to somebody who does not know them. */
 const MEANINGS: Readonly<Record<string, string>> = {
@@ -102,13 +102,13 @@ function describe(
   { side, peer, wasReached }: { readonly side: Side; readonly peer: Peer | undefined; readonly wasReached: boolean },
 ): unknown {
   if (error instanceof CacheError) {
-    return peer === undefined ? error : restated(error, { message: `${what}: ${error.message}`, side });
+    return peer === undefined ? error : error.saying(`${what}: ${error.message}`).on(side);
   }
   const code = codeOf(error);
   if (!(error instanceof Error) || code === undefined) return error;
   const options = { side, cause: error };
   if (CERTIFICATE.test(code)) {
-    return new CacheError('FAILED', `${what}: its certificate is not trusted: ${error.message} (${code})`, {
+    return new CacheError('UNREACHABLE', `${what}: its certificate is not trusted: ${error.message} (${code})`, {
       ...options,
       hint: 'name the file of the authority that signed it with --registry-ca, or use registry.insecure=true',
     });
@@ -118,9 +118,9 @@ function describe(
   const message = `${what}: ${MEANINGS[code] ?? error.message} (${code})`;
   if (code === 'ENOTFOUND' || (code === 'ECONNREFUSED' && !wasReached)) {
     const hint = peer?.hint ?? 'check the name and the port of the registry';
-    return new CacheError('FAILED', message, { ...options, hint });
+    return new CacheError('UNREACHABLE', message, { ...options, hint });
   }
-  if (!TRANSIENT.test(code)) return new CacheError('FAILED', message, options);
+  if (!TRANSIENT.test(code)) return new CacheError('UNREACHABLE', message, options);
   return new TransientError(message, {
     ...options,
     ...('stalled' in error && typeof error.stalled === 'number' ? { stalled: error.stalled } : {}),
@@ -135,9 +135,9 @@ function tlsFailure(
 ): CacheError {
   const reason = 'reason' in error && typeof error.reason === 'string' ? error.reason : error.message.trim();
   if (!speaksNoTls(error)) {
-    return new CacheError('FAILED', `${what}: the TLS handshake failed: ${reason}`, { side, cause: error });
+    return new CacheError('UNREACHABLE', `${what}: the TLS handshake failed: ${reason}`, { side, cause: error });
   }
-  return new CacheError('FAILED', `${what}: it does not speak TLS (${codeOf(error)})`, {
+  return new CacheError('UNREACHABLE', `${what}: it does not speak TLS (${codeOf(error)})`, {
     side,
     cause: error,
     hint: peer === undefined ? 'registry.insecure=true allows plain HTTP' : undefined,

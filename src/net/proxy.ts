@@ -40,7 +40,7 @@ export function proxyAuthorization({ username, password }: URL): Record<string, 
 export function proxyRefusal(status: number, address: string): CacheError {
   const message = `it does not connect to ${address}: HTTP ${status}`;
   if (isTransient(status)) return new TransientError(message);
-  return new CacheError('FAILED', message, {
+  return new CacheError('DENIED', message, {
     hint:
       status === 407
         ? 'it wants other credentials: HTTPS_PROXY or HTTP_PROXY=http://user:password@host:port, percent-encoded'

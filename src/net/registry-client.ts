@@ -7,7 +7,7 @@ import { discard, HttpClient, type HttpRequest, type HttpResponse } from './http
 import { describeFailure, onTheWayTo } from './network-error.js';
 import { apiHost, findAddress } from './registry-address.js';
 import { faultOf } from './registry-error.js';
-import { isTransient, patiently, restated, type RetryPolicy, retryAfterOf, TransientError } from './retry.js';
+import { isTransient, patiently, type RetryPolicy, retryAfterOf, TransientError } from './retry.js';
 
 export interface RegistrySettings {
   readonly registry: string;
@@ -78,8 +78,8 @@ export class RegistryClient {
    * Sends a request until it is answered, and no longer than it makes sense.
    *
    * @returns an answer with a status of 200 to 299 or one that is accepted; its body has to be read or discarded
-   * @throws CacheError NOT_FOUND for 404, FAILED with the registry's own code and message, or TransientError; and what
-   *   the body throws
+   * @throws CacheError NOT_FOUND for 404, DENIED with the registry's own code and message, or UNREACHABLE; and what the
+   *   body throws
    */
   async request(request: RegistryRequest): Promise<RegistryResponse> {
     if (request.retry === false) return this.#attempt(request);
@@ -129,8 +129,7 @@ export class RegistryClient {
       signal?.throwIfAborted();
       if (bodyError !== undefined) throw bodyError;
       const failure = this.failure(error, request);
-      const hasSide = !(failure instanceof CacheError) || failure.side !== undefined;
-      throw hasSide ? failure : restated(failure, { side: request.side });
+      throw failure instanceof CacheError ? failure.on(request.side) : failure;
     }
     const { status } = response;
     if ((status >= 200 && status < 300) || accept.includes(status)) return response;
@@ -186,24 +185,21 @@ export class RegistryClient {
     }
     // What is written to may refuse with 404 what it was sent, and then nothing is missing that was asked for.
     const isMissing = status === 404 && (request.method === 'GET' || request.method === 'HEAD');
-    return new CacheError(isMissing ? 'NOT_FOUND' : 'FAILED', message, options);
+    if (isMissing) return new CacheError('NOT_FOUND', message, options);
+    // What is no refusal either, such as a redirect that leads nowhere, is no answer that can be used.
+    return new CacheError(status >= 400 ? 'DENIED' : 'UNREACHABLE', message, options);
   }
 
   /** A refusal of HEAD has no body; the reason is in that of the same question with GET. */
   async #explained(error: unknown, request: RegistryRequest): Promise<unknown> {
     if (!(error instanceof CacheError) || !(error.cause instanceof Refused) || error.code === 'NOT_FOUND') return error;
-    const { message } = error.cause;
     const { headers, target, signal } = request;
     const range = String(target).includes('/blobs/') ? { range: 'bytes=0-0' } : {};
     try {
-      const again = { ...request, method: 'GET', headers: { ...headers, ...range } } as const;
-      const response = await this.#authorized(again, await this.#home(signal));
-      const { text } = response.status < 400 ? { text: message } : await faultOf(response);
-      // What is left of an answer may be a whole blob.
-      response.body.destroy();
-      if (text === message) return error;
-      const said = text.startsWith(message) ? text : `${text} (${message})`;
-      return restated(error, { message: error.message.replace(message, () => said) });
+      const question = { ...request, method: 'GET', headers: { ...headers, ...range } } as const;
+      const response = await this.#authorized(question, await this.#home(signal));
+      const { text } = await faultOf(response);
+      return response.status < 400 || text.startsWith('HTTP') ? error : error.saying(`${error.message}: ${text}`);
     } catch {
       signal?.throwIfAborted();
       return error;

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { CacheError, type CacheErrorOptions, type Side } from '../errors.js';
+import { CacheError, type CacheErrorOptions } from '../errors.js';
 
 /** A failure that may be over in a moment: a timeout, a reset connection, an overloaded server. */
 export class TransientError extends CacheError {
@@ -11,10 +11,19 @@ export class TransientError extends CacheError {
   readonly attempts: number | undefined;
 
   constructor(message: string, { retryAfter, stalled, attempts, ...options }: TransientOptions = {}) {
-    super('FAILED', message, options);
+    super('UNREACHABLE', message, options);
     this.retryAfter = retryAfter;
     this.stalled = stalled;
     this.attempts = attempts;
+  }
+
+  protected override get options(): TransientOptions {
+    const { retryAfter, stalled, attempts } = this;
+    return { ...super.options, retryAfter, stalled, attempts };
+  }
+
+  protected override remade(message: string, options: TransientOptions): TransientError {
+    return new TransientError(message, options);
   }
 }
 
@@ -27,18 +36,6 @@ export interface TransientOptions extends CacheErrorOptions {
 /** Whether a status may be another one in a moment. Proxies before a registry have numbers of their own, such as 520. */
 export function isTransient(status: number): boolean {
   return status === 408 || status === 425 || status === 429 || (status >= 500 && status !== 501 && status !== 505);
-}
-
-/** The same error in other words, or of a certain side. */
-export function restated(
-  error: CacheError,
-  { message = error.message, side = error.side }: { readonly message?: string; readonly side?: Side | undefined },
-): CacheError {
-  const { code, hint, cause, expected, found } = error;
-  const options = { side, hint, cause, expected, found };
-  if (!(error instanceof TransientError)) return new CacheError(code, message, options);
-  const { retryAfter, stalled, attempts } = error;
-  return new TransientError(message, { ...options, retryAfter, stalled, attempts });
 }
 
 export interface RetryPolicy {
@@ -117,10 +114,10 @@ export class Patience {
 }
 
 /** The same error, not to be waited for any more by whoever gets it. */
-function finalOf({ message, hint, side, cause }: TransientError, attempts: number, asked?: number): CacheError {
+function finalOf(error: TransientError, attempts: number, asked?: number): CacheError {
   const tried = attempts === 1 ? '' : `; tried ${attempts} times`;
   const wait = asked === undefined ? '' : `; it asks to wait ${Math.ceil(asked / 1000)} s`;
-  return new CacheError('FAILED', `${message}${tried}${wait}`, { cause, hint, side });
+  return new CacheError(error.code, `${error.message}${tried}${wait}`, error);
 }
 
 /** Does something until it succeeds, fails for good, or fails too often. */

@@ -68,6 +68,7 @@ export async function* verified(
 export function wrongBytes(expected: BlobId, found: Digest, where: string): CacheError {
   return new CacheError('CORRUPT', `${where}: blob ${expected.digest} is damaged: its bytes hash to ${found}`, {
     hint: 'fetch the blob again from where the cache came from, or export the cache anew',
+    wrong: 'digest',
     expected: expected.digest,
     found,
   });
@@ -80,6 +81,7 @@ export function wrongSize(expected: BlobId, found: string, where: string): Cache
     `${where}: blob ${expected.digest} has the wrong size: ${found} bytes instead of ${expected.size}`,
     {
       hint: 'the blob was probably cut short while it was written; export or copy the cache anew',
+      wrong: 'size',
       expected: `${expected.size} bytes`,
       found: `${found} bytes`,
     },

@@ -1,4 +1,5 @@
 import { IMPORT_LIMIT } from '../buildkit/import-limit.js';
+import { abortable } from '../errors.js';
 import { type Graph, hasResults } from '../graph/graph.js';
 import type { SavedCache } from '../graph/save.js';
 import { listBlobs } from '../layout/blob-list.js';
@@ -66,12 +67,14 @@ export interface PruneResult {
  */
 export async function prune(folder: string, options: PruneOptions = {}): Promise<PruneResult> {
   const rules = new TagRules(options);
-  const layout = await openLayout(folder, options.layout);
-  try {
-    return await new Pruning(layout, rules, options).run();
-  } finally {
-    await layout.close();
-  }
+  return abortable(options.signal, async () => {
+    const layout = await openLayout(folder, options.layout);
+    try {
+      return await new Pruning(layout, rules, options).run();
+    } finally {
+      await layout.close();
+    }
+  });
 }
 
 /** A cache that is to be replaced by a smaller one. */

@@ -1,6 +1,7 @@
 import type { Stats } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { abortable } from '../errors.js';
 import { setAside } from '../layout/aside.js';
 import { checkContent, statOf } from '../layout/blob-file.js';
 import { replaceBrokenIndex } from '../layout/broken-index.js';
@@ -53,10 +54,13 @@ export interface RepairResult {
  * Nothing is replaced before what takes its place is there and whole, and the old index.json is kept as
  * `index.json.before-repair` until the end. Nothing is cut unless every place that `from` names could be asked.
  *
- * @throws CacheError NOT_FOUND, USAGE for a bad import string, BUSY, FAILED for a place that cannot be asked
+ * @throws CacheError NOT_FOUND, USAGE for a bad import string, BUSY, UNREACHABLE or DENIED for a place that cannot
+ *   be asked
  */
 export async function repairFolder(folder: string, options: RepairOptions = {}): Promise<RepairResult> {
-  return withRegistries(options.registry, (registries) => repair(folder, options, registries));
+  return abortable(options.signal, () =>
+    withRegistries(options.registry, (registries) => repair(folder, options, registries)),
+  );
 }
 
 async function repair(folder: string, options: RepairOptions, registries: Registries): Promise<RepairResult> {

@@ -3,15 +3,14 @@ import { readImport } from '../backend/import-string.js';
 import { openRepository, openSource, type ReadOptions } from '../backend/open.js';
 import type { RepositoryEntry, RepositoryReader } from '../backend/repository.js';
 import { loadCache } from '../backend/load-cache.js';
-import { isOutOfReach } from '../backend/sides.js';
 import type { CacheRecord } from '../buildkit/cache-config.js';
 import type { Compression } from '../codec/compression.js';
 import { sniff } from '../codec/sniff.js';
-import { CacheError } from '../errors.js';
+import { abortable, CacheError, isOutOfReach } from '../errors.js';
 import { blobsOf, hasResults } from '../graph/graph.js';
 import { min } from '../graph/min.js';
 import { type Shape } from '../graph/save.js';
-import { withRegistries } from '../net/registries.js';
+import { type Registries, withRegistries } from '../net/registries.js';
 import { CREATED_AT, DESCRIPTION, type Descriptor, UNCOMPRESSED } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import { parallel } from '../parallel.js';
@@ -59,8 +58,10 @@ export async function inspectCache(
   { registry, layout, signal }: ReadOptions = {},
 ): Promise<CacheDescription> {
   const options = await readImport(text);
-  return withRegistries(registry, async (registries) =>
-    describeCache(await openSource(options, registries, layout), signal),
+  return abortable(signal, () =>
+    withRegistries(registry, async (registries) =>
+      describeCache(await openSource(options, registries, layout), signal),
+    ),
   );
 }
 
@@ -135,13 +136,14 @@ export interface ListEntry {
  * reason beside it; in a registry, where caches stand among images, what is no cache is left out.
  *
  * @param text - a folder, or an import string
- * @throws CacheError NOT_FOUND, CORRUPT when index.json itself cannot be read, FAILED when a registry cannot be asked
+ * @throws CacheError NOT_FOUND, CORRUPT when index.json itself cannot be read, UNREACHABLE or DENIED when a
+ *   registry cannot be asked
  */
 export async function listCaches(text: string, { registry, layout, signal }: ReadOptions = {}): Promise<ListEntry[]> {
   const options = text.includes('type=')
     ? await readImport(text)
     : ({ type: 'local', attributes: { src: text } } as const);
-  return withRegistries(registry, async (registries) => {
+  const run = async (registries: Registries) => {
     const repository = await openRepository(options, registries, layout);
     const found = await repository.entries(signal);
     const rows: (ListEntry | undefined)[] = [];
@@ -149,7 +151,8 @@ export async function listCaches(text: string, { registry, layout, signal }: Rea
       rows[index] = await listEntry(repository, entry, inner, options.type === 'local');
     });
     return rows.filter((row) => row !== undefined);
-  });
+  };
+  return abortable(signal, () => withRegistries(registry, run));
 }
 
 async function listEntry(

@@ -15,11 +15,12 @@ export function verifiedText(result: VerifyResult, quiet: boolean): string {
   return printed([...shown.flatMap(lines), ...end]);
 }
 
-function lines({ severity, message, tags, digest, file, expected, found, repair, hint }: Finding): string[] {
+function lines({ severity, message, tags, digest, file, wrong, expected, found, repair, hint }: Finding): string[] {
   const details = [
     ...(tags.length === 0 ? [] : [`${plural(tags.length, 'tag', 'tags')}: ${tags.join(', ')}`]),
     ...(file !== undefined ? [`file: ${file}`] : []),
-    ...(digest !== undefined && !message.includes(digest) ? [`digest: ${digest}`] : []),
+    // A message that compares the bytes of a blob names it.
+    ...(digest !== undefined && wrong !== 'digest' && wrong !== 'size' ? [`digest: ${digest}`] : []),
     ...(expected === undefined ? [] : [`expected: ${expected}`]),
     ...(found === undefined ? [] : [`found: ${found}`]),
     ...(repair === undefined ? [] : [`repair: ${repair}`]),

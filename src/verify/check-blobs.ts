@@ -1,7 +1,6 @@
 import { availableParallelism } from 'node:os';
-import { isOutOfReach } from '../backend/sides.js';
 import { recompress } from '../codec/recompress.js';
-import { CacheError } from '../errors.js';
+import { CacheError, isOutOfReach } from '../errors.js';
 import { type Content, verified } from '../oci/content.js';
 import { ESTARGZ_TOC_DIGEST } from '../oci/descriptor.js';
 import { parallel } from '../parallel.js';

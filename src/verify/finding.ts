@@ -1,3 +1,4 @@
+import type { Wrong } from '../errors.js';
 import type { Digest } from '../oci/digest.js';
 
 /** What a finding is about. */
@@ -33,6 +34,8 @@ export interface Finding {
   readonly tags: readonly string[];
   readonly digest?: Digest | undefined;
   readonly file?: string | undefined;
+  /** What was compared, where something was. */
+  readonly wrong?: Wrong | undefined;
   readonly expected?: string | undefined;
   readonly found?: string | undefined;
   /** The command that does something about it. */

@@ -88,8 +88,8 @@ function suspectsOf(
 function damage({ descriptor, content }: Suspect, need: Need | undefined, error: CacheError): Finding {
   const { digest } = descriptor;
   const tags = [...(need?.tags ?? [])];
-  const { message, expected, found } = error;
-  return { severity: 'corrupt', kind: 'damaged', message, tags, digest, file: content.path, expected, found };
+  const { message, wrong, expected, found } = error;
+  return { severity: 'corrupt', kind: 'damaged', message, tags, digest, file: content.path, wrong, expected, found };
 }
 
 async function isGone({ content }: Suspect): Promise<boolean> {

@@ -3,6 +3,7 @@ import { layoutReader } from '../backend/layout-repository.js';
 import { readImport } from '../backend/import-string.js';
 import { openRepository, openSource } from '../backend/open.js';
 import { type CacheOptions, formatOptions } from '../buildkit/options.js';
+import { abortable } from '../errors.js';
 import { readIndex } from '../layout/index-file.js';
 import { entryKey, type LayoutIndex } from '../layout/index-json.js';
 import { type Layout, type LayoutSettings, openLayout } from '../layout/layout.js';
@@ -102,13 +103,15 @@ async function stillThere(
  * @throws CacheError NOT_FOUND when there is no such folder, BUSY
  */
 export async function verifyFolder(folder: string, options: VerifyOptions = {}): Promise<VerifyResult> {
-  const layout = await openLayout(folder, options.layout);
-  try {
-    const { entries, read, findings } = await examineFolder(layout, options);
-    return result(folder, entries, findings, read, (finding) => folderCommand(folder, finding));
-  } finally {
-    await layout.close();
-  }
+  return abortable(options.signal, async () => {
+    const layout = await openLayout(folder, options.layout);
+    try {
+      const { entries, read, findings } = await examineFolder(layout, options);
+      return result(folder, entries, findings, read, (finding) => folderCommand(folder, finding));
+    } finally {
+      await layout.close();
+    }
+  });
 }
 
 /**
@@ -119,7 +122,9 @@ export async function verifyFolder(folder: string, options: VerifyOptions = {}):
  */
 export async function verifyCache(text: string, options: VerifyOptions = {}): Promise<VerifyResult> {
   const parsed = await readImport(text);
-  return withRegistries(options.registry, (registries) => verifyIn(parsed, options, registries));
+  return abortable(options.signal, () =>
+    withRegistries(options.registry, (registries) => verifyIn(parsed, options, registries)),
+  );
 }
 
 async function verifyIn(parsed: CacheOptions, options: VerifyOptions, registries: Registries): Promise<VerifyResult> {
@@ -172,12 +177,12 @@ async function walkAll(
   return walk;
 }
 
-function folderCommand(folder: string, { severity, kind, message }: Finding): string | undefined {
+function folderCommand(folder: string, { severity, kind, wrong }: Finding): string | undefined {
   if (kind === 'oversize') return `bkcache prune --fit-import-limit ${quoted(folder)}`;
   if (kind === 'ends') return `bkcache repair ${quoted(folder)}`;
   if (kind === 'unused') return `bkcache gc ${quoted(folder)}`;
   if (severity === 'note') return undefined;
-  return `bkcache repair ${message.includes('diffID') ? '--deep ' : ''}--from OPTS ${quoted(folder)}`;
+  return `bkcache repair ${wrong === 'diffID' || wrong === 'toc' ? '--deep ' : ''}--from OPTS ${quoted(folder)}`;
 }
 
 function result(

@@ -1,8 +1,7 @@
 import type { RepositoryEntry, RepositoryReader } from '../backend/repository.js';
-import { isOutOfReach } from '../backend/sides.js';
 import { type CacheConfig, decodeCacheConfig } from '../buildkit/cache-config.js';
 import { IMPORT_LIMIT } from '../buildkit/import-limit.js';
-import { CacheError } from '../errors.js';
+import { CacheError, isOutOfReach } from '../errors.js';
 import { configFaults } from '../graph/check.js';
 import { endsOf } from '../graph/ends.js';
 import { layersOf } from '../graph/graph.js';
@@ -127,7 +126,8 @@ export class Walk {
       const diffID = layer.annotations?.[UNCOMPRESSED];
       if (!isDigest(diffID)) {
         const message = 'a layer has no diffID, and BuildKit cannot use it';
-        say({ kind: 'document', message, digest: layer.digest, expected: UNCOMPRESSED, found: diffID });
+        const { digest } = layer;
+        say({ kind: 'document', wrong: 'diffID', message, digest, expected: UNCOMPRESSED, found: diffID });
       }
     }
     const descriptor = configOf(manifest);

@@ -118,7 +118,7 @@ test('an upload that never gets any further is given up', async (t) => {
   const { state, repository } = await startUploads(t, (request) => (request === 0 ? MIB : 0));
   const { bytes, blob } = randomBlob(2 * MIB);
   const error = await t.throwsAsync(repository.write(contentOf(bytes), blob), { instanceOf: CacheError });
-  t.is(error.code, 'FAILED');
+  t.is(error.code, 'UNREACHABLE');
   t.is(error.side, 'export');
   t.is(state.reads, POLICY.attempts);
 });

@@ -100,7 +100,7 @@ test('a config.json that is a folder is named, and is no failure of the network'
   mkdirSync(join(folder, 'config.json'));
   const message = `cannot read ${join(folder, 'config.json')}: EISDIR: illegal operation on a directory, read`;
   const error = await t.throwsAsync(dockerCredentials('a.test', { DOCKER_CONFIG: folder }), { message });
-  t.like(error, { code: 'FAILED' });
+  t.like(error, { code: 'DENIED' });
   const { host, seen } = await startServer(t, (incoming, answer) => {
     answer.writeHead(isProbe(incoming) ? 200 : 401, { 'www-authenticate': 'Basic realm="x"' }).end();
   });

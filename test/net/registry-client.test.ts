@@ -99,10 +99,10 @@ test('silence is tried twice where nobody has ever answered', async (t) => {
 
 test('a refused HEAD says what the registry says to the same GET', async (t) => {
   for (const [status, options, expected] of [
-    [403, { code: 'FAILED' }, /cannot find main: DENIED: your plan has expired \(HTTP 403\)$/],
-    [503, { code: 'FAILED' }, /cannot find main: DENIED: your plan has expired \(HTTP 503\); tried 4 times$/],
-    [520, { code: 'FAILED' }, /\(HTTP 520\); tried 4 times$/],
-    [401, { code: 'FAILED' }, /DENIED: your plan has expired \(HTTP 401\)$/],
+    [403, { code: 'DENIED' }, /cannot find main: HTTP 403: DENIED: your plan has expired$/],
+    [503, { code: 'UNREACHABLE' }, /cannot find main: HTTP 503; tried 4 times: DENIED: your plan has expired$/],
+    [520, { code: 'UNREACHABLE' }, /HTTP 520; tried 4 times: DENIED/],
+    [401, { code: 'DENIED' }, /HTTP 401: DENIED: your plan has expired$/],
   ] as const) {
     const { host, seen } = await startServer(t, (incoming, answer) => {
       if (isProbe(incoming)) answer.writeHead(200).end();
@@ -143,8 +143,8 @@ test('only what is asked for can be missing', async (t) => {
   const client = clientFor(t, host);
   t.is((await t.throwsAsync(client.request(HEAD), refused)).code, 'NOT_FOUND');
   t.is((await t.throwsAsync(client.request({ ...HEAD, method: 'GET' }), refused)).code, 'NOT_FOUND');
-  t.is((await t.throwsAsync(client.request({ ...HEAD, method: 'POST' }), refused)).code, 'FAILED');
-  t.is((await t.throwsAsync(client.request({ ...HEAD, method: 'PUT' }), refused)).code, 'FAILED');
+  t.is((await t.throwsAsync(client.request({ ...HEAD, method: 'POST' }), refused)).code, 'DENIED');
+  t.is((await t.throwsAsync(client.request({ ...HEAD, method: 'PUT' }), refused)).code, 'DENIED');
 });
 
 test('a token server and the target of a redirect are named when they fail', async (t) => {

@@ -15,7 +15,7 @@ test('what is transient is tried as often as the policy says, and then it is an 
   t.is(attempts, 3);
   t.is(error.message, 'busy; tried 3 times');
   t.false(error instanceof TransientError);
-  t.like(error, { code: 'FAILED', side: 'export', hint: 'wait' });
+  t.like(error, { code: 'UNREACHABLE', side: 'export', hint: 'wait' });
   t.is(await patiently(async () => (++attempts < 6 ? failing() : attempts), { policy: POLICY }), 6);
 });
 

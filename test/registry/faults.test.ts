@@ -145,7 +145,7 @@ withRegistries(() => {
     const body = '{"errors":[{"code":"UNAVAILABLE","message":"the\\u001b[31m disk is full","detail":{"free":0}}]}';
     proxy.fault = () => ({ kind: 'answer', status: 503, body });
     const error = await t.throwsAsync(repository.resolve({ tag: 'a' }), { instanceOf: CacheError });
-    t.is(error.code, 'FAILED');
+    t.is(error.code, 'UNREACHABLE');
     t.is(error.side, 'export');
     // The last one asks for the reason, which the answer to HEAD has no room for.
     t.is(proxy.seen.length, HASTY.attempts + 1);

@@ -122,8 +122,8 @@ test('a source that cannot be asked, or is none, ends a repair before anything i
   const empty = temporary(t);
   mkdirSync(join(empty, 'blobs'));
   const sources: readonly (readonly [string, ErrorCode])[] = [
-    ['type=registry,ref=localhost:1/team/cache', 'FAILED'],
-    [`type=registry,ref=${refusing}/team/cache`, 'FAILED'],
+    ['type=registry,ref=localhost:1/team/cache', 'UNREACHABLE'],
+    [`type=registry,ref=${refusing}/team/cache`, 'DENIED'],
     [`type=registry,ref=${host}/team/cahce`, 'NOT_FOUND'],
     [`type=registry,ref=${host}/team/cache:main`, 'NOT_FOUND'],
     [`type=local,src=${empty}`, 'NOT_FOUND'],

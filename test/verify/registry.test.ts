@@ -60,7 +60,7 @@ test('a registry that refuses to be read is an error, and neither damage nor a r
   const blobs = await startCache(t, (bytes, isManifest) => (isManifest ? bytes : 403));
   for (const run of [listCaches(ref), verifyCache(ref), verifyCache(blobs.ref), inspectCache(blobs.ref)]) {
     const error = await t.throwsAsync(run, { instanceOf: CacheError, message: /HTTP 403/ });
-    t.like(error, { code: 'FAILED', side: 'import' });
+    t.like(error, { code: 'DENIED', side: 'import' });
   }
   const { ref: damaged } = await startCache(t, (bytes) => Buffer.from(bytes.map((byte) => byte ^ 1)));
   const [row] = await listCaches(damaged);
