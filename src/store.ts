@@ -36,10 +36,11 @@ export async function importCache(
     const layout = await openLayout(store, options.layout);
     try {
       await markStore(layout);
+      const [written] = result.exports;
+      if (written !== undefined) await recordUse(layout, written.descriptor, name, options.signal);
     } finally {
       await layout.close();
     }
-    await recordUse(store, name, options.signal);
     return result;
   });
 }

@@ -23,9 +23,8 @@ export function layoutReader(layout: Layout): RepositoryReader {
         ? resolveTag(layout, await readIndex(layout, signal), reference.tag)
         : resolveDigest(layout, reference.digest, signal),
     hold: (reference, signal) => holdManifest(layout, reference, signal),
-    async used(reference, signal) {
-      if ('tag' in reference) await recordUse(root, reference.tag, signal);
-    },
+    used: (descriptor, reference, signal) =>
+      recordUse(layout, descriptor, 'tag' in reference ? reference.tag : undefined, signal),
     async entries(signal) {
       const index = await readIndex(layout, signal);
       return index.manifests.flatMap((descriptor) => {
@@ -54,7 +53,8 @@ export function layoutRepository(layout: Layout, sharing: Sharing): Repository {
     async publish({ descriptor, bytes }, tag, signal) {
       // In this order they survive a power cut: what a manifest names, the manifest, and then what names that.
       await blobs.sync();
-      if (!(await blobs.has(descriptor, signal))) await write(contentOf(bytes), descriptor, signal);
+      if (await blobs.has(descriptor, signal)) await recordUse(layout, descriptor, undefined, signal);
+      else await write(contentOf(bytes), descriptor, signal);
       await blobs.sync();
       if (tag === undefined) return;
       const entry = (await isStore(root)) ? usedNow(descriptor) : descriptor;

@@ -12,7 +12,7 @@ export function repositorySource(
     async resolve(signal) {
       const repository = await open();
       const descriptor = await repository.resolve(reference, signal);
-      await repository.used?.(reference, signal);
+      await repository.used?.(descriptor, reference, signal);
       return descriptor;
     },
     async load(signal) {
@@ -29,7 +29,7 @@ export function repositorySource(
       try {
         const { loadCache } = await import('./load-cache.js');
         const cache = await loadCache(repository, descriptor, signal);
-        await repository.used?.(reference, signal);
+        await repository.used?.(descriptor, reference, signal);
         return { cache, release };
       } catch (error) {
         await release();

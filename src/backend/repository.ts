@@ -38,8 +38,8 @@ export interface RepositoryReader {
    * out where nothing is collected while it is read.
    */
   hold?(reference: Reference, signal?: AbortSignal): Promise<Held>;
-  /** Writes down that it is being used, where that is kept. */
-  used?(reference: Reference, signal?: AbortSignal): Promise<void>;
+  /** Records that a manifest is being used, and what it was asked for by, where that is kept. */
+  used?(descriptor: Descriptor, reference: Reference, signal?: AbortSignal): Promise<void>;
   /** Every manifest that can be asked for by name. */
   entries(signal?: AbortSignal): Promise<readonly RepositoryEntry[]>;
   /** A manifest's bytes, unverified. Reading them throws CacheError CORRUPT when they are not there. */

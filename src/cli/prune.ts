@@ -27,6 +27,11 @@ const OPTIONS = {
     default: false,
     describe: 'Evict results from configs over 1 MiB, which BuildKit refuses',
   },
+  'require-size': {
+    type: 'flag',
+    default: false,
+    describe: 'Fail (exit 1) when --max-size or the import limit is not reached, since tags are protected',
+  },
   ...JSON_OPTION,
   ...FOLDER_OPTIONS,
   ...GRACE_OPTION,
@@ -67,10 +72,13 @@ export const prune = verb({
         hint: 'name --max-size, --max-age, --keep-last, --untag or --fit-import-limit; "bkcache gc" frees what no tag needs',
       });
     }
+    if (argv['require-size'] && options.maxSize === undefined && !options.fitImportLimit) {
+      throw new CacheError('USAGE', '--require-size needs a size', { hint: 'name --max-size or --fit-import-limit' });
+    }
     const folder = await folderOrStore(argv.folder, argv.store);
     const result = await untilInterrupted((signal) => prune(folder, { ...options, signal }));
     if (argv.json) process.stdout.write(`${JSON.stringify({ dryRun: options.dryRun, ...result })}\n`);
     else process.stdout.write((await import('../report/pruned.js')).prunedText(result, options.dryRun));
-    if (result.unmet.length > 0) process.exitCode = 1;
+    if (result.unmet.length > 0 && argv['require-size']) process.exitCode = 1;
   },
 });

@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { lstat, lutimes, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CacheError, isSystemError } from '../errors.js';
 import type { Descriptor } from '../oci/descriptor.js';
@@ -42,11 +42,23 @@ export function usedAt(entry: Descriptor, time: number): Descriptor {
 }
 
 /**
- * Writes down that a tag of a store is being used, to within ten minutes. It is a help for prune and no more: where the
- * lock is taken, or nothing may be written, it is left.
+ * Records that a manifest is being used, to within ten minutes: for a tag of a store in index.json; elsewhere as the time
+ * of the manifest's file, since index.json of a folder that is read only stays as a build wrote it. It is a help for
+ * prune and no more: where the lock is taken, or nothing may be written, it is left.
+ *
+ * @param tag - what the manifest was asked for by; left out for a digest
  */
-export async function recordUse(root: string, tag: string, signal?: AbortSignal): Promise<void> {
-  if (!(await isStore(root))) return;
+export async function recordUse(
+  { root, blobs }: Layout,
+  { digest }: Descriptor,
+  tag: string | undefined,
+  signal?: AbortSignal,
+): Promise<void> {
+  if (tag !== undefined && (await isStore(root))) await recordTagUse(root, tag, signal);
+  else await setFileTime(blobs.path(digest), Date.now());
+}
+
+async function recordTagUse(root: string, tag: string, signal?: AbortSignal): Promise<void> {
   const layout = await openLayout(root, { lockTimeout: 0 });
   const now = Date.now();
   const change = (index: LayoutIndex): LayoutIndex => {
@@ -61,5 +73,19 @@ export async function recordUse(root: string, tag: string, signal?: AbortSignal)
     if (!harmless && !isSystemError(error, 'EACCES', 'EPERM', 'EROFS', 'ENOSPC', 'EDQUOT')) throw error;
   } finally {
     await layout.close();
+  }
+}
+
+/**
+ * Gives a manifest's file the time of its last use, where that is allowed.
+ *
+ * @param time - in milliseconds since 1970
+ */
+export async function setFileTime(path: string, time: number): Promise<void> {
+  try {
+    const { mtimeMs } = await lstat(path);
+    if (Math.abs(time - mtimeMs) >= PRECISION) await lutimes(path, time / 1000, time / 1000);
+  } catch (error) {
+    if (!isSystemError(error)) throw error;
   }
 }

@@ -7,7 +7,7 @@ import { collect } from '../layout/collect.js';
 import type { CollectResult } from '../layout/collected.js';
 import { readIndex, updateIndex } from '../layout/index-file.js';
 import { entryKey, type LayoutIndex } from '../layout/index-json.js';
-import { usedAt } from '../layout/last-used.js';
+import { setFileTime } from '../layout/last-used.js';
 import { type Layout, type LayoutSettings, openLayout } from '../layout/layout.js';
 import { contentOf } from '../oci/content.js';
 import type { Descriptor } from '../oci/descriptor.js';
@@ -15,7 +15,7 @@ import type { Digest } from '../oci/digest.js';
 import type { Document } from '../oci/manifest.js';
 import { fitImportLimit, fitSize, type Needs, needsOf, sizeOf } from './budget.js';
 import { type DropReason, type TagPolicy, TagRules } from './policy.js';
-import { readTagged, type Tagged } from './tagged.js';
+import { readTagged, type Tagged, type UseSource } from './tagged.js';
 
 export interface PruneOptions extends TagPolicy {
   /** What tags need is to have this size at most, in bytes. */
@@ -45,7 +45,10 @@ export interface PruneResult {
     readonly tag: string;
     readonly digest: Digest;
     readonly reason: DropReason;
+    /** As RFC 3339. */
     readonly lastUsed: string;
+    /** What says so. */
+    readonly lastUsedBy: UseSource;
   }[];
   readonly shrunk: readonly ShrunkTag[];
   /** What tags needed before and need now, in bytes. */
@@ -108,17 +111,18 @@ class Pruning {
     const shrinking = this.#shrink(kept);
     const change = (before: LayoutIndex) => withChanges(before, [...dropped.keys()], shrinking);
     const documents = shrinking.flatMap(({ saved }) => [saved.config, saved.manifest]);
-    if (!dryRun) await this.#apply(documents, change);
+    if (!dryRun) await this.#apply(shrinking, change);
     const needs = tagged.map((one) => one.needs);
     const former = new Set(needs.flatMap((some) => [...some.keys()]));
     const planned = dryRun ? { manifests: change(index).manifests, documents } : undefined;
     const { grace } = this.#options;
     return {
-      dropped: Array.from(dropped, ([{ names, entry, lastUsed }, reason]) => ({
+      dropped: Array.from(dropped, ([{ names, entry, lastUsed, lastUsedBy }, reason]) => ({
         tag: names[0] ?? '',
         digest: entry.digest,
         reason,
         lastUsed: new Date(lastUsed).toISOString(),
+        lastUsedBy,
       })),
       shrunk: shrinking.map(({ before: { names, entry, cache }, graph, saved, reason }) => ({
         tag: names[0],
@@ -189,15 +193,31 @@ class Pruning {
   }
 
   /** Writes the smaller caches, configs before manifests, and then all changes of the index as one. */
-  async #apply(documents: readonly Document[], change: (index: LayoutIndex) => LayoutIndex): Promise<void> {
+  async #apply(shrinking: readonly Shrinking[], change: (index: LayoutIndex) => LayoutIndex): Promise<void> {
     const { blobs } = this.#layout;
     const { signal } = this.#options;
-    const where = { where: this.#layout.root, sharing: 'copy' as const, ...(signal === undefined ? {} : { signal }) };
-    for (const { descriptor, bytes } of documents) {
-      if (!(await blobs.has(descriptor, signal))) await blobs.write(contentOf(bytes), descriptor, where);
+    const uses = new Map<Digest, number>();
+    for (const { saved, before } of shrinking) {
+      await this.#write(saved.config);
+      // A cache is not younger after it was made smaller.
+      if (await this.#write(saved.manifest)) uses.set(saved.manifest.descriptor.digest, before.lastUsed);
     }
     await blobs.sync();
     await updateIndex(this.#layout, change, signal);
+    for (const [digest, time] of uses) await setFileTime(blobs.path(digest), time);
+  }
+
+  /** @returns whether the document was not there before */
+  async #write({ descriptor, bytes }: Document): Promise<boolean> {
+    const { blobs, root } = this.#layout;
+    const { signal } = this.#options;
+    if (await blobs.has(descriptor, signal)) return false;
+    await blobs.write(contentOf(bytes), descriptor, {
+      where: root,
+      sharing: 'copy',
+      ...(signal === undefined ? {} : { signal }),
+    });
+    return true;
   }
 }
 
@@ -213,8 +233,6 @@ function withChanges(index: LayoutIndex, dropping: readonly Tagged[], shrinking:
   return { ...index, manifests };
 }
 
-function smallerEntry({ before: { entry, lastUsed }, graph, saved }: Shrinking): Descriptor {
-  const smaller = { ...entry, ...saved.manifest.descriptor };
-  // Its results say how old a cache is, while there are some.
-  return graph.records.some(hasResults) ? smaller : usedAt(smaller, lastUsed);
+function smallerEntry({ before: { entry }, saved }: Shrinking): Descriptor {
+  return { ...entry, ...saved.manifest.descriptor };
 }

@@ -23,11 +23,18 @@ export interface Tagged extends TagUse {
   readonly cache: SavedGraph | undefined;
   /** All that it reaches. */
   readonly needs: Needs;
-  /** When bkcache last used it, in milliseconds since 1970; undefined when that was never written down. */
+  /** When bkcache last used it, as index.json says, in milliseconds since 1970; undefined when it does not say. */
   readonly recorded: number | undefined;
-  /** That, or when the newest of it was made. */
-  readonly lastUsed: number;
+  /** What says when it was last used. */
+  readonly lastUsedBy: UseSource;
 }
+
+/**
+ * What can say when a cache was last used; the latest counts. `recorded`: index.json, for caches in a store. `file`: the
+ * time of the manifest's file, which is when it was written, or used elsewhere than in a store. `created`: when its
+ * newest result or layer was made.
+ */
+export type UseSource = 'recorded' | 'file' | 'created';
 
 /**
  * Reads what an index lists.
@@ -46,12 +53,13 @@ export async function readTagged(
   for (const entry of entries) {
     const { graph, saved } = (await read(layout, entry, signal)) ?? {};
     const recorded = lastUsed(entry);
-    const used = recorded ?? (graph && newest(graph)) ?? (await writtenAt(layout, entry));
+    const created = graph && newest(graph);
+    const use = latest({ recorded, file: await writtenAt(layout, entry), created });
     const cache = graph && saved && { graph, saved };
     const reached: Reached = new Map();
     await references.reach([entry], reached, { signal });
     const needs = new Map(Array.from(reached.keys(), (digest) => [digest, sizes.get(digest) ?? 0]));
-    tagged.push({ entry, names: namesOf(entry), cache, needs, recorded, lastUsed: used });
+    tagged.push({ entry, names: namesOf(entry), cache, needs, recorded, ...use });
   }
   const [obstacle] = references.obstacles;
   if (obstacle === undefined) return tagged;
@@ -97,6 +105,15 @@ function newest({ records, descriptors }: Graph): number | undefined {
   return time > 0 ? time : undefined;
 }
 
-async function writtenAt(layout: Layout, { digest }: Descriptor): Promise<number> {
-  return (await statOf(layout.blobs.path(digest)))?.mtimeMs ?? 0;
+async function writtenAt(layout: Layout, { digest }: Descriptor): Promise<number | undefined> {
+  return (await statOf(layout.blobs.path(digest)))?.mtimeMs;
+}
+
+function latest(times: Readonly<Record<UseSource, number | undefined>>): Pick<Tagged, 'lastUsed' | 'lastUsedBy'> {
+  let use: Pick<Tagged, 'lastUsed' | 'lastUsedBy'> = { lastUsed: 0, lastUsedBy: 'file' };
+  for (const source of ['recorded', 'file', 'created'] as const) {
+    const time = times[source];
+    if (time !== undefined && time > use.lastUsed) use = { lastUsed: time, lastUsedBy: source };
+  }
+  return use;
 }

@@ -56,7 +56,12 @@ test('verify, repair, gc and prune: what they print, and their exit codes', asyn
   const pruned = await bkcache(['prune', '--json', '--untag', 'm*', folder]);
   t.is(pruned.code, 0);
   t.like(JSON.parse(pruned.text), { dropped: [{ tag: 'main', reason: 'untag' }] });
-  t.is((await bkcache(['prune', '--max-size', '1kB', '--keep', '*', folder])).code, 1);
+  const limited = ['prune', '--max-size', '1kB', '--keep', '*', folder];
+  const kept = await bkcache(limited);
+  t.is(kept.code, 0);
+  t.regex(kept.text, /^note: not reached: 1000 bytes/m);
+  t.is((await bkcache([...limited, '--require-size'])).code, 1);
+  t.is((await bkcache(['prune', '--require-size', '--keep-last', '1', folder])).code, 2);
   t.is((await bkcache(['verify', folder])).code, 0);
 });
 

@@ -13,7 +13,10 @@ import { resolveCache } from '../../src/resolve.js';
 import { importCache } from '../../src/store.js';
 import { verifyFolder } from '../../src/verify/verify.js';
 import { copyFixture, importOf, loadFixture, temporary } from '../support/fixtures.js';
-import { entriesOf, type Entry, grown, pathOf, put, sizeOf, tagsOf, writeEntries } from '../support/folders.js';
+import { age, entriesOf, type Entry, grown, pathOf, put, sizeOf, tagsOf, writeEntries } from '../support/folders.js';
+
+// The results of fixtures are older than that.
+const DAY = 86_400_000;
 
 test('a limit is kept with whole chains evicted, keys kept and protected tags as they were', async (t) => {
   const folder = grown(t);
@@ -208,19 +211,71 @@ test('the store remembers what was used, and other folders are left alone', asyn
   };
   stamp('a', '2020-01-01T00:00:00.000Z');
   stamp('b', '2020-01-01T00:00:00.000Z');
+  t.is((await prune(store, { maxAge: DAY, dryRun: true })).dropped.length, 0);
+  age(store, 2);
   await resolveCache(`type=local,src=${store},tag=b`);
-  const { dropped: gone } = await prune(store, { maxAge: 30 * 86_400_000 });
+  const { dropped: gone } = await prune(store, { maxAge: DAY });
   t.deepEqual(
     gone.map(({ tag }) => tag),
     ['a'],
   );
+  age(store, 2);
   stamp('b', '2020-01-01T00:00:00.000Z');
   await copyCache({ imports: [`type=local,src=${store},tag=b`], exports: [`type=local,dest=${temporary(t)}`] });
-  t.is((await prune(store, { maxAge: 30 * 86_400_000 })).dropped.length, 0);
+  t.is((await prune(store, { maxAge: DAY })).dropped.length, 0);
   const folder = grown(t);
   const before = readFileSync(join(folder, 'index.json'));
   await resolveCache(`type=local,src=${folder},tag=main`);
   t.deepEqual(readFileSync(join(folder, 'index.json')), before);
+});
+
+test('what was copied into a folder a moment ago is young, whatever its results say', async (t) => {
+  const folder = temporary(t);
+  const copy = () => copyCache({ imports: [importOf('grown', 'main')], exports: [`type=local,dest=${folder}`] });
+  const dropped = async (maxAge: number) => (await prune(folder, { maxAge, dryRun: true })).dropped;
+  await copy();
+  t.deepEqual(await dropped(DAY), []);
+  age(folder, 2);
+  t.like(await dropped(DAY), [{ tag: 'latest', reason: 'max-age', lastUsedBy: 'file' }]);
+  t.deepEqual(await dropped(3 * DAY), []);
+  // All of it is there already, and it is used again.
+  await copy();
+  t.deepEqual(await dropped(DAY), []);
+});
+
+test('a use of a folder is recorded without a change of index.json; the latest of all that is known counts', async (t) => {
+  const folder = grown(t);
+  const uses = [
+    (cache: string) => resolveCache(cache),
+    (cache: string) => copyCache({ imports: [cache], exports: [`type=local,dest=${temporary(t)}`] }),
+    async (cache: string) => resolveCache(`${cache},digest=${(await resolveCache(cache)).digest}`),
+  ];
+  const before = readFileSync(join(folder, 'index.json'));
+  for (const use of uses) {
+    age(folder, 10_000);
+    // Its results are younger than its file.
+    const made = await prune(folder, { maxAge: DAY, dryRun: true });
+    t.deepEqual(
+      made.dropped.map(({ lastUsedBy }) => lastUsedBy),
+      ['created', 'created'],
+    );
+    await use(`type=local,src=${folder},tag=main`);
+    const { dropped } = await prune(folder, { maxAge: DAY, dryRun: true });
+    t.deepEqual(
+      dropped.map(({ tag }) => tag),
+      ['feature'],
+    );
+  }
+  t.deepEqual(readFileSync(join(folder, 'index.json')), before);
+});
+
+test('a cache is as old after it was made smaller as it was before', async (t) => {
+  const folder = grown(t);
+  age(folder, 2);
+  const { shrunk } = await prune(folder, { maxSize: 1000 });
+  t.is(shrunk.length, 2);
+  const { dropped } = await prune(folder, { maxAge: DAY, dryRun: true });
+  t.is(dropped.length, 2);
 });
 
 test('a config over the import limit is brought under it, with the latest results', async (t) => {
