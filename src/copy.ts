@@ -1,10 +1,9 @@
 import type { Cache, CacheSource, CacheTarget, HeldCache, ImageFit, Publication } from './backend/backend.js';
 import { exportShape } from './backend/export-shape.js';
-import { readImport } from './backend/import-string.js';
+import { readExport, readImport } from './backend/option-string.js';
 import { checkExports, checkImports, openSource, openTarget } from './backend/open.js';
 import { refuseOverlaps } from './backend/overlap.js';
-import { type CacheOptions, compressionOf, flag, parseExport } from './buildkit/options.js';
-import type { Compression } from './codec/compression.js';
+import { type CacheOptions, compressionOf, flag, type OnNote } from './buildkit/options.js';
 import { abortable, CacheError } from './errors.js';
 import type { Graph } from './graph/graph.js';
 import { merge } from './graph/merge.js';
@@ -15,11 +14,9 @@ import type { LayoutSettings } from './layout/layout.js';
 import type { Shape } from './graph/save.js';
 import { type Registries, type RegistryAccess, withRegistries } from './net/registries.js';
 import type { BlobId, Descriptor } from './oci/descriptor.js';
-import { type Conversion, corrections, type Planned, planBlobs, tarsOf } from './plan.js';
+import { isNonDistributable, layerEncoding } from './oci/media-types.js';
+import { type Conversion, corrections, planBlobs, tarsOf } from './plan.js';
 import { type ProgressEvent, transfer, type Transferred } from './transfer.js';
-
-/** The compressions that have no media type of Docker's. */
-const NOT_DOCKER: ReadonlySet<Compression> = new Set(['zstd', 'estargz']);
 
 export interface CopyOptions {
   /** Import strings, as `--import-cache` takes them. Several become one cache. */
@@ -40,6 +37,8 @@ export interface CopyOptions {
   readonly layout?: Partial<LayoutSettings>;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((event: ProgressEvent) => void) | undefined;
+  /** Is told of attributes without effect, and of exports that only some releases of BuildKit read. */
+  readonly onNote?: OnNote | undefined;
 }
 
 /** What one export came to. */
@@ -76,8 +75,8 @@ export interface CopyResult {
  *   aborted call, this and every other, rejects with ABORTED and the signal's reason as its cause.
  */
 export async function copyCache(options: CopyOptions): Promise<CopyResult> {
-  const exports = options.exports.map((text) => parseExport(text));
-  const imports = await Promise.all(options.imports.map(readImport));
+  const exports = options.exports.map((text) => readExport(text, options.onNote));
+  const imports = await Promise.all(options.imports.map((text) => readImport(text, options.onNote)));
   if (imports.length === 0) throw new CacheError('USAGE', 'there is nothing to import', { hint: 'use --import-cache' });
   if (exports.length === 0)
     throw new CacheError('USAGE', 'there is nowhere to export to', { hint: 'use --export-cache' });
@@ -207,7 +206,6 @@ async function write(
   const fit = target.fit?.(cache.graph);
   const wanted = fit?.graph ?? (exported.attributes['mode'] === 'min' ? min(cache.graph) : cache.graph);
   const planned = fit ? [] : await planBlobs({ ...cache, graph: wanted }, conversion, options.signal);
-  if (shape === 'docker-list' && cache.saved?.shape !== shape) refuseForDocker(planned);
   const publication = (graph: Graph): Publication => {
     const unchanged = graph === cache.graph && cache.saved?.shape === shape;
     return { graph, shape, saved: unchanged ? cache.saved : undefined, fields: cache.saved?.fields };
@@ -220,7 +218,11 @@ async function write(
   );
   const { replacements, ...transferred } = await transfer(cache, planned, target, { ...options, conversion });
   const graph = replaceBlobs(wanted, replacements);
-  const descriptor = await target.publish(publication(graph), options.signal);
+  const written = publication(graph);
+  const descriptor = await target.publish(written, options.signal);
+  if (shape === 'docker-list' && written.saved === undefined && hasZstd(graph)) {
+    options.onNote?.(`${target.name} has ${DOCKER_ZSTD}`);
+  }
   return {
     target: target.name,
     descriptor,
@@ -233,16 +235,13 @@ async function write(
   };
 }
 
-/** Docker has no media types for zstd and eStargz, and BuildKit writes no such list. */
-function refuseForDocker(planned: readonly Planned[]): void {
-  const stay = planned.filter(({ action, compression }) => action === 'copy' && NOT_DOCKER.has(compression));
-  const [first] = stay;
-  if (first === undefined) return;
-  const layers = stay.length === 1 ? 'a layer stays' : `${stay.length} layers stay`;
-  throw new CacheError('USAGE', `${layers} ${first.compression}, which Docker media types do not know`, {
-    hint: 'add compression=gzip,force-compression=true to the export, or oci-mediatypes=true',
-    side: 'export',
-  });
+/** Docker's media type for zstd came to BuildKit's importer late: util/compression, fromMediaType. */
+const DOCKER_ZSTD =
+  "zstd layers with Docker's media types, which BuildKit reads since 0.19: oci-mediatypes=true is for older ones";
+
+function hasZstd({ descriptors }: Graph): boolean {
+  const types = [...descriptors.values()].map(({ mediaType }) => mediaType);
+  return types.some((mediaType) => layerEncoding(mediaType) === 'zstd' && !isNonDistributable(mediaType));
 }
 
 /** What an export string wants done to the layers; BuildKit's compression is gzip when only a level or force is named. */

@@ -1,7 +1,14 @@
 export type { Cache, ImageFit } from './backend/backend.js';
 export type { ReadOptions } from './backend/open.js';
 export type { CacheConfig, CacheRecord, Chain, ConfigLayer, Link, Result } from './buildkit/cache-config.js';
-export { type CacheOptions, type CacheType, formatOptions, parseExport, parseImport } from './buildkit/options.js';
+export {
+  type CacheOptions,
+  type CacheType,
+  formatOptions,
+  type OnNote,
+  parseExport,
+  parseImport,
+} from './buildkit/options.js';
 export type { Compression } from './codec/compression.js';
 export { type CopyOptions, type CopyResult, copyCache, type ExportResult } from './copy.js';
 export { type Amount, collectGarbage, type CollectResult, type GarbageOptions, type TagUsage } from './collect.js';

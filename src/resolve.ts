@@ -1,5 +1,5 @@
 import { imageImport } from './backend/inline.js';
-import { readImport } from './backend/import-string.js';
+import { readImport } from './backend/option-string.js';
 import { checkImports, isSupported, openSource, type ReadOptions } from './backend/open.js';
 import { type CacheOptions, formatOptions } from './buildkit/options.js';
 import { abortable, CacheError, isSystemError } from './errors.js';
@@ -11,8 +11,11 @@ import type { Descriptor } from './oci/descriptor.js';
  *
  * @throws CacheError USAGE, NOT_FOUND, CORRUPT
  */
-export async function resolveCache(text: string, { registry, layout, signal }: ReadOptions = {}): Promise<Descriptor> {
-  const options = await readImport(text);
+export async function resolveCache(
+  text: string,
+  { registry, layout, signal, onNote }: ReadOptions = {},
+): Promise<Descriptor> {
+  const options = await readImport(text, onNote);
   return abortable(signal, () =>
     withRegistries(registry, async (registries) => (await openSource(options, registries, layout)).resolve(signal)),
   );
@@ -39,9 +42,9 @@ export async function importArguments(
   texts: readonly string[],
   tool: Tool,
   onMissing: (options: CacheOptions, reason: Error) => void,
-  { registry, layout, signal }: ReadOptions = {},
+  { registry, layout, signal, onNote }: ReadOptions = {},
 ): Promise<string[]> {
-  const imports = (await Promise.all(texts.map(readImport))).map(imageImport);
+  const imports = (await Promise.all(texts.map((text) => readImport(text, onNote)))).map(imageImport);
   const run = async (registries: Registries) => {
     checkImports(imports, registries);
     const words: string[] = [];

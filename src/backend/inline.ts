@@ -29,11 +29,6 @@ export function imageImport(options: CacheOptions): CacheOptions {
  */
 export function checkInlineExport(options: CacheOptions): void {
   checkPlace(options, 'export');
-  if (options.attributes['mode'] !== 'max') return;
-  throw new CacheError('USAGE', 'mode=max is not possible: an inline cache has the layers of its image and no others', {
-    hint: 'leave mode out, or export a cache of its own: type=registry,ref=…,mode=max',
-    side: 'export',
-  });
 }
 
 /**
@@ -64,11 +59,10 @@ export async function openInlineTarget(
 /** An image is in a registry or in a folder, and each has attributes of its own. */
 function checkPlace({ attributes }: CacheOptions, side: Side): void {
   const folder = side === 'import' ? 'src' : 'dest';
-  const [place, strangers] =
-    attributes['ref'] === undefined ? [folder, ['registry.insecure']] : ['ref', [folder, 'tag']];
-  const stranger = strangers.find((name) => attributes[name] !== undefined);
+  if (attributes['ref'] === undefined) return;
+  const stranger = [folder, 'tag'].find((name) => attributes[name] !== undefined);
   if (stranger === undefined) return;
   const hint =
     stranger === 'tag' ? 'a reference has its tag in it: ref=host/name:tag' : `name ref= or ${folder}=, not both`;
-  throw new CacheError('USAGE', `type=inline has no ${stranger}= beside ${place}=`, { hint, side });
+  throw new CacheError('USAGE', `type=inline has no ${stranger}= beside ref=`, { hint, side });
 }

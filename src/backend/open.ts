@@ -1,4 +1,4 @@
-import type { CacheOptions, CacheType } from '../buildkit/options.js';
+import type { CacheOptions, CacheType, OnNote } from '../buildkit/options.js';
 import { CacheError, type Side } from '../errors.js';
 import { type LayoutSettings, openLayout } from '../layout/layout.js';
 import type { Registries, RegistryAccess } from '../net/registries.js';
@@ -17,6 +17,8 @@ export interface ReadOptions {
   /** How folders are read; what is left out is the default. */
   readonly layout?: Partial<LayoutSettings> | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** Is told of attributes without effect. */
+  readonly onNote?: OnNote | undefined;
 }
 
 const HAVE_BACKEND: ReadonlySet<CacheType> = new Set(['local', 'registry', 'inline']);

@@ -2,63 +2,80 @@ import type { Side } from '../errors.js';
 
 export type CacheType = 'local' | 'registry' | 'inline' | 's3' | 'azblob' | 'gha';
 
-/** What the value of an attribute has to look like. */
+/**
+ * What the value of an attribute has to look like. A value that BuildKit reads as if the attribute were not there is taken
+ * and has no effect; any other that it does not take is an error.
+ */
 export type AttributeKind =
+  /** Not empty. */
   | 'text'
-  | 'prefix'
+  /** Anything; an empty one is not the same as an absent one, which means `blobs/` for instance. */
+  | 'any'
+  /** Anything; an empty one has no effect. */
+  | 'optional'
+  /** Go's booleans. */
   | 'flag'
+  /** Go's booleans; another value has no effect. */
+  | 'loose flag'
+  /** Go's booleans; empty is true. */
+  | 'force'
+  /** A whole number from 1 on. */
   | 'count'
+  /** A whole number of 64 bits. */
+  | 'number'
+  /** Empty has no effect. */
   | 'digest'
   | 'duration'
+  /** A duration; another value has no effect. */
+  | 'loose duration'
+  /** min or max; another value has no effect. */
   | 'mode'
   | 'compression'
-  | 'level'
-  | 'force'
-  | 'retry'
-  | 'version';
+  | 'retry';
 
 export type Attributes = Readonly<Record<string, AttributeKind>>;
 
 const COMPRESSION: Attributes = {
   compression: 'compression',
-  'compression-level': 'level',
+  'compression-level': 'number',
   'force-compression': 'force',
 };
 const MANIFEST: Attributes = { 'image-manifest': 'flag', 'oci-mediatypes': 'flag' };
-const EXPORT: Attributes = { mode: 'mode', 'ignore-error': 'flag' };
+const EXPORT: Attributes = { mode: 'mode', 'ignore-error': 'loose flag' };
 
 const S3: Attributes = {
   bucket: 'text',
   region: 'text',
-  prefix: 'prefix',
-  blobs_prefix: 'prefix',
-  manifests_prefix: 'prefix',
-  name: 'text',
-  endpoint_url: 'text',
-  use_path_style: 'flag',
-  access_key_id: 'text',
-  secret_access_key: 'text',
-  session_token: 'text',
-  disable_accept_encoding: 'flag',
+  prefix: 'any',
+  blobs_prefix: 'any',
+  manifests_prefix: 'any',
+  name: 'any',
+  endpoint_url: 'optional',
+  use_path_style: 'loose flag',
+  access_key_id: 'optional',
+  secret_access_key: 'optional',
+  session_token: 'optional',
+  disable_accept_encoding: 'loose flag',
   retry_mode: 'retry',
   retry_max_attempts: 'count',
+  upload_parallelism: 'count',
 };
 const AZBLOB: Attributes = {
   account_url: 'text',
   account_name: 'text',
   container: 'text',
-  prefix: 'prefix',
-  blobs_prefix: 'prefix',
-  manifests_prefix: 'prefix',
-  name: 'text',
-  secret_access_key: 'text',
+  prefix: 'any',
+  blobs_prefix: 'any',
+  manifests_prefix: 'any',
+  name: 'any',
+  secret_access_key: 'optional',
 };
 const GHA: Attributes = {
-  scope: 'text',
+  scope: 'any',
   url: 'text',
   url_v2: 'text',
   token: 'text',
-  version: 'version',
+  version: 'number',
   timeout: 'duration',
 };
 const REGISTRY: Attributes = { ref: 'text', 'registry.insecure': 'flag' };
@@ -69,18 +86,23 @@ const REGISTRY: Attributes = { ref: 'text', 'registry.insecure': 'flag' };
  */
 export const ATTRIBUTES: Readonly<Record<CacheType, Readonly<Record<Side, Attributes>>>> = {
   local: {
-    import: { src: 'text', digest: 'digest', tag: 'text' },
-    export: { dest: 'text', tag: 'text', reset: 'flag', ...EXPORT, ...MANIFEST, ...COMPRESSION },
+    import: { src: 'text', digest: 'digest', tag: 'any' },
+    export: { dest: 'text', tag: 'any', reset: 'flag', ...EXPORT, ...MANIFEST, ...COMPRESSION },
   },
   registry: { import: REGISTRY, export: { ...REGISTRY, ...EXPORT, ...MANIFEST, ...COMPRESSION } },
   inline: {
-    import: { ...REGISTRY, src: 'text', digest: 'digest', tag: 'text' },
+    import: { ...REGISTRY, src: 'text', digest: 'digest', tag: 'any' },
     export: { ...REGISTRY, dest: 'text', tag: 'text', ...EXPORT },
   },
-  s3: { import: S3, export: { ...S3, touch_refresh: 'duration', upload_parallelism: 'count', ...EXPORT } },
+  s3: { import: S3, export: { ...S3, touch_refresh: 'loose duration', ...EXPORT } },
   azblob: { import: AZBLOB, export: { ...AZBLOB, ...EXPORT } },
-  gha: { import: GHA, export: { ...GHA, ghtoken: 'text', repository: 'text', ...EXPORT } },
+  gha: { import: GHA, export: { ...GHA, ghtoken: 'optional', repository: 'optional', ...EXPORT } },
 };
+
+/** Every attribute that some type knows. One that another type has is ignored by BuildKit, as is one of the other side. */
+export const NAMES: ReadonlySet<string> = new Set(
+  Object.values(ATTRIBUTES).flatMap((sides) => Object.values(sides).flatMap((known) => Object.keys(known))),
+);
 
 /** The attributes that a type cannot do without: of each group, one. */
 export const REQUIRED: Readonly<Record<CacheType, Readonly<Record<Side, readonly (readonly string[])[]>>>> = {

@@ -1,16 +1,23 @@
 import { closest } from 'fastest-levenshtein';
 import { CacheError, type Side } from '../errors.js';
-import { ATTRIBUTES, type CacheType, ENVIRONMENT, REQUIRED } from './attributes.js';
+import { type AttributeKind, ATTRIBUTES, type CacheType, ENVIRONMENT, NAMES, REQUIRED } from './attributes.js';
 import { formatCsvField, parseCsvLine } from './csv.js';
 import { parseFlag, validate } from './values.js';
+import { whyWithoutEffect } from './without-effect.js';
 
 export type { CacheType } from './attributes.js';
 
 /** A cache option string, taken apart: names in lower case, values as they are, the environment's filled in. */
 export interface CacheOptions {
   readonly type: CacheType;
+  /** Those that have an effect. */
   readonly attributes: Readonly<Record<string, string>>;
+  /** A sentence for each attribute that BuildKit takes and ignores, and which was left out here; unset when there is none. */
+  readonly notes?: readonly string[];
 }
+
+/** Is told what somebody should know who wrote an option string, such as that an attribute in it has no effect. */
+export type OnNote = (note: string) => void;
 
 /**
  * Reads what `--import-cache` of buildctl, or `--cache-from` of buildx, takes
@@ -19,7 +26,15 @@ export interface CacheOptions {
  * @throws CacheError USAGE
  */
 export function parseImport(text: string, env: NodeJS.ProcessEnv = process.env): CacheOptions {
-  return parse(text, 'import', env);
+  const options = parse(text, 'import', env);
+  // client/solve.go: beside a digest, which comes first, it has no effect.
+  if (options.attributes['tag'] === '') {
+    throw new CacheError('USAGE', 'tag= is not possible', {
+      hint: 'it needs a value; leave it out for latest',
+      side: 'import',
+    });
+  }
+  return options;
 }
 
 /**
@@ -32,8 +47,13 @@ export function parseExport(text: string, env: NodeJS.ProcessEnv = process.env):
   const meant = optionsBehindPath(text, 'export');
   if (meant !== undefined) throw meant;
   const options = parse(text, 'export', env);
-  checkManifestOptions(options);
-  return options;
+  checkCombinations(options);
+  // client/ociindex: written all the same, and never found by a tag.
+  if (options.attributes['tag'] !== '') return options;
+  return {
+    ...options,
+    notes: [...(options.notes ?? []), 'tag= is empty: this cache can be imported by its digest only'],
+  };
 }
 
 /**
@@ -135,27 +155,59 @@ function checked(
   side: Side,
   env: NodeJS.ProcessEnv,
 ): CacheOptions {
-  const known = ATTRIBUTES[type][side];
+  const notes: string[] = [];
+  const known: Record<string, string> = {};
   for (const [name, value] of Object.entries(named)) {
-    const kind = Object.hasOwn(known, name) ? known[name] : undefined;
+    const kind = kindOf(type, side, name);
     if (kind === undefined) {
-      throw new CacheError('USAGE', `type=${type} knows no attribute ${JSON.stringify(name)} on ${side}`, {
-        hint: `did you mean ${closest(name, Object.keys(known))}? it knows ${Object.keys(known).join(', ')}`,
-        side,
-      });
+      notes.push(`${name}= has no effect on an ${side} of type=${type}`);
+      continue;
     }
-    validate(name, value, kind, named['compression'], side);
+    const why = validate(name, value, kind, side);
+    if (why === undefined) known[name] = value;
+    // What is loose is never a secret.
+    else notes.push(`${name}=${value} has no effect: ${why}`);
   }
-  const attributes = { ...fromEnvironment(type, env, named), ...named };
+  const attributes = { ...fromEnvironment(type, env, known), ...known };
+  checkRequired(type, side, attributes, named);
+  const effective = Object.entries(attributes).filter(([name]) => {
+    const why = Object.hasOwn(known, name) ? whyWithoutEffect(type, side, name, attributes) : undefined;
+    if (why !== undefined) notes.push(`${name}= has no effect: ${why}`);
+    return why === undefined;
+  });
+  return { type, attributes: Object.fromEntries(effective), ...(notes.length === 0 ? {} : { notes }) };
+}
+
+/**
+ * @returns undefined for an attribute of another type or of the other side, which BuildKit ignores
+ * @throws CacheError USAGE for one that nobody knows: BuildKit ignores that, too, and it is a slip
+ */
+function kindOf(type: CacheType, side: Side, name: string): AttributeKind | undefined {
+  const known = ATTRIBUTES[type][side];
+  if (Object.hasOwn(known, name)) return known[name];
+  if (NAMES.has(name)) return undefined;
+  throw new CacheError('USAGE', `type=${type} knows no attribute ${JSON.stringify(name)} on ${side}`, {
+    hint: `did you mean ${closest(name, Object.keys(known))}? it knows ${Object.keys(known).join(', ')}`,
+    side,
+  });
+}
+
+function checkRequired(
+  type: CacheType,
+  side: Side,
+  attributes: Readonly<Record<string, string>>,
+  named: Readonly<Record<string, string>>,
+): void {
   for (const group of REQUIRED[type][side]) {
     if (group.some((name) => (attributes[name] ?? '') !== '')) continue;
     const variables = group.flatMap((name) => ENVIRONMENT[type]?.[name] ?? []);
+    const isOtherSide = Object.hasOwn(named, side === 'import' ? 'dest' : 'src');
+    const hint = isOtherSide ? 'an import has src=, and an export dest=' : `name it, or set ${variables.join(' or ')}`;
     throw new CacheError('USAGE', `type=${type} needs ${group.map((name) => `${name}=`).join(' or ')} on ${side}`, {
-      ...(variables.length === 0 ? {} : { hint: `name it, or set ${variables.join(' or ')}` }),
+      ...(isOtherSide || variables.length > 0 ? { hint } : {}),
       side,
     });
   }
-  return { type, attributes };
 }
 
 function fromEnvironment(
@@ -184,17 +236,16 @@ function chooseService(found: Record<string, string>, env: NodeJS.ProcessEnv, ve
   if (!isNew) delete found['url_v2'];
 }
 
-/** The combinations that BuildKit refuses: cache/remotecache/export.go, util/compression. */
-function checkManifestOptions(options: CacheOptions): void {
-  if (flag(options, 'oci-mediatypes') !== false) return;
-  const { compression } = compressionOf(options);
-  if (compression === 'zstd' || compression === 'estargz') {
-    throw new CacheError('USAGE', `compression=${compression} needs OCI media types, and oci-mediatypes=false`, {
-      hint: 'leave oci-mediatypes out, or use compression=gzip',
+/** The combinations that BuildKit refuses: cache/remotecache/export.go, and compress/gzip of Go. */
+function checkCombinations(options: CacheOptions): void {
+  const { compression = 'gzip', level = 0 } = compressionOf(options);
+  if ((compression === 'gzip' || compression === 'estargz') && (level < -2 || level > 9)) {
+    throw new CacheError('USAGE', `compression-level=${level} is not possible`, {
+      hint: `${compression} takes -2 to 9: -2 is Huffman coding alone, -1 the default, 0 stores`,
       side: 'export',
     });
   }
-  if (flag(options, 'image-manifest') === true) {
+  if (flag(options, 'oci-mediatypes') === false && flag(options, 'image-manifest') === true) {
     throw new CacheError('USAGE', 'image-manifest=true needs OCI media types, and oci-mediatypes=false', {
       hint: 'leave one of the two out',
       side: 'export',

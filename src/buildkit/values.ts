@@ -11,56 +11,59 @@ export function parseFlag(text: string): boolean | undefined {
   return FALSE.has(text) ? false : undefined;
 }
 
-/** The levels that each compression takes: util/compression. The libraries' own default is 0 for zstd. */
-const LEVELS: Readonly<Record<string, readonly [number, number]>> = { gzip: [0, 9], estargz: [0, 9], zstd: [0, 22] };
-const COMPRESSIONS = ['uncompressed', 'gzip', 'estargz', 'zstd'];
-// Go's time.ParseDuration, for positive times.
-const DURATION = /^\+?(?:0|(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|\u00b5s|\u03bcs|ms|s|m|h))+)$/;
+// Go's time.ParseDuration.
+const DURATION = /^[+-]?(?:0|(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|\u00b5s|\u03bcs|ms|s|m|h))+)$/;
+const FLAG = 'it takes true or false';
+const LARGEST = 2n ** 63n;
+
+/** What is wrong with a value, and whether BuildKit reads it as an absent one then. */
+interface Fault {
+  readonly expected: string;
+  readonly ignored?: true;
+}
 
 /** What is wrong with a value of each kind; undefined when nothing is. */
-const FAULTS: Readonly<Record<AttributeKind, (value: string, compression: string) => string | undefined>> = {
-  text: (value) => (value === '' ? 'it needs a value' : undefined),
-  // An empty prefix is not the same as an absent one, which means blobs/ and manifests/.
-  prefix: () => undefined,
-  flag: (value) => (parseFlag(value) === undefined ? 'it takes true or false' : undefined),
-  force: (value) => (value !== '' && parseFlag(value) === undefined ? 'it takes true or false' : undefined),
-  count: (value) => (/^\d+$/.test(value) && Number(value) > 0 ? undefined : 'it takes a whole number from 1 on'),
-  digest: (value) => (isDigest(value) ? undefined : 'a digest is sha256: and 64 lower-case hex digits'),
-  duration: (value) => (DURATION.test(value) ? undefined : 'it takes a duration such as 10m or 24h'),
-  mode: oneOf(['min', 'max']),
-  compression: oneOf(COMPRESSIONS),
-  level: levelFault,
+const FAULTS: Readonly<Record<AttributeKind, (value: string) => Fault | undefined>> = {
+  text: (value) => (value === '' ? { expected: 'it needs a value' } : undefined),
+  any: () => undefined,
+  optional: (value) => (value === '' ? { expected: 'it is empty', ignored: true } : undefined),
+  flag: (value) => (parseFlag(value) === undefined ? { expected: FLAG } : undefined),
+  'loose flag': (value) => (parseFlag(value) === undefined ? { expected: FLAG, ignored: true } : undefined),
+  force: (value) => (value !== '' && parseFlag(value) === undefined ? { expected: FLAG } : undefined),
+  count: (value) => (isNumber(value, 1n) ? undefined : { expected: 'it takes a whole number from 1 on' }),
+  number: (value) => (isNumber(value, -LARGEST) ? undefined : { expected: 'it takes a whole number' }),
+  digest(value) {
+    if (value === '') return { expected: 'it is empty', ignored: true };
+    return isDigest(value) ? undefined : { expected: 'a digest is sha256: and 64 lower-case hex digits' };
+  },
+  duration: (value) => (DURATION.test(value) ? undefined : { expected: 'it takes a duration such as 10m or 24h' }),
+  'loose duration': (value) =>
+    DURATION.test(value) ? undefined : { expected: 'it takes a duration such as 10m or 24h', ignored: true },
+  mode: (value) => (['min', 'max'].includes(value) ? undefined : { expected: 'it takes min or max', ignored: true }),
+  compression: oneOf(['uncompressed', 'gzip', 'estargz', 'zstd']),
   retry: oneOf(['standard', 'adaptive']),
-  version: oneOf(['1', '2']),
 };
 
-function oneOf(choices: readonly string[]): (value: string) => string | undefined {
-  return (value) => (choices.includes(value) ? undefined : `it takes ${choices.join(' or ')}`);
+/** A whole number as Go's strconv.ParseInt reads it. */
+function isNumber(value: string, least: bigint): boolean {
+  if (!/^[+-]?\d+$/.test(value)) return false;
+  const number = BigInt(value.replace('+', ''));
+  return number >= least && number < LARGEST;
+}
+
+function oneOf(choices: readonly string[]): (value: string) => Fault | undefined {
+  return (value) => (choices.includes(value) ? undefined : { expected: `it takes ${choices.join(' or ')}` });
 }
 
 /**
  * Checks the value of an attribute.
  *
- * @param compression - the compression that a level is for; gzip when it is not named, as in BuildKit
- * @throws CacheError USAGE
+ * @returns why it has no effect; undefined when it has one
+ * @throws CacheError USAGE for a value that BuildKit refuses
  */
-export function validate(
-  name: string,
-  value: string,
-  kind: AttributeKind,
-  compression: string | undefined,
-  side: Side,
-): void {
-  const hint = FAULTS[kind](value, compression ?? 'gzip');
-  if (hint === undefined) return;
-  throw new CacheError('USAGE', `${name}=${value} is not possible`, { hint, side });
-}
-
-function levelFault(value: string, compression: string): string | undefined {
-  // A compression that is none is reported where it stands.
-  if (!COMPRESSIONS.includes(compression)) return undefined;
-  const range = LEVELS[compression];
-  if (range === undefined) return `compression=${compression} has no levels; leave it out`;
-  const level = /^\d+$/.test(value) ? Number(value) : Number.NaN;
-  return level >= range[0] && level <= range[1] ? undefined : `${compression} takes ${range[0]} to ${range[1]}`;
+export function validate(name: string, value: string, kind: AttributeKind, side: Side): string | undefined {
+  const fault = FAULTS[kind](value);
+  if (fault?.ignored === true) return fault.expected;
+  if (fault === undefined) return undefined;
+  throw new CacheError('USAGE', `${name}=${value} is not possible`, { hint: fault.expected, side });
 }

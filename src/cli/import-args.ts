@@ -3,6 +3,7 @@ import { CacheError } from '../errors.js';
 import { printed } from '../report/visible.js';
 import { TOOLS } from '../resolve.js';
 import { oneOf, parseText } from './quantities.js';
+import { tellNote } from './note.js';
 import { registryAccess } from './registry-access.js';
 import { layoutSettings, LOCK_OPTION, REGISTRY_OPTIONS } from './shared-options.js';
 import { verb } from './verb.js';
@@ -45,7 +46,7 @@ export const importArgs = verb({
       const name = attributes['src'] ?? attributes['ref'] ?? type;
       process.stderr.write(printed([`bkcache: left out ${name}: ${reason.message}`]));
     };
-    const access = { registry: await registryAccess(argv), layout: layoutSettings(argv) };
+    const access = { registry: await registryAccess(argv), layout: layoutSettings(argv), onNote: tellNote };
     const words = await importArguments(argv.caches, argv.for, onMissing, access);
     const broken = argv.null ? undefined : words.find((word) => word.includes('\n'));
     if (broken !== undefined) {

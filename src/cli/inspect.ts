@@ -1,3 +1,4 @@
+import { tellNote } from './note.js';
 import { registryAccess } from './registry-access.js';
 import { CACHE_WORD, JSON_OPTION, layoutSettings, LOCK_OPTION, REGISTRY_OPTIONS } from './shared-options.js';
 import { verb } from './verb.js';
@@ -18,6 +19,7 @@ export const inspect = verb({
     const description = await inspectCache(argv.cache, {
       registry: await registryAccess(argv),
       layout: layoutSettings(argv),
+      onNote: tellNote,
     });
     if (argv.json) process.stdout.write(`${JSON.stringify(description)}\n`);
     else process.stdout.write((await import('../report/tables.js')).inspectText(description));

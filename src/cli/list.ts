@@ -1,3 +1,4 @@
+import { tellNote } from './note.js';
 import { registryAccess } from './registry-access.js';
 import { parseText } from './quantities.js';
 import { JSON_OPTION, layoutSettings, LOCK_OPTION, REGISTRY_OPTIONS, STORE_OPTION } from './shared-options.js';
@@ -29,6 +30,7 @@ export const list = verb({
     const entries = await listCaches(await folderOrStore(argv.place, argv.store), {
       registry: await registryAccess(argv),
       layout: layoutSettings(argv),
+      onNote: tellNote,
     });
     if (argv.json) process.stdout.write(`${JSON.stringify(entries)}\n`);
     else process.stdout.write((await import('../report/tables.js')).listTable(entries));

@@ -1,4 +1,5 @@
 import { parseText } from './quantities.js';
+import { tellNote } from './note.js';
 import { registryAccess } from './registry-access.js';
 import {
   FOLDER_OPTIONS,
@@ -50,6 +51,7 @@ export const repair = verb({
       concurrency: argv.concurrency,
       registry: await registryAccess(argv),
       layout: layoutSettings(argv),
+      onNote: tellNote,
     };
     const result = await untilInterrupted((signal) =>
       repairFolder(folder, { ...options, signal, onProgress: progress.work('read') }),

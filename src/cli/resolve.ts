@@ -1,3 +1,4 @@
+import { tellNote } from './note.js';
 import { registryAccess } from './registry-access.js';
 import { CACHE_WORD, JSON_OPTION, layoutSettings, LOCK_OPTION, REGISTRY_OPTIONS } from './shared-options.js';
 import { verb } from './verb.js';
@@ -15,6 +16,7 @@ export const resolve = verb({
     const descriptor = await resolveCache(argv.cache, {
       registry: await registryAccess(argv),
       layout: layoutSettings(argv),
+      onNote: tellNote,
     });
     process.stdout.write(`${JSON.stringify(descriptor)}\n`);
   },

@@ -1,6 +1,7 @@
 import type { CopyOptions, CopyResult } from '../copy.js';
 import { printed } from '../report/visible.js';
 import { untilInterrupted } from './interrupt.js';
+import { tellNote } from './note.js';
 import { registryAccess } from './registry-access.js';
 import { layoutSettings, type TRANSFER_OPTIONS } from './shared-options.js';
 import type { Arguments } from './verb.js';
@@ -27,6 +28,10 @@ export async function runCopy(
         registry,
         signal,
         onProgress: (event) => progress.show(event),
+        onNote(note) {
+          progress.end();
+          tellNote(note);
+        },
       }),
     );
     progress.end();

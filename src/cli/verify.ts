@@ -1,3 +1,4 @@
+import { tellNote } from './note.js';
 import { registryAccess } from './registry-access.js';
 import { parseSample, parseText } from './quantities.js';
 import {
@@ -57,7 +58,7 @@ export const verify = verb({
       layout: { lockTimeout: argv['lock-timeout'] },
     };
     const result = await untilInterrupted((signal) => {
-      const settings = { ...options, signal, onProgress: progress.work('read') };
+      const settings = { ...options, signal, onProgress: progress.work('read'), onNote: tellNote };
       return target.includes('type=') ? verifyCache(target, settings) : verifyFolder(target, settings);
     }).finally(() => progress.end());
     if (argv.json) process.stdout.write(`${JSON.stringify(result)}\n`);

@@ -4,7 +4,10 @@ export type Compression = 'uncompressed' | 'gzip' | 'estargz' | 'zstd';
 /** What a layer is to be packed with. */
 export interface Encoding {
   readonly compression: Compression;
-  /** gzip and estargz 0-9, where 0 stores; zstd 0-22, where 0 is the library's default. The default is that of BuildKit. */
+  /**
+   * gzip and estargz -2 to 9: -2 is Huffman coding alone, -1 the default, 0 stores. zstd any: up to 22, where more is 22;
+   * 0 is the library's default, and below it are the fast ones. The default is that of BuildKit.
+   */
   readonly level?: number;
 }
 

@@ -20,12 +20,17 @@ export async function* encode(
       yield* tar;
       return undefined;
     case 'gzip':
-      yield* encodeGzip(tar, level ?? DEFAULT_LEVEL.gzip);
+      yield* encodeGzip(tar, gzipLevel(level));
       return undefined;
     case 'estargz':
-      return yield* encodeEstargz(tar, level ?? DEFAULT_LEVEL.estargz, where);
+      return yield* encodeEstargz(tar, gzipLevel(level), where);
     case 'zstd':
       yield* encodeZstd(tar, level ?? DEFAULT_LEVEL.zstd, threads);
       return undefined;
   }
+}
+
+/** -1 is Go's word for the default (compress/gzip). */
+function gzipLevel(level = -1): number {
+  return level === -1 ? DEFAULT_LEVEL.gzip : level;
 }

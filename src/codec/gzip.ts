@@ -21,6 +21,8 @@ const ZLIB_OPTIONS: Readonly<Record<DeflateStrategy, { readonly level?: number; 
   stored: { level: constants.Z_NO_COMPRESSION },
 };
 const SMALLEST = 9;
+/** Go's HuffmanOnly (compress/flate): no search for what occurred before. */
+const HUFFMAN_ONLY = -2;
 
 const deflate = promisify<Uint8Array, object, Buffer>(deflateRaw);
 
@@ -48,8 +50,7 @@ export async function* encodeGzip(
   });
   yield* inOrder(blocks, blocksAhead(), ({ bytes, dictionary, isLast }) =>
     deflate(bytes, {
-      level,
-      ...ZLIB_OPTIONS[level > 0 && level < SMALLEST ? deflateStrategy(bytes) : 'matches'],
+      ...optionsOf(level, level > 0 && level < SMALLEST ? deflateStrategy(bytes) : 'matches'),
       chunkSize: CHUNK_SIZE,
       finishFlush: isLast ? constants.Z_FINISH : constants.Z_SYNC_FLUSH,
       ...(dictionary === undefined ? {} : { dictionary }),
@@ -62,8 +63,16 @@ export async function* encodeGzip(
 export async function gzipMember(bytes: Uint8Array, level: number): Promise<Buffer> {
   // Many members are small; this too is a matter of the bytes alone.
   const chunkSize = Math.min(CHUNK_SIZE, Math.max(1024, bytes.length));
-  const body = await deflate(bytes, { level, chunkSize });
+  const body = await deflate(bytes, { ...optionsOf(level), chunkSize });
   return Buffer.concat([gzipHeader(level), body, gzipTrailer(crc32(bytes), bytes.length)]);
+}
+
+/** What a level of Go's is to zlib. */
+function optionsOf(
+  level: number,
+  strategy: DeflateStrategy = 'matches',
+): { readonly level?: number; readonly strategy?: number } {
+  return level === HUFFMAN_ONLY ? ZLIB_OPTIONS.huffman : { level, ...ZLIB_OPTIONS[strategy] };
 }
 
 /** How many blocks to have under way, so that no core waits for the next one. */

@@ -31,7 +31,7 @@ const idle: CCtx[] = [];
  *
  * What is shorter takes tables of a fitting size instead of clearing hundreds of megabytes for a few kilobytes.
  *
- * @param level - 0 is the library's own default, to it as to BuildKit
+ * @param level - 0 is the library's own default; what is beyond its levels is the nearest of them
  * @param workers - as many as there are cores by default
  */
 export async function* encodeZstd(
@@ -55,8 +55,8 @@ async function* packWith(
   level: number,
   workers: number,
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  const { CParameter, EndDirective, compressBound } = await library();
-  context.setParameter(CParameter.compressionLevel, level);
+  const { CParameter, EndDirective, compressBound, maxCLevel, minCLevel } = await library();
+  context.setParameter(CParameter.compressionLevel, Math.max(minCLevel(), Math.min(level, maxCLevel())));
   context.setParameter(CParameter.checksumFlag, 1);
   const { head, rest } = await beginning(tar, ONE_GO);
   if (rest === undefined) {

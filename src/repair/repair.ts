@@ -1,6 +1,7 @@
 import type { Stats } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { OnNote } from '../buildkit/options.js';
 import { abortable } from '../errors.js';
 import { setAside } from '../layout/aside.js';
 import { checkContent, statOf } from '../layout/blob-file.js';
@@ -35,6 +36,8 @@ export interface RepairOptions {
   readonly registry?: RegistryAccess | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((event: VerifyProgress) => void) | undefined;
+  /** Is told of attributes in `from` that have no effect. */
+  readonly onNote?: OnNote | undefined;
 }
 
 export interface RepairResult {
@@ -66,7 +69,7 @@ export async function repairFolder(folder: string, options: RepairOptions = {}):
 async function repair(folder: string, options: RepairOptions, registries: Registries): Promise<RepairResult> {
   const layout = await openLayout(folder, { ...options.layout, heal: true });
   try {
-    const sources = await openSources(options.from ?? [], registries, options.layout, options.signal);
+    const sources = await openSources(options.from ?? [], registries, options);
     const copies = new Copies(sources, options.signal);
     const { actions, findings } = await new Repair(layout, copies, options).run();
     const { lacked } = copies;

@@ -1,10 +1,9 @@
-import { readImport } from '../backend/import-string.js';
-import { openRepository, openSource } from '../backend/open.js';
+import { readImport } from '../backend/option-string.js';
+import { openRepository, openSource, type ReadOptions } from '../backend/open.js';
 import type { RepositoryReader } from '../backend/repository.js';
 import { type CacheOptions, formatOptions } from '../buildkit/options.js';
 import { CacheError } from '../errors.js';
 import { listBlobs } from '../layout/blob-list.js';
-import type { LayoutSettings } from '../layout/layout.js';
 import type { Registries } from '../net/registries.js';
 import type { Content } from '../oci/content.js';
 import type { Descriptor } from '../oci/descriptor.js';
@@ -30,12 +29,11 @@ export interface BlobSource {
 export async function openSources(
   texts: readonly string[],
   registries: Registries,
-  layout: Partial<LayoutSettings> | undefined,
-  signal: AbortSignal | undefined,
+  { layout, signal, onNote }: Omit<ReadOptions, 'registry'>,
 ): Promise<BlobSource[]> {
   const sources: BlobSource[] = [];
   for (const text of texts) {
-    const options = await readImport(text);
+    const options = await readImport(text, onNote);
     const name = formatOptions(options);
     try {
       const repository = await openRepository(options, registries, layout);

@@ -1,5 +1,5 @@
 import type { Cache, CacheSource } from '../backend/backend.js';
-import { readImport } from '../backend/import-string.js';
+import { readImport } from '../backend/option-string.js';
 import { openRepository, openSource, type ReadOptions } from '../backend/open.js';
 import type { RepositoryEntry, RepositoryReader } from '../backend/repository.js';
 import { loadCache } from '../backend/load-cache.js';
@@ -55,9 +55,9 @@ export interface CacheDescription {
  */
 export async function inspectCache(
   text: string,
-  { registry, layout, signal }: ReadOptions = {},
+  { registry, layout, signal, onNote }: ReadOptions = {},
 ): Promise<CacheDescription> {
-  const options = await readImport(text);
+  const options = await readImport(text, onNote);
   return abortable(signal, () =>
     withRegistries(registry, async (registries) =>
       describeCache(await openSource(options, registries, layout), signal),
@@ -139,9 +139,12 @@ export interface ListEntry {
  * @throws CacheError NOT_FOUND, CORRUPT when index.json itself cannot be read, UNREACHABLE or DENIED when a
  *   registry cannot be asked
  */
-export async function listCaches(text: string, { registry, layout, signal }: ReadOptions = {}): Promise<ListEntry[]> {
+export async function listCaches(
+  text: string,
+  { registry, layout, signal, onNote }: ReadOptions = {},
+): Promise<ListEntry[]> {
   const options = text.includes('type=')
-    ? await readImport(text)
+    ? await readImport(text, onNote)
     : ({ type: 'local', attributes: { src: text } } as const);
   const run = async (registries: Registries) => {
     const repository = await openRepository(options, registries, layout);

@@ -1,8 +1,8 @@
 import type { RepositoryEntry, RepositoryReader } from '../backend/repository.js';
 import { layoutReader } from '../backend/layout-repository.js';
-import { readImport } from '../backend/import-string.js';
+import { readImport } from '../backend/option-string.js';
 import { openRepository, openSource } from '../backend/open.js';
-import { type CacheOptions, formatOptions } from '../buildkit/options.js';
+import { type CacheOptions, formatOptions, type OnNote } from '../buildkit/options.js';
 import { abortable } from '../errors.js';
 import { readIndex } from '../layout/index-file.js';
 import { entryKey, type LayoutIndex } from '../layout/index-json.js';
@@ -26,6 +26,8 @@ export interface VerifyOptions {
   readonly registry?: RegistryAccess | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((event: VerifyProgress) => void) | undefined;
+  /** Is told of attributes without effect. */
+  readonly onNote?: OnNote | undefined;
 }
 
 /** Sizes are in bytes. */
@@ -121,7 +123,7 @@ export async function verifyFolder(folder: string, options: VerifyOptions = {}):
  * @throws CacheError USAGE, NOT_FOUND
  */
 export async function verifyCache(text: string, options: VerifyOptions = {}): Promise<VerifyResult> {
-  const parsed = await readImport(text);
+  const parsed = await readImport(text, options.onNote);
   return abortable(options.signal, () =>
     withRegistries(options.registry, (registries) => verifyIn(parsed, options, registries)),
   );

@@ -38,10 +38,12 @@ const pack = (bytes: Buffer, encoding: Encoding, chunk: number, threads: number)
   whole(encode(inChunks(bytes, chunk), encoding, { where: 'test', threads }));
 
 for (const encoding of [
+  { compression: 'gzip', level: -2 },
   { compression: 'gzip', level: 0 },
   { compression: 'gzip', level: 1 },
   { compression: 'gzip' },
   { compression: 'gzip', level: 9 },
+  { compression: 'zstd', level: -1000 },
   { compression: 'zstd', level: 1 },
   { compression: 'zstd' },
   { compression: 'zstd', level: 15 },
@@ -60,6 +62,34 @@ for (const encoding of [
     t.true((await whole(decode(inChunks(first, 65_537), encoding.compression, 'test'))).equals(LARGE));
   });
 }
+
+test("levels are Go's: -2 codes and does not search, -1 is the default, 0 stores; zstd takes the nearest that it has", async (t) => {
+  const words = Buffer.from('the same words again and again '.repeat(50_000));
+  const size = async (encoding: Encoding) => (await pack(words, encoding, MIB, 2)).length;
+  const [huffman, stored, fastest] = [
+    await size({ compression: 'gzip', level: -2 }),
+    await size({ compression: 'gzip', level: 0 }),
+    await size({ compression: 'gzip', level: 1 }),
+  ];
+  t.true(fastest < huffman && huffman < words.length && words.length < stored);
+  for (const compression of ['gzip', 'estargz'] as const) {
+    // A tar, to the one.
+    const bytes = compression === 'gzip' ? LARGE : Buffer.alloc(10_240);
+    const byDefault = await pack(bytes, { compression }, MIB, 2);
+    t.true(byDefault.equals(await pack(bytes, { compression, level: -1 }, MIB, 2)), compression);
+  }
+  const small = LARGE.subarray(0, 100_000);
+  for (const [level, same] of [
+    [-1_000_000_000, -131_072],
+    [-Number.MAX_SAFE_INTEGER, -131_072],
+    [0, 3],
+    [23, 22],
+    [Number(2n ** 63n - 1n), 22],
+  ] as const) {
+    const packed = await pack(small, { compression: 'zstd', level }, MIB, 2);
+    t.true(packed.equals(await pack(small, { compression: 'zstd', level: same }, MIB, 2)), `${level}`);
+  }
+});
 
 test('gzip in blocks is as small as in one go, within 1 %', async (t) => {
   for (const level of [1, 6, 9]) {
