@@ -21,6 +21,8 @@ export interface ErrorDetails {
   readonly wrong?: Wrong | undefined;
   readonly expected?: string | undefined;
   readonly found?: string | undefined;
+  /** The field of a JSON document that is wrong, such as `layers.0.size`; empty for the whole of it. */
+  readonly field?: string | undefined;
 }
 
 export interface CacheErrorOptions extends ErrorDetails {
@@ -42,6 +44,7 @@ export class CacheError extends Error {
   readonly wrong: Wrong | undefined;
   readonly expected: string | undefined;
   readonly found: string | undefined;
+  readonly field: string | undefined;
 
   constructor(code: ErrorCode, message: string, options: CacheErrorOptions = {}) {
     super(message, options.cause === undefined ? {} : { cause: options.cause });
@@ -51,6 +54,7 @@ export class CacheError extends Error {
     this.wrong = options.wrong;
     this.expected = options.expected;
     this.found = options.found;
+    this.field = options.field;
   }
 
   /** This error, of a side. One that has a side keeps it. */
@@ -70,8 +74,8 @@ export class CacheError extends Error {
 
   /** What it was made of. A class with more fields adds them here and in `remade`. */
   protected get options(): CacheErrorOptions {
-    const { hint, side, wrong, expected, found, cause } = this;
-    return { hint, side, wrong, expected, found, cause };
+    const { hint, side, wrong, expected, found, field, cause } = this;
+    return { hint, side, wrong, expected, found, field, cause };
   }
 
   protected remade(message: string, options: CacheErrorOptions): CacheError {

@@ -1,3 +1,4 @@
+import { CacheError } from '../errors.js';
 import { readWhole } from '../oci/content.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import { JSON_LIMIT } from '../oci/json.js';
@@ -21,6 +22,12 @@ export async function readManifest(
 ): Promise<StoredManifest> {
   const limits = { limit: JSON_LIMIT, signal };
   const bytes = await readWhole(repository.manifest(descriptor), descriptor, repository.name, limits);
-  const content = decodeManifest(bytes, `${repository.name}: ${descriptor.digest}`);
+  const where = `${repository.name}: ${descriptor.digest}`;
+  const content = decodeManifest(bytes, where);
+  if (content.fault !== undefined) {
+    throw new CacheError('CORRUPT', `${where} contradicts itself: ${content.fault}`, {
+      hint: 'BuildKit refuses this cache too; export it anew',
+    });
+  }
   return { descriptor: { ...descriptor, mediaType: content.mediaType }, bytes, content };
 }

@@ -1,11 +1,11 @@
-import * as v from 'valibot';
 import { CacheError } from '../errors.js';
 import { discard } from '../net/http.js';
 import { headerOf, type RegistryResponse } from '../net/registry-client.js';
 import { contentOf } from '../oci/content.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import { isDigest, sha256 } from '../oci/digest.js';
-import { JSON_LIMIT, parseJson } from '../oci/json.js';
+import { EMPTY, list, parseGo, string, struct } from '../oci/go-types.js';
+import { JSON_LIMIT } from '../oci/json.js';
 import { DOCKER_MANIFEST, DOCKER_MANIFEST_LIST, OCI_INDEX, OCI_MANIFEST } from '../oci/media-types.js';
 import { parallel } from '../parallel.js';
 import { downloadOf } from './registry-download.js';
@@ -21,7 +21,8 @@ const TAGS_A_PAGE = 1000;
 /** How many tags a message names. */
 const TAGS_SHOWN = 20;
 
-const tagsSchema = v.looseObject({ tags: v.nullish(v.array(v.string())) });
+const NO_TAGS: readonly string[] = EMPTY;
+const tagsType = struct(() => ({ tags: NO_TAGS }), { tags: ['tags', list(string)] });
 
 /** A repository in a registry: distribution-spec. What it reads and writes goes through one connection pool. */
 export function registryRepository(place: RegistryPlace): Repository {
@@ -173,8 +174,7 @@ async function listTags(place: RegistryPlace, signal?: AbortSignal): Promise<str
     });
     const before: number = tags.size;
     const where = `${nameOf(place)}: the list of tags`;
-    for (const tag of parseJson(tagsSchema, await readDocument(response, nameOf(place)), where).tags ?? [])
-      tags.add(tag);
+    for (const tag of parseGo(tagsType, await readDocument(response, nameOf(place)), where).tags) tags.add(tag);
     const next = /<([^>]+)>\s*;\s*rel="?next"?/i.exec(headerOf(response.headers, 'link') ?? '')?.[1];
     // A page without anything new would be followed by itself.
     page = next === undefined || tags.size === before ? undefined : new URL(next, response.url);

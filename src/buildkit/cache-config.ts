@@ -1,7 +1,7 @@
-import * as v from 'valibot';
-import type { Digest } from '../oci/digest.js';
-import { digestSchema, goJson, parseJson, sizeSchema } from '../oci/json.js';
-import { isTimestamp, normalizeTimestamp, type Timestamp, ZERO_TIME } from './time.js';
+import { type Digest, isDigest } from '../oci/digest.js';
+import { checked, EMPTY, type GoType, int, list, parseGo, pointer, string, struct } from '../oci/go-types.js';
+import { goJson } from '../oci/json.js';
+import { timeType, type Timestamp, ZERO_TIME } from './time.js';
 
 /** The graph of a build cache, `application/vnd.buildkit.cacheconfig.v0`: cache/remotecache/v1/types/spec.go. */
 export interface CacheConfig {
@@ -15,7 +15,7 @@ export interface ConfigLayer {
   /** The index of the layer below, -1 for none. */
   readonly parent: number;
   /** Only in the configs of s3, gha and azblob, which have no manifest around them. */
-  readonly annotations?: LayerAnnotations;
+  readonly annotations?: LayerAnnotations | undefined;
 }
 
 export interface LayerAnnotations {
@@ -28,7 +28,8 @@ export interface LayerAnnotations {
 
 /** A cache key: what was done (`digest`), to which inputs, and what came of it. */
 export interface CacheRecord {
-  readonly digest: Digest;
+  /** Perhaps in capitals, so that it is never found. */
+  readonly digest: string;
   /** For each input, the records that may stand for it. */
   readonly inputs: readonly (readonly Link[])[];
   readonly results: readonly Result[];
@@ -53,42 +54,72 @@ export interface Chain {
   readonly createdAt: Timestamp;
 }
 
-// Go leaves out what is zero, and reads null as zero: every field has its zero as the default.
-const indexSchema = v.nullish(v.pipe(v.number(), v.safeInteger()), 0);
-const textSchema = v.nullish(v.string(), '');
-const timeSchema = v.nullish(
-  v.pipe(v.string(), v.check(isTimestamp, 'not an RFC 3339 time'), v.transform(normalizeTimestamp)),
-  ZERO_TIME,
-);
+type Open<T> = { -readonly [K in keyof T]: T[K] };
 
-const annotationsSchema = v.object({
-  mediaType: textSchema,
-  diffID: v.nullish(v.union([v.literal(''), digestSchema], 'not a digest'), ''),
-  size: v.nullish(sizeSchema, 0),
-  createdAt: timeSchema,
+/** A layer while it is read. */
+type OpenLayer = Omit<Open<ConfigLayer>, 'blob'> & { blob: string };
+
+const diffIDType = checked(string, (text, input, start): asserts text is Digest | '' => {
+  if (text !== '' && !isDigest(text)) throw input.invalid(start, JSON.stringify(text), 'not a digest');
 });
 
-const layerSchema = v.pipe(
-  v.object({ blob: digestSchema, parent: indexSchema, annotations: v.nullish(annotationsSchema) }),
-  v.transform(({ blob, parent, annotations }): ConfigLayer => ({
-    blob,
-    parent,
-    ...(annotations ? { annotations } : {}),
-  })),
+const annotationsType = struct<Open<LayerAnnotations>>(
+  () => ({ mediaType: '', diffID: '', size: 0, createdAt: ZERO_TIME }),
+  {
+    mediaType: ['mediaType', string],
+    diffID: ['diffID', diffIDType],
+    size: ['size', int],
+    createdAt: ['createdAt', timeType],
+  },
 );
 
-const recordSchema = v.pipe(
-  v.object({
-    layers: v.nullish(v.array(v.object({ layer: indexSchema, createdAt: timeSchema })), []),
-    chains: v.nullish(v.array(v.object({ layers: v.nullish(v.array(indexSchema), []), createdAt: timeSchema })), []),
-    digest: digestSchema,
-    inputs: v.nullish(v.array(v.nullish(v.array(v.object({ selector: textSchema, link: indexSchema })), [])), []),
+/** Go takes any text for a layer's digest, and then finds no such layer in the manifest. */
+const layerType: GoType<ConfigLayer, OpenLayer> = checked(
+  struct<OpenLayer>(() => ({ blob: '', parent: 0 }), {
+    blob: ['blob', string],
+    parent: ['parent', int],
+    annotations: ['annotations', pointer(annotationsType)],
   }),
-  v.transform(({ layers: results, chains, digest, inputs }): CacheRecord => ({ digest, inputs, results, chains })),
+  (layer, input, start): asserts layer is OpenLayer & { blob: Digest } => {
+    const { blob } = layer;
+    if (!isDigest(blob)) throw input.invalid(start, JSON.stringify(blob), 'not a digest', 'blob');
+  },
 );
 
-const recordsSchema = v.nullish(v.array(recordSchema), []);
-const configSchema = v.object({ layers: v.nullish(v.array(layerSchema), []), records: recordsSchema });
+const resultType = struct<Open<Result>>(() => ({ layer: 0, createdAt: ZERO_TIME }), {
+  layer: ['layer', int],
+  createdAt: ['createdAt', timeType],
+});
+
+const chainType = struct<Open<Chain>>(() => ({ layers: EMPTY, createdAt: ZERO_TIME }), {
+  layers: ['layers', list(int)],
+  createdAt: ['createdAt', timeType],
+});
+
+const linkType = struct<Open<Link>>(() => ({ selector: '', link: 0 }), {
+  selector: ['selector', string],
+  link: ['link', int],
+});
+
+/** In capitals it is no digest, and the record is never found; Go takes any text. */
+const recordDigestType = checked(string, (text, input, start): asserts text is string => {
+  if (text !== '' && !isDigest(text) && !isDigest(text.toLowerCase()))
+    throw input.invalid(start, JSON.stringify(text), 'not a digest');
+});
+
+const recordType = struct<Open<CacheRecord>>(() => ({ digest: '', inputs: EMPTY, results: EMPTY, chains: EMPTY }), {
+  layers: ['results', list(resultType)],
+  chains: ['chains', list(chainType)],
+  digest: ['digest', recordDigestType],
+  inputs: ['inputs', list(list(linkType))],
+});
+
+const recordsType = list(recordType);
+
+const configType = struct<Open<CacheConfig>>(() => ({ layers: EMPTY, records: EMPTY }), {
+  layers: ['layers', list(layerType)],
+  records: ['records', recordsType],
+});
 
 /**
  * Reads a cacheconfig. What Go leaves out when it is zero (parent, link, selector, lists) is filled in; whether the
@@ -97,7 +128,7 @@ const configSchema = v.object({ layers: v.nullish(v.array(layerSchema), []), rec
  * @throws CacheError CORRUPT that names the field
  */
 export function decodeCacheConfig(bytes: Uint8Array, where: string): CacheConfig {
-  return parseJson(configSchema, bytes, where);
+  return parseGo(configType, bytes, where);
 }
 
 /**
@@ -106,14 +137,14 @@ export function decodeCacheConfig(bytes: Uint8Array, where: string): CacheConfig
  * @throws CacheError CORRUPT that names the field
  */
 export function decodeRecords(bytes: Uint8Array, where: string): readonly CacheRecord[] {
-  return parseJson(recordsSchema, bytes, where);
+  return parseGo(recordsType, bytes, where);
 }
 
 /** A cacheconfig's bytes as BuildKit writes them: Go's field order, its zeros left out. */
 export function encodeCacheConfig({ layers, records }: CacheConfig): Buffer {
   return goJson({
-    ...list('layers', layers.map(plainLayer)),
-    ...list('records', records.map(plainRecord)),
+    ...some('layers', layers.map(plainLayer)),
+    ...some('records', records.map(plainRecord)),
   });
 }
 
@@ -123,7 +154,7 @@ export function encodeRecords(records: readonly CacheRecord[]): Buffer {
 }
 
 /** Go's omitempty for lists. */
-function list<T>(key: string, items: readonly T[]): Record<string, readonly T[]> {
+function some<T>(key: string, items: readonly T[]): Record<string, readonly T[]> {
   return items.length === 0 ? {} : { [key]: items };
 }
 
@@ -146,16 +177,16 @@ function plainAnnotations({ mediaType, diffID, size, createdAt }: LayerAnnotatio
 
 function plainRecord({ digest, inputs, results, chains }: CacheRecord): object {
   return {
-    ...list(
+    ...some(
       'layers',
       results.map(({ layer, createdAt }) => ({ layer, createdAt })),
     ),
-    ...list(
+    ...some(
       'chains',
       chains.map(({ layers, createdAt }) => ({ layers, createdAt })),
     ),
     digest,
-    ...list(
+    ...some(
       'inputs',
       inputs.map((alternatives) =>
         alternatives.map(({ selector, link }) => (selector === '' ? { link } : { selector, link })),

@@ -1,5 +1,5 @@
 import type { CacheRecord, Chain, Result } from '../buildkit/cache-config.js';
-import { compareTimestamps, isTimestamp, normalizeTimestamp, type Timestamp, ZERO_TIME } from '../buildkit/time.js';
+import { compareTimestamps, type Timestamp, ZERO_TIME } from '../buildkit/time.js';
 import { CREATED_AT, DESCRIPTION, type Descriptor, UNCOMPRESSED } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import type { ImageConfig } from '../oci/image.js';
@@ -23,7 +23,7 @@ export function describeLayers(layers: readonly Descriptor[], { diffIDs, history
     const diffID = diffIDs[index];
     const annotations = {
       ...layer.annotations,
-      ...(created !== undefined && isTimestamp(created) ? { [CREATED_AT]: normalizeTimestamp(created) } : {}),
+      ...(created === undefined ? {} : { [CREATED_AT]: created }),
       ...(createdBy === undefined ? {} : { [DESCRIPTION]: createdBy }),
       ...(diffID === undefined ? {} : { [UNCOMPRESSED]: diffID }),
     };
@@ -76,15 +76,15 @@ export function toInline(graph: Graph, layers: readonly Descriptor[]): readonly 
 
 /** How far a cache fits an image, by the digests of the records that have results. */
 export interface Fit {
-  readonly fitting: readonly Digest[];
-  readonly others: readonly { readonly record: Digest; readonly missingLayers: readonly Digest[] }[];
+  readonly fitting: readonly string[];
+  readonly others: readonly { readonly record: string; readonly missingLayers: readonly Digest[] }[];
 }
 
 /** Which records keep a result in the image, and which do not, and for want of which layers. */
 export function fitOf(graph: Graph, layers: readonly Descriptor[]): Fit {
   const places = placesOf(graph, layers);
-  const fitting: Digest[] = [];
-  const others: { record: Digest; missingLayers: Digest[] }[] = [];
+  const fitting: string[] = [];
+  const others: { record: string; missingLayers: Digest[] }[] = [];
   for (const record of graph.records.filter(hasResults)) {
     const missing = stacksOf(graph, record)
       .filter(({ stack }) => stack.length > 0)

@@ -1,6 +1,6 @@
 import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
-import { compareText } from '../oci/json.js';
+import { compareText, goJsonOf } from '../oci/json.js';
 import { canonical } from './canonical.js';
 import type { Graph, Layer } from './graph.js';
 import type { CacheRecord } from '../buildkit/cache-config.js';
@@ -44,10 +44,14 @@ export function mergeDescriptors(a: Descriptor, b: Descriptor): Descriptor {
 }
 
 function lesserFields<T>(a: Readonly<Record<string, T>>, b: Readonly<Record<string, T>>): Record<string, T> {
-  const merged: Record<string, T> = { ...a };
+  const merged = new Map(Object.entries(a));
   for (const [key, value] of Object.entries(b)) {
-    const other = merged[key];
-    if (other === undefined || compareText(JSON.stringify(value), JSON.stringify(other)) < 0) merged[key] = value;
+    const other = merged.get(key);
+    if (other === undefined || compareText(jsonOf(value), jsonOf(other)) < 0) merged.set(key, value);
   }
-  return merged;
+  return Object.fromEntries(merged);
+}
+
+function jsonOf(value: unknown): string {
+  return goJsonOf(value).toString('latin1');
 }

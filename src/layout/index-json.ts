@@ -1,40 +1,74 @@
-import * as v from 'valibot';
-import { type Descriptor, IMAGE_NAME, REF_NAME } from '../oci/descriptor.js';
+import { anyDescriptorType, type Descriptor, descriptorType, IMAGE_NAME, REF_NAME } from '../oci/descriptor.js';
+import { int, kept, list, parseGo, present, setOwn, string, stringMap, struct } from '../oci/go-types.js';
+import { folded } from '../oci/go-strings.js';
 import { editJson, valueTexts } from '../oci/json-edit.js';
-import { goJson, parseJson } from '../oci/json.js';
-import { descriptorSchema, orderedDescriptor } from '../oci/manifest.js';
+import { goJsonOf, type JsonText } from '../oci/json.js';
+import { orderedDescriptor } from '../oci/manifest.js';
 import { OCI_INDEX } from '../oci/media-types.js';
 
-/** What a value was read from, each byte a character. It goes along when a value is copied to be changed. */
-const TEXT = Symbol('text');
+/** What a value was read from. It goes along when a value is copied to be changed. */
+const SOURCE = Symbol('source');
 
 interface IndexEntry extends Descriptor {
-  readonly [TEXT]?: string | undefined;
+  readonly [SOURCE]?: EntrySource | undefined;
+}
+
+/** The text of an entry, each byte a character, and the entry as it was read. */
+interface EntrySource {
+  readonly text: string;
+  readonly entry: Descriptor;
 }
 
 /** index.json: image-spec image-layout.md. Entries and fields that are not understood here survive a rewrite. */
 export interface LayoutIndex {
   readonly manifests: readonly IndexEntry[];
   readonly [field: string]: unknown;
-  readonly [TEXT]?: ReadonlyMap<string | number, string>;
+  /** The texts of its fields. */
+  readonly [SOURCE]?: ReadonlyMap<string | number, string>;
 }
 
 /** When bkcache last imported, exported or resolved this entry, as RFC 3339: BuildKit keeps it when it rewrites others. */
 export const LAST_USED = 'dev.bkcache.last-used';
 
-const indexSchema = v.looseObject({ manifests: v.nullish(v.array(descriptorSchema), []) });
+/** An index as Go reads it, and its other fields. */
+interface OpenIndex {
+  schemaVersion?: number | undefined;
+  mediaType?: string | undefined;
+  manifests: readonly Descriptor[];
+  subject?: JsonText | undefined;
+  annotations?: JsonText | undefined;
+  artifactType?: JsonText | undefined;
+}
+
+const indexType = struct<OpenIndex>(
+  () => ({ manifests: [] }),
+  {
+    schemaVersion: ['schemaVersion', present(int)],
+    mediaType: ['mediaType', present(string)],
+    manifests: ['manifests', list(descriptorType)],
+    subject: ['subject', kept(anyDescriptorType)],
+    annotations: ['annotations', kept(stringMap)],
+    artifactType: ['artifactType', kept(string)],
+  },
+  (index, name, text) => setOwn<unknown>(index as object as Record<string, unknown>, name, text),
+);
 
 /** @throws CacheError CORRUPT that names the field */
 export function decodeIndex(bytes: Uint8Array, path: string): LayoutIndex {
-  const index = parseJson(indexSchema, bytes, path);
+  const index = parseGo(indexType, bytes, path);
   const texts = valueTexts(Buffer.from(bytes).toString('latin1'));
-  const entries = valueTexts(texts.get('manifests') ?? '');
-  const manifests = index.manifests.map((entry, place) => ({ ...entry, [TEXT]: entries.get(place) }));
-  return { ...index, manifests, [TEXT]: texts };
+  const lists = texts.filter(([key]) => typeof key === 'string' && folded(key) === 'manifests');
+  // What Go makes of two lists stands in neither of them.
+  const entries = lists.length === 1 ? valueTexts(lists[0]?.[1] ?? '') : [];
+  const manifests = index.manifests.map((entry, place): IndexEntry => {
+    const text = entries[place]?.[1];
+    return text === undefined ? entry : { ...entry, [SOURCE]: { text, entry } };
+  });
+  return { ...index, manifests, [SOURCE]: new Map(texts) };
 }
 
 /** The bytes of an index. What was read and not changed is the text that it was: numbers that no double holds, too. */
-export function encodeIndex({ manifests, [TEXT]: texts, ...fields }: LayoutIndex): Buffer {
+export function encodeIndex({ manifests, [SOURCE]: texts, ...fields }: LayoutIndex): Buffer {
   // Older releases of BuildKit leave the media type out; newer ones fill it in when they write (setOCIIndexDefaults).
   const { schemaVersion = 2, mediaType = OCI_INDEX, ...others } = fields;
   const member = ([key, value]: readonly [string, unknown]) => `${jsonText(key)}:${texts?.get(key) ?? jsonText(value)}`;
@@ -46,22 +80,24 @@ export function encodeIndex({ manifests, [TEXT]: texts, ...fields }: LayoutIndex
   return Buffer.from(`{${members.join(',')}}`, 'latin1');
 }
 
-/** An entry with what was changed in it; one that has another set of fields is written anew. */
-function entryText({ [TEXT]: text, ...entry }: IndexEntry): string {
+/** An entry with what was changed in it; one that has another set of fields, or one of them twice, is written anew. */
+function entryText({ [SOURCE]: source, ...entry }: IndexEntry): string {
   const ordered = orderedDescriptor(entry);
-  if (text === undefined) return jsonText(ordered);
-  const bytes = Buffer.from(text, 'latin1');
-  const before = parseJson(descriptorSchema, bytes, 'an entry of index.json');
-  const there = valueTexts(text);
-  const keys = new Set([...Object.keys(before), ...Object.keys(entry)]);
-  const changed = [...keys].filter((key) => JSON.stringify(entry[key]) !== JSON.stringify(before[key]));
-  if (changed.some((key) => entry[key] === undefined || !there.has(key))) return jsonText(ordered);
+  if (source === undefined) return jsonText(ordered);
+  const before = source.entry;
+  const changed = [...new Set([...Object.keys(before), ...Object.keys(entry)])].filter(
+    (key) => entry[key] !== before[key] && jsonText(entry[key] ?? null) !== jsonText(before[key] ?? null),
+  );
+  if (changed.length === 0) return source.text;
+  const keys = valueTexts(source.text).map(([key]) => key);
+  const isPlain = new Set(keys.map((key) => folded(`${key}`))).size === keys.length;
+  if (!isPlain || changed.some((key) => entry[key] === undefined || !keys.includes(key))) return jsonText(ordered);
   const edits = changed.map((key) => ({ path: [key], value: ordered[key] }));
-  return editJson(bytes, edits).toString('latin1');
+  return editJson(Buffer.from(source.text, 'latin1'), edits).toString('latin1');
 }
 
 function jsonText(value: unknown): string {
-  return goJson(value).toString('latin1');
+  return goJsonOf(value).toString('latin1');
 }
 
 /** The names that an import could ask for an entry by, in the order in which BuildKit looks. An empty one is none. */
@@ -124,5 +160,5 @@ function imageName(annotations: Descriptor['annotations']): string {
 
 /** A text that two entries have in common when they say the same. */
 export function entryKey(entry: Descriptor): string {
-  return goJson(orderedDescriptor(entry)).toString();
+  return goJsonOf(orderedDescriptor(entry)).toString();
 }

@@ -2,7 +2,9 @@ import { CacheError } from '../errors.js';
 import { readWhole } from '../oci/content.js';
 import type { BlobId } from '../oci/descriptor.js';
 import { type Digest, isDigest } from '../oci/digest.js';
+import { folded } from '../oci/go-strings.js';
 import { JSON_LIMIT } from '../oci/json.js';
+import { JsonMembers, type JsonTree, parseTree } from '../oci/json-tree.js';
 import type { Document } from '../oci/manifest.js';
 import { CACHE_CONFIG, isManifestType, layerEncoding } from '../oci/media-types.js';
 import type { Blobs } from './blobs.js';
@@ -66,7 +68,8 @@ export class References {
       reached.set(next.digest, next.document === 'no' ? 'named' : 'read');
       if (next.document === 'no') continue;
       signal?.throwIfAborted();
-      open.push(...(await this.#referencesOf(next, rootDigests.has(next.digest), signal)));
+      // One by one: a list of arguments has a limit.
+      for (const found of await this.#referencesOf(next, rootDigests.has(next.digest), signal)) open.push(found);
     }
   }
 
@@ -110,79 +113,96 @@ export class References {
 
 /** Whether bytes could be those of a JSON document. */
 export async function startsAsJson(bytes: AsyncIterable<Uint8Array>): Promise<boolean> {
-  for await (const chunk of bytes) return /^\s*[{[]/.test(Buffer.from(chunk).toString('latin1'));
+  for await (const chunk of bytes) return /^(?:\u00ef\u00bb\u00bf)?\s*[{[]/.test(Buffer.from(chunk).toString('latin1'));
   return false;
 }
 
-type Json = Readonly<Record<string, unknown>>;
+/** What Go refuses for the mark in front of it is kept whole all the same: it may be mended. */
+function treeOf(bytes: Buffer): JsonTree {
+  return parseTree(bytes.indexOf(BYTE_ORDER_MARK) === 0 ? bytes.subarray(BYTE_ORDER_MARK.length) : bytes, 'a document');
+}
 
-function referencesIn(bytes: Buffer): Reference[] {
-  let document: unknown;
+const BYTE_ORDER_MARK = Buffer.from('\uFEFF');
+
+function referencesIn(bytes: Buffer): readonly Reference[] {
+  let document: JsonTree;
   try {
-    document = JSON.parse(bytes.toString());
+    document = treeOf(bytes);
   } catch {
     // Its digest is right, and so it was never JSON.
     return [];
   }
-  if (!isObject(document)) return anyDigests(document);
   return isKnown(document) ? [...knownReferences(document)] : anyDigests(document);
 }
 
-function isKnown({ mediaType, config, layers, manifests }: Json): boolean {
-  if (typeof mediaType === 'string' && mediaType !== '') return isManifestType(mediaType);
-  return Array.isArray(manifests) || (isObject(config) && Array.isArray(layers));
+/**
+ * The values under a name. Go takes it in any case (encoding/json), and of two values either may be the one that counts:
+ * what any of them refers to is kept.
+ */
+function valuesAt(tree: JsonTree, name: string): JsonTree[] {
+  if (!(tree instanceof JsonMembers)) return [];
+  return tree.entries.flatMap(([key, value]) => (folded(key) === name ? [value] : []));
+}
+
+function digestsAt(tree: JsonTree): Digest[] {
+  return valuesAt(tree, 'digest').filter((value): value is Digest => isDigest(value));
+}
+
+function mediaTypesOf(tree: JsonTree): string[] {
+  return valuesAt(tree, 'mediatype').filter((value): value is string => typeof value === 'string' && value !== '');
+}
+
+function isKnown(document: JsonTree): document is JsonMembers {
+  const types = mediaTypesOf(document);
+  if (types.length > 0) return types.every((type) => isManifestType(type));
+  const has = (name: string) => valuesAt(document, name).some((value) => typeof value === 'object');
+  return has('manifests') || (has('config') && has('layers'));
 }
 
 /** Of an image manifest, an index, or an artifact: image-spec manifest.md and image-index.md. */
-function* knownReferences({ manifests, subject, ...others }: Json): Generator<Reference> {
-  for (const entry of Array.isArray(manifests) ? (manifests as unknown[]) : []) {
-    if (!isObject(entry) || !isDigest(entry['digest'])) continue;
-    const mediaType = typeof entry['mediaType'] === 'string' ? entry['mediaType'] : '';
+function* knownReferences(document: JsonMembers): Generator<Reference> {
+  for (const entry of valuesAt(document, 'manifests').flatMap((list) => (Array.isArray(list) ? list : []))) {
     // In a cache of the index shape the layers and the config stand here.
-    const leaf = layerEncoding(mediaType) !== undefined || mediaType === CACHE_CONFIG;
-    const other = isManifestType(mediaType) ? 'yes' : 'unknown';
-    yield { digest: entry['digest'], document: leaf ? 'no' : other };
+    const types = mediaTypesOf(entry);
+    const isLeaf =
+      types.length > 0 && types.every((type) => layerEncoding(type) !== undefined || type === CACHE_CONFIG);
+    const other = types.length > 0 && types.every((type) => isManifestType(type)) ? 'yes' : 'unknown';
+    for (const digest of digestsAt(entry)) yield { digest, document: isLeaf ? 'no' : other };
   }
-  if (isObject(subject) && isDigest(subject['digest'])) yield { digest: subject['digest'], document: 'unknown' };
-  for (const value of valuesOf(others)) {
-    if (isObject(value) && isDigest(value['digest'])) yield { digest: value['digest'], document: 'no' };
-  }
+  for (const subject of valuesAt(document, 'subject'))
+    for (const digest of digestsAt(subject)) yield { digest, document: 'unknown' };
+  const others = document.entries.filter(([name]) => !['manifests', 'subject'].includes(folded(name)));
+  for (const value of valuesOf(new JsonMembers(others)))
+    for (const digest of digestsAt(value)) yield { digest, document: 'no' };
 }
 
-function anyDigests(document: unknown): Reference[] {
+function anyDigests(document: JsonTree): Reference[] {
   const references: Reference[] = [];
   for (const value of valuesOf(document)) {
-    if (isObject(value)) {
-      for (const key of Object.keys(value)) if (isDigest(key)) references.push({ digest: key, document: 'unknown' });
-    }
-    if (isDigest(value)) references.push({ digest: value, document: 'unknown' });
+    const names = value instanceof JsonMembers ? value.entries.map(([name]) => name) : [value];
+    for (const name of names) if (isDigest(name)) references.push({ digest: name, document: 'unknown' });
   }
   return references;
 }
 
 /** A value and everything in it, without recursion, since nesting can be deep. */
-function* valuesOf(value: unknown): Generator {
-  const open = [value];
+function* valuesOf(tree: JsonTree): Generator<JsonTree> {
+  const open = [tree];
   while (open.length > 0) {
     const next = open.pop();
     yield next;
-    if (typeof next === 'object' && next !== null) for (const inner of Object.values(next)) open.push(inner);
+    if (next instanceof JsonMembers) for (const [, value] of next.entries) open.push(value);
+    else if (typeof next === 'object') for (const value of next) open.push(value);
   }
 }
 
 /** What a document refers to by `subject`, when it is a manifest; undefined when it is none. */
 export function manifestIn(bytes: Buffer): { readonly subject: Digest | undefined } | undefined {
   try {
-    const document: unknown = JSON.parse(bytes.toString());
-    if (!isObject(document)) return undefined;
-    const { subject } = document;
-    if (isObject(subject) && isDigest(subject['digest'])) return { subject: subject['digest'] };
-    return isKnown(document) ? { subject: undefined } : undefined;
+    const document = treeOf(bytes);
+    const [subject] = valuesAt(document, 'subject').flatMap((value) => digestsAt(value));
+    return subject !== undefined || isKnown(document) ? { subject } : undefined;
   } catch {
     return undefined;
   }
-}
-
-function isObject(value: unknown): value is Json {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

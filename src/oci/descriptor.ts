@@ -1,4 +1,19 @@
-import type { Digest } from './digest.js';
+import { type Digest, isDigest } from './digest.js';
+import {
+  bytes,
+  checked,
+  EMPTY,
+  type GoType,
+  int,
+  kept,
+  list,
+  pointer,
+  setOwn,
+  string,
+  stringMap,
+  struct,
+} from './go-types.js';
+import type { JsonText } from './json.js';
 
 export type Annotations = Readonly<Record<string, string>>;
 
@@ -15,6 +30,54 @@ export interface Descriptor {
 
 /** The part of a descriptor that names bytes. */
 export type BlobId = Pick<Descriptor, 'digest' | 'size'>;
+
+/** A descriptor while it is read. */
+interface OpenDescriptor {
+  mediaType: string;
+  digest: string;
+  size: number;
+  urls?: readonly string[] | undefined;
+  annotations?: Annotations | undefined;
+  data?: JsonText | undefined;
+  platform?: JsonText | undefined;
+  artifactType?: JsonText | undefined;
+}
+
+const NO_FEATURES: readonly string[] = EMPTY;
+
+const platformType = struct(() => ({ architecture: '', os: '', osVersion: '', osFeatures: NO_FEATURES, variant: '' }), {
+  architecture: ['architecture', string],
+  os: ['os', string],
+  'os.version': ['osVersion', string],
+  'os.features': ['osFeatures', list(string)],
+  variant: ['variant', string],
+});
+
+/** Descriptor of image-spec specs-go/v1/descriptor.go, as Go reads it: with any digest. */
+export const anyDescriptorType = struct<OpenDescriptor>(
+  () => ({ mediaType: '', digest: '', size: 0 }),
+  {
+    mediaType: ['mediaType', string],
+    digest: ['digest', string],
+    size: ['size', int],
+    urls: ['urls', pointer(list(string))],
+    annotations: ['annotations', stringMap],
+    data: ['data', kept(bytes)],
+    platform: ['platform', kept(platformType)],
+    artifactType: ['artifactType', kept(string)],
+  },
+  (descriptor, name, text) => setOwn<unknown>(descriptor as object as Record<string, unknown>, name, text),
+);
+
+/** A descriptor whose digest has the form of one, since paths and addresses are made of it, and whose size is one. */
+export const descriptorType: GoType<Descriptor, OpenDescriptor> = checked(
+  anyDescriptorType,
+  (descriptor, input, start): asserts descriptor is Descriptor => {
+    const { digest, size } = descriptor;
+    if (!isDigest(digest)) throw input.invalid(start, JSON.stringify(digest), 'not a digest', 'digest');
+    if (size < 0) throw input.invalid(start, `${size}`, 'not a size', 'size');
+  },
+);
 
 /** The digest of the uncompressed layer, its diffID (containerd, pkg/labels). */
 export const UNCOMPRESSED = 'containerd.io/uncompressed';

@@ -1,8 +1,7 @@
-import * as v from 'valibot';
-import { CacheError } from '../errors.js';
 import type { Descriptor } from './descriptor.js';
-import type { Digest } from './digest.js';
-import { digestSchema, parseJson } from './json.js';
+import { type Digest, isDigest } from './digest.js';
+import { type Timestamp, timeType } from './go-time.js';
+import { bool, bytes, checked, EMPTY, type GoType, list, parseGo, pointer, string, struct } from './go-types.js';
 import { DOCKER_IMAGE_CONFIG, OCI_IMAGE_CONFIG } from './media-types.js';
 
 /** The field of an image config that holds a build cache (exporter/containerimage/writer.go, patchImageConfig). */
@@ -25,41 +24,77 @@ export interface ImageConfig {
 }
 
 export interface LayerHistory {
-  readonly created: string | undefined;
+  readonly created: Timestamp | undefined;
   readonly createdBy: string | undefined;
 }
 
-const text = v.nullish(v.string(), '');
+/** What Go reads where BuildKit looks for a cache in an image (cache/remotecache/import.go, image), and its platform. */
+interface ImageContent {
+  os: string;
+  architecture: string;
+  variant: string;
+  readonly rootfs: { diffIDs: readonly Digest[] };
+  history: readonly HistoryEntry[];
+  cache?: Uint8Array | undefined;
+}
 
-const imageSchema = v.looseObject({
-  os: text,
-  architecture: text,
-  variant: text,
-  rootfs: v.nullish(v.looseObject({ diff_ids: v.nullish(v.array(digestSchema), []) })),
-  history: v.nullish(
-    v.array(v.looseObject({ created: text, created_by: text, empty_layer: v.nullish(v.boolean(), false) })),
-    [],
-  ),
-  [INLINE_CACHE]: v.nullish(v.string()),
+interface HistoryEntry {
+  created?: Timestamp | undefined;
+  createdBy: string;
+  isEmpty: boolean;
+}
+
+/** BuildKit does not look at the platform there, and so it may be anything. */
+const anyText: GoType<string> = {
+  zero: () => '',
+  read(input, before) {
+    if (input.isString()) return input.string();
+    input.skip();
+    return before;
+  },
+};
+
+const diffIDType = checked(string, (text, input, start): asserts text is Digest => {
+  if (!isDigest(text)) throw input.invalid(start, JSON.stringify(text), 'not a digest');
 });
+
+const NO_DIFF_IDS: readonly Digest[] = EMPTY;
+
+const imageType = struct<ImageContent>(
+  () => ({ os: '', architecture: '', variant: '', rootfs: { diffIDs: EMPTY }, history: EMPTY }),
+  {
+    os: ['os', anyText],
+    architecture: ['architecture', anyText],
+    variant: ['variant', anyText],
+    rootfs: ['rootfs', struct(() => ({ diffIDs: NO_DIFF_IDS }), { diff_ids: ['diffIDs', list(diffIDType)] })],
+    history: [
+      'history',
+      list(
+        struct<HistoryEntry>(() => ({ createdBy: '', isEmpty: false }), {
+          created: ['created', pointer(timeType)],
+          created_by: ['createdBy', string],
+          empty_layer: ['isEmpty', bool],
+        }),
+      ),
+    ],
+    [INLINE_CACHE]: ['cache', bytes],
+  },
+);
 
 /**
  * Reads an image config.
  *
  * @throws CacheError CORRUPT
  */
-export function decodeImageConfig(bytes: Uint8Array, where: string): ImageConfig {
-  const { os, architecture, variant, rootfs, history, [INLINE_CACHE]: cache } = parseJson(imageSchema, bytes, where);
+export function decodeImageConfig(content: Uint8Array, where: string): ImageConfig {
+  const { os, architecture, variant, rootfs, history, cache } = parseGo(imageType, content, where);
   return {
     platform: [os || 'unknown', architecture || 'unknown', ...(variant === '' ? [] : [variant])].join('/'),
-    diffIDs: rootfs?.diff_ids ?? [],
+    diffIDs: rootfs.diffIDs,
     history: history
-      .filter(({ empty_layer: empty }) => !empty)
-      .map(({ created, created_by: createdBy }) => ({
-        created: created || undefined,
-        createdBy: createdBy || undefined,
-      })),
-    cache: cache ? decodeBase64(cache, `${where}: ${INLINE_CACHE}`) : undefined,
+      .filter(({ isEmpty }) => !isEmpty)
+      .map(({ created, createdBy }) => ({ created, createdBy: createdBy || undefined })),
+    cache,
   };
 }
 
@@ -71,11 +106,4 @@ export function isImageConfig({ mediaType }: Descriptor): boolean {
 /** Whether an entry of an index says something about an image (provenance, SBOM), and is none. */
 export function isAttestation({ annotations }: Descriptor): boolean {
   return annotations?.[REFERENCE_TYPE] === 'attestation-manifest';
-}
-
-/** Base64 as Go reads it: nothing is passed over that does not belong there. */
-function decodeBase64(encoded: string, where: string): Uint8Array {
-  const bytes = Buffer.from(encoded, 'base64');
-  if (bytes.toString('base64') !== encoded) throw new CacheError('CORRUPT', `${where} is not base64`);
-  return bytes;
 }

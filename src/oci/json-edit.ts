@@ -1,6 +1,10 @@
-import { goJson } from './json.js';
+import { folded, unquote } from './go-strings.js';
+import { goJsonOf, stringEnd } from './json.js';
 
-/** A value to put at a path of keys and list indexes; a last key that is not there yet is added. */
+/**
+ * A value to put at a path of keys and list indexes; a last key that is not there yet is added. Keys are found as Go finds
+ * fields, in any case, but for the names of annotations.
+ */
 export interface JsonEdit {
   readonly path: readonly (string | number)[];
   readonly value: unknown;
@@ -11,25 +15,32 @@ export interface JsonEdit {
  * fields that are not understood. A key that is added goes in front of the first key that sorts behind it, which is
  * its place in what Go writes, and is spaced as its neighbours are.
  *
- * @param json - bytes that `parseJson` has accepted
+ * @param json - bytes that `parseGo` has accepted
  * @throws RangeError for a path that leads nowhere
  */
 export function editJson(json: Uint8Array, edits: readonly JsonEdit[]): Buffer {
   // Latin-1 has a character for every byte, so that what is not touched comes back as it was. JSON's own is ASCII.
   const text = Buffer.from(json).toString('latin1');
-  const splices = edits.map((edit) => spliceFor(text, edit)).toSorted((a, b) => b.start - a.start);
-  const edited = splices.reduce((now, { start, end, insert }) => now.slice(0, start) + insert + now.slice(end), text);
-  return Buffer.from(edited, 'latin1');
+  const splices = edits.map((edit) => spliceFor(text, edit)).toSorted((a, b) => a.start - b.start);
+  const parts: string[] = [];
+  let at = 0;
+  for (const { start, end, insert } of splices) {
+    parts.push(text.slice(at, start), insert);
+    at = end;
+  }
+  return Buffer.from(parts.join('') + text.slice(at), 'latin1');
 }
 
 /**
- * The texts of the values in an object or list, by their keys or places; of a key that is there twice, that of the last.
+ * The texts of the values in an object or list, in their order, with their keys or places.
  *
- * @param text - JSON that `parseJson` has accepted, each byte a character (Latin-1)
+ * @param text - JSON that `parseGo` has accepted, each byte a character (Latin-1)
  */
-export function valueTexts(text: string): Map<string | number, string> {
-  const members = membersOf(text, skipSpace(text, 0));
-  return new Map(Array.from(members, ({ key, valueStart, end }) => [key, text.slice(valueStart, end)]));
+export function valueTexts(text: string): (readonly [key: string | number, text: string])[] {
+  return Array.from(membersOf(text, skipSpace(text, 0)), ({ key, valueStart, end }) => [
+    key,
+    text.slice(valueStart, end),
+  ]);
 }
 
 interface Splice {
@@ -48,12 +59,12 @@ interface Member {
 }
 
 function spliceFor(text: string, { path, value }: JsonEdit): Splice {
-  const insert = goJson(value).toString('latin1');
+  const insert = goJsonOf(value).toString('latin1');
   let at = skipSpace(text, 0);
   for (const [depth, key] of path.entries()) {
     const members = [...membersOf(text, at)];
     // Of a key that is there twice, the last one counts, in Go as in JavaScript.
-    const found = members.findLast((member) => member.key === key);
+    const found = members.findLast((member) => isSame(member.key, key, path[depth - 1]));
     if (found !== undefined) {
       if (depth === path.length - 1) return { start: found.valueStart, end: found.end, insert };
       at = found.valueStart;
@@ -66,8 +77,13 @@ function spliceFor(text: string, { path, value }: JsonEdit): Splice {
   throw new RangeError(`there is no ${path.join('.')} in this JSON`);
 }
 
+function isSame(a: string | number, b: string | number, parent: string | number | undefined): boolean {
+  if (a === b || typeof a === 'number' || typeof b === 'number') return a === b;
+  return parent !== 'annotations' && folded(a) === folded(b);
+}
+
 function addition(text: string, at: number, members: readonly Member[], key: string, value: string): Splice {
-  const name = goJson(key).toString('latin1');
+  const name = goJsonOf(key).toString('latin1');
   const next = members.find((member) => member.key > key);
   const neighbour = next ?? members.at(-1);
   if (neighbour === undefined) return { start: at + 1, end: at + 1, insert: `${name}:${value}` };
@@ -82,8 +98,8 @@ function* membersOf(text: string, start: number): Generator<Member> {
   if (!isObject && text[start] !== '[') return;
   let at = skipSpace(text, start + 1);
   for (let index = 0; text[at] !== '}' && text[at] !== ']'; index++) {
-    const keyEnd = isObject ? endOfString(text, at) : at;
-    const key = isObject ? (JSON.parse(latin1ToUtf8(text.slice(at, keyEnd))) as string) : index;
+    const keyEnd = isObject ? stringEnd(text, at) : at;
+    const key = isObject ? unquote(text.slice(at + 1, keyEnd - 1)) : index;
     const valueStart = isObject ? skipSpace(text, skipSpace(text, keyEnd) + 1) : at;
     const end = endOfValue(text, valueStart);
     yield { key, start: at, keyEnd, valueStart, end };
@@ -92,32 +108,19 @@ function* membersOf(text: string, start: number): Generator<Member> {
   }
 }
 
-function latin1ToUtf8(text: string): string {
-  return Buffer.from(text, 'latin1').toString();
-}
-
 function endOfValue(text: string, start: number): number {
-  if (text[start] === '"') return endOfString(text, start);
+  if (text[start] === '"') return stringEnd(text, start);
   if (text[start] !== '{' && text[start] !== '[') return searchFrom(/[,\]}\s]|$/g, text, start);
   let depth = 0;
   for (let at = start; ; at = searchFrom(/["[\]{}]/g, text, at)) {
     const character = text[at];
     if (character === '"') {
-      at = endOfString(text, at);
+      at = stringEnd(text, at);
       continue;
     }
     depth += character === '{' || character === '[' ? 1 : -1;
     at++;
     if (depth === 0) return at;
-  }
-}
-
-/** The place behind the quote that closes a string: the next one that no backslash of its own precedes. */
-function endOfString(text: string, start: number): number {
-  for (let at = text.indexOf('"', start + 1); ; at = text.indexOf('"', at + 1)) {
-    let backslashes = 0;
-    while (text[at - 1 - backslashes] === '\\') backslashes++;
-    if (backslashes % 2 === 0) return at + 1;
   }
 }
 

@@ -1,78 +1,10 @@
-import * as v from 'valibot';
-import { CacheError } from '../errors.js';
-import { isDigest, type Digest } from './digest.js';
+import { decodeUtf8 } from './go-strings.js';
 
 /**
  * The most of a JSON document that is ever held in memory, in bytes. BuildKit reads none over 1 MiB from folders and
  * registries; caches that outgrew that have to be read to be slimmed.
  */
 export const JSON_LIMIT = 64 * 1024 * 1024;
-
-/** A digest, whose grammar is checked before anything makes a path or an address of it. */
-export const digestSchema = v.custom<Digest>(isDigest, 'not a digest');
-
-/** A size or count: whole and not negative. */
-export const sizeSchema = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
-
-// Go's encoding/json (decode.go, maxNestingDepth) allows ten times as much. Real documents have ten levels at most.
-const DEPTH_LIMIT = 1000;
-/** How much of a wrong value a message shows. */
-const FOUND_LIMIT = 200;
-
-function isNestedDeeper(bytes: Uint8Array, limit: number): boolean {
-  let depth = 0;
-  let inText = false;
-  for (let at = 0; at < bytes.length; at++) {
-    const byte = bytes[at];
-    if (inText) {
-      if (byte === BACKSLASH) at++;
-      else if (byte === QUOTE) inText = false;
-    } else if (byte === QUOTE) inText = true;
-    else if (byte === BRACKET || byte === BRACE) {
-      depth++;
-      if (depth > limit) return true;
-    } else if (byte === BRACKET_END || byte === BRACE_END) depth--;
-  }
-  return false;
-}
-
-const [QUOTE, BACKSLASH, BRACKET, BRACKET_END, BRACE, BRACE_END] = Buffer.from('"\\[]{}');
-
-/**
- * Reads JSON of an expected shape.
- *
- * @param where - the file or blob that it came from, for the message
- * @throws CacheError CORRUPT that names the field
- */
-export function parseJson<TSchema extends v.GenericSchema>(
-  schema: TSchema,
-  bytes: Uint8Array,
-  where: string,
-): v.InferOutput<TSchema> {
-  const text = new TextDecoder().decode(bytes);
-  let value: unknown;
-  if (isNestedDeeper(bytes, DEPTH_LIMIT)) {
-    throw new CacheError('CORRUPT', `${where} is nested more than ${DEPTH_LIMIT} levels deep`);
-  }
-  try {
-    value = JSON.parse(text);
-  } catch (cause) {
-    const hint = text.trim() === '' ? 'the file is empty' : 'the file was probably cut short or overwritten';
-    throw new CacheError('CORRUPT', `${where} is not JSON: ${(cause as Error).message}`, { hint, cause });
-  }
-  const result = v.safeParse(schema, value, { abortEarly: true });
-  if (result.success) return result.output;
-  const [issue] = result.issues;
-  const field = v.getDotPath(issue) ?? 'the document';
-  throw new CacheError('CORRUPT', `${where}: ${field}: ${faultOf(issue)}`);
-}
-
-/** A schema that has words of its own for what is wrong says more than the name of a type does. */
-function faultOf({ message, expected, received }: v.BaseIssue<unknown>): string {
-  const found = received.length > FOUND_LIMIT ? `${received.slice(0, FOUND_LIMIT)}…` : received;
-  if (!message.startsWith('Invalid ')) return `${found} is ${message}`;
-  return expected === null ? message : `expected ${expected} but found ${found}`;
-}
 
 /**
  * JSON as Go's encoding/json writes it: no spaces, and HTML's characters and JavaScript's line separators escaped.
@@ -86,6 +18,61 @@ export function goJson(value: unknown, indent?: string): Buffer {
     (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
   );
   return Buffer.from(escaped);
+}
+
+/** A value that is kept as the JSON that it is: fields that are not understood, and numbers that no double holds. */
+export class JsonText {
+  readonly #text: string;
+
+  /** @param text - sound JSON, each byte a character (Latin-1) */
+  constructor(text: string) {
+    this.#text = text;
+  }
+
+  /** Without spaces. Each byte is a character, as in what it was made from. */
+  get text(): string {
+    return compact(this.#text);
+  }
+
+  /** As JavaScript reads it: of a large number that is the nearest double. */
+  toJSON(): unknown {
+    return JSON.parse(decodeUtf8(Buffer.from(this.#text, 'latin1')));
+  }
+}
+
+/** JSON without the spaces between its tokens. */
+function compact(text: string): string {
+  if (!/[ \t\n\r]/.test(text)) return text;
+  let packed = '';
+  let from = 0;
+  for (let at = 0; at < text.length; at++) {
+    if (text[at] === '"') at = stringEnd(text, at) - 1;
+    else if (' \t\n\r'.includes(text[at] ?? '')) {
+      packed += text.slice(from, at);
+      from = at + 1;
+    }
+  }
+  return packed + text.slice(from);
+}
+
+/** The place behind a string that begins here. */
+export function stringEnd(text: string, start: number): number {
+  let at = start + 1;
+  while (at < text.length && text[at] !== '"') at += text[at] === '\\' ? 2 : 1;
+  return at + 1;
+}
+
+/** As `goJson`, for values that may have `JsonText` in them. */
+export function goJsonOf(value: unknown): Buffer {
+  return Buffer.from(textOf(value), 'latin1');
+}
+
+function textOf(value: unknown): string {
+  if (value instanceof JsonText) return value.text;
+  if (Array.isArray(value)) return `[${value.map(textOf).join(',')}]`;
+  if (typeof value !== 'object' || value === null) return goJson(value).toString('latin1');
+  const members = Object.entries(value).filter(([, member]) => member !== undefined);
+  return `{${members.map(([key, member]) => `${textOf(key)}:${textOf(member)}`).join(',')}}`;
 }
 
 /** The entries of a string map in the order in which Go writes them: by code unit of the UTF-8 key. */

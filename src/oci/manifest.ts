@@ -1,29 +1,9 @@
-import * as v from 'valibot';
 import { CacheError } from '../errors.js';
-import type { Descriptor } from './descriptor.js';
+import { anyDescriptorType, type Descriptor, descriptorType } from './descriptor.js';
 import { sha256 } from './digest.js';
-import { compareText, digestSchema, goJson, parseJson, sizeSchema, sortedKeys } from './json.js';
+import { int, kept, list, parseGo, pointer, present, setOwn, string, stringMap, struct } from './go-types.js';
+import { compareText, goJsonOf, type JsonText, sortedKeys } from './json.js';
 import { DOCKER_MANIFEST, DOCKER_MANIFEST_LIST, OCI_INDEX, OCI_MANIFEST } from './media-types.js';
-
-/**
- * Go decodes `null` as if the field were absent, and BuildKit writes it in some places; so it has to be read.
- */
-const absent = <T extends v.GenericSchema>(schema: T) => v.nullish(schema);
-
-export const descriptorSchema: v.GenericSchema<unknown, Descriptor> = v.pipe(
-  v.looseObject({
-    mediaType: absent(v.string()),
-    digest: digestSchema,
-    size: sizeSchema,
-    urls: absent(v.array(v.string())),
-    annotations: absent(v.record(v.string(), v.string())),
-  }),
-  // Null stands for absent, and an absent media type for the empty one, as in Go.
-  v.transform((descriptor): Descriptor => {
-    const present = Object.entries(descriptor).filter(([, value]) => value !== null && value !== undefined);
-    return { mediaType: '', ...Object.fromEntries(present) } as Descriptor;
-  }),
-);
 
 /** What else a manifest may have: annotations, a subject, and fields that are not known. */
 export type ManifestFields = Readonly<Record<string, unknown>>;
@@ -35,6 +15,8 @@ export interface ImageManifest {
   readonly config: Descriptor;
   readonly layers: readonly Descriptor[];
   readonly fields?: ManifestFields;
+  /** Why BuildKit refuses it, though it is clear what is meant. */
+  readonly fault?: string;
 }
 
 /** An image index (image-spec image-index.md) or Docker manifest list. */
@@ -43,6 +25,7 @@ export interface ImageIndex {
   readonly mediaType: string;
   readonly manifests: readonly Descriptor[];
   readonly fields?: ManifestFields;
+  readonly fault?: string;
 }
 
 /** A manifest or config in memory, and what names it. */
@@ -58,30 +41,70 @@ export function documentOf(mediaType: string, bytes: Uint8Array): Document {
 
 export type Manifest = ImageManifest | ImageIndex;
 
-const manifestSchema = v.looseObject({
-  mediaType: absent(v.string()),
-  config: absent(descriptorSchema),
-  layers: absent(v.array(descriptorSchema)),
-  manifests: absent(v.array(descriptorSchema)),
-});
+/** What both kinds have, as Go reads it: image-spec specs-go/v1/manifest.go and index.go. */
+interface ManifestContent {
+  mediaType?: string | undefined;
+  config?: Descriptor | undefined;
+  layers?: readonly Descriptor[] | undefined;
+  manifests?: readonly Descriptor[] | undefined;
+  schemaVersion: number;
+  annotations?: JsonText | undefined;
+  subject?: JsonText | undefined;
+  artifactType?: JsonText | undefined;
+  readonly others: Record<string, JsonText>;
+}
+
+const manifestType = struct<ManifestContent>(
+  () => ({ schemaVersion: 0, others: {} }),
+  {
+    schemaVersion: ['schemaVersion', int],
+    mediaType: ['mediaType', pointer(string)],
+    config: ['config', present(descriptorType)],
+    layers: ['layers', present(list(descriptorType))],
+    manifests: ['manifests', present(list(descriptorType))],
+    subject: ['subject', kept(anyDescriptorType)],
+    annotations: ['annotations', kept(stringMap)],
+    artifactType: ['artifactType', kept(string)],
+  },
+  ({ others }, name, text) => setOwn(others, name, text),
+);
 
 /**
- * Reads a manifest of either shape. The document's own mediaType decides, then the fields that it has, as in
- * util/imageutil/schema.go (DetectManifestBlobMediaType) of BuildKit.
+ * Reads a manifest of either shape as BuildKit does: an image manifest has a config or layers, an index has neither, and
+ * the media type must not say otherwise (util/imageutil/config.go, DetectManifestBlobMediaType). What contradicts itself
+ * is read by its media type, and has a `fault`.
  *
  * @throws CacheError CORRUPT
  */
 export function decodeManifest(bytes: Uint8Array, where: string): Manifest {
-  const { schemaVersion: _, mediaType, config, layers, manifests, ...fields } = parseJson(manifestSchema, bytes, where);
-  const type = mediaType ?? (manifests ? OCI_INDEX : OCI_MANIFEST);
-  if (type === OCI_INDEX || type === DOCKER_MANIFEST_LIST) {
-    return { kind: 'index', mediaType: type, manifests: manifests ?? [], fields };
-  }
-  if (type !== OCI_MANIFEST && type !== DOCKER_MANIFEST) {
+  const {
+    schemaVersion: _,
+    mediaType,
+    config,
+    layers,
+    manifests,
+    others,
+    ...known
+  } = parseGo(manifestType, bytes, where);
+  const isManifest = config !== undefined || layers !== undefined;
+  const type = mediaType || (isManifest || manifests === undefined ? OCI_MANIFEST : OCI_INDEX);
+  const isIndexType = type === OCI_INDEX || type === DOCKER_MANIFEST_LIST;
+  if (!isIndexType && type !== OCI_MANIFEST && type !== DOCKER_MANIFEST) {
     throw new CacheError('CORRUPT', `${where} has media type ${type}, which is neither an image manifest nor an index`);
   }
-  if (!config) throw new CacheError('CORRUPT', `${where} is neither an image manifest nor an index: it has no config`);
-  return { kind: 'manifest', mediaType: type, config, layers: layers ?? [], fields };
+  const fields = { ...known, ...others };
+  const fault = contradiction(isManifest, manifests !== undefined, isIndexType);
+  if (isIndexType) return { kind: 'index', mediaType: type, manifests: manifests ?? [], fields, ...fault };
+  if (config === undefined) {
+    throw new CacheError('CORRUPT', `${where} is neither an image manifest nor an index: it has no config`);
+  }
+  return { kind: 'manifest', mediaType: type, config, layers: layers ?? [], fields, ...fault };
+}
+
+function contradiction(isManifest: boolean, hasManifests: boolean, isIndexType: boolean): { fault?: string } {
+  if (isManifest && hasManifests) return { fault: 'it has manifests beside a config or layers' };
+  if (isManifest && isIndexType) return { fault: 'its media type is that of an index, and it has a config or layers' };
+  return {};
 }
 
 const FIRST = ['mediaType', 'digest', 'size', 'urls', 'annotations', 'data', 'platform', 'artifactType'];
@@ -100,8 +123,8 @@ export function orderedDescriptor(descriptor: Descriptor): Descriptor {
 export function encodeManifest(manifest: Manifest): Buffer {
   const { mediaType, fields } = manifest;
   return manifest.kind === 'index'
-    ? goJson({ schemaVersion: 2, mediaType, manifests: manifest.manifests.map(orderedDescriptor), ...fields })
-    : goJson({
+    ? goJsonOf({ schemaVersion: 2, mediaType, manifests: manifest.manifests.map(orderedDescriptor), ...fields })
+    : goJsonOf({
         schemaVersion: 2,
         mediaType,
         config: orderedDescriptor(manifest.config),

@@ -1,7 +1,6 @@
 import prettyBytes from 'pretty-bytes';
 import type { ImageFit } from '../backend/backend.js';
 import type { CopyResult, ExportResult } from '../copy.js';
-import { type Digest, splitDigest } from '../oci/digest.js';
 import { printed } from './visible.js';
 
 /** What a copy did, in a line or two for each export. */
@@ -31,9 +30,9 @@ function inlineLines({ target, descriptor, duration }: ExportResult, images: rea
   return [`${target}: ${descriptor.digest}`, ...platforms.flat(), `  ${(duration / 1000).toFixed(1)} s`];
 }
 
-/** The beginnings of some digests; as many as a screen has room for. */
-function names(digests: readonly Digest[]): string {
-  const shown = digests.slice(0, 12).map((digest) => splitDigest(digest)[1].slice(0, 12));
+/** The beginnings of some records' digests; as many as a screen has room for. */
+function names(digests: readonly string[]): string {
+  const shown = digests.slice(0, 12).map((digest) => digest.slice(digest.indexOf(':') + 1).slice(0, 12));
   const more = digests.length - shown.length;
   return `${shown.join(', ')}${more > 0 ? ` and ${more} more (--json has them all)` : ''}`;
 }

@@ -65,7 +65,7 @@ function* recordTree({ records, layerOf }: CacheDescription): Generator<string> 
   const shown = new Set<number>();
   const label = (index: number, record: CacheRecord) => {
     const layers = (layerOf[index] ?? []).map(short);
-    return `${short(record.digest)}${layers.length === 0 ? '' : ` = layer ${layers.join(', ')}`}`;
+    return `${shortText(record.digest)}${layers.length === 0 ? '' : ` = layer ${layers.join(', ')}`}`;
   };
   const stack = [...records.keys()]
     .filter((index) => !linked.has(index))

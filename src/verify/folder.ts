@@ -1,5 +1,4 @@
 import { join } from 'node:path';
-import * as v from 'valibot';
 import type { RepositoryEntry } from '../backend/repository.js';
 import { CacheError } from '../errors.js';
 import { asideBlobs } from '../layout/aside.js';
@@ -12,12 +11,12 @@ import type { Layout } from '../layout/layout.js';
 import { leftovers } from '../layout/leftovers.js';
 import { contentOfFile } from '../layout/small-file.js';
 import type { Digest } from '../oci/digest.js';
-import { parseJson } from '../oci/json.js';
+import { markerVersion } from '../oci/marker.js';
 import { OCI_INDEX } from '../oci/media-types.js';
 import { type Finding, quoted } from './finding.js';
 import type { Need, Walk } from './walk.js';
 
-const markerSchema = v.looseObject({ imageLayoutVersion: v.literal('1.0.0') });
+const VERSION = '1.0.0';
 const KNOWN_FIELDS = new Set(['schemaVersion', 'mediaType', 'manifests', 'annotations', 'artifactType', 'subject']);
 // As long as BuildKit may be at work on one, in milliseconds.
 const UNFINISHED = 24 * 3_600_000;
@@ -114,7 +113,8 @@ export class FolderCheck {
       const bytes = await contentOfFile(file);
       if (bytes === undefined)
         this.#corrupt('layout', 'the folder has no oci-layout file, and other tools want one', { file });
-      else parseJson(markerSchema, bytes, file);
+      else if (markerVersion(bytes, file) !== VERSION)
+        this.#corrupt('layout', `imageLayoutVersion is not ${VERSION}`, { file });
     } catch (error) {
       if (!(error instanceof CacheError)) throw error;
       this.#corrupt('layout', error.message, { file });

@@ -148,7 +148,7 @@ test('layers get diffIDs, dates and steps from the config, in which empty steps 
     history: [
       { created: '2026-01-02T03:04:05.600Z', created_by: 'RUN a' },
       { created_by: 'ENV x=y', empty_layer: true },
-      { created: 'yesterday' },
+      { created: null },
     ],
   };
   const content = decodeImageConfig(Buffer.from(JSON.stringify(config)), 'test');

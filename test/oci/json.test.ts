@@ -12,7 +12,7 @@ for (const [name, decode, document, message] of [
     { layers: [{ blob: '../../etc/passwd' }] },
     'layers.0.blob: "../../etc/passwd" is not a digest',
   ],
-  ['no text', decodeCacheConfig, { layers: [{ blob: 7 }] }, 'layers.0.blob: 7 is not a digest'],
+  ['no text', decodeCacheConfig, { layers: [{ blob: 7 }] }, 'layers.0.blob: expected a string but found 7'],
   [
     'one of two kinds',
     decodeCacheConfig,
@@ -25,14 +25,14 @@ for (const [name, decode, document, message] of [
     { records: [{ digest: D, layers: [{ createdAt: 'today' }] }] },
     'records.0.layers.0.createdAt: "today" is not an RFC 3339 time',
   ],
-  ['a list', decodeCacheConfig, { records: 'none' }, 'records: expected Array but found "none"'],
+  ['a list', decodeCacheConfig, { records: 'none' }, 'records: expected a list but found "none"'],
   [
     'in a manifest',
     decodeManifest,
     { config: { digest: '../../etc/passwd', size: 1 } },
     'config.digest: "../../etc/passwd" is not a digest',
   ],
-  ['a size', decodeManifest, { config: { digest: D, size: -1 } }, 'config.size: expected >=0 but found -1'],
+  ['a size', decodeManifest, { config: { digest: D, size: -1 } }, 'config.size: -1 is not a size'],
   [
     'very long',
     decodeCacheConfig,

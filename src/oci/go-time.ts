@@ -1,0 +1,65 @@
+import type { GoType } from './go-types.js';
+
+/** A point in time as RFC 3339 text with up to nanoseconds, the way Go's time.Time is written in JSON. */
+export type Timestamp = string;
+
+/** Go's zero time. */
+export const ZERO_TIME: Timestamp = '0001-01-01T00:00:00Z';
+
+// What Go takes for RFC 3339 is wider than that: an hour of one digit, a comma (time/format.go, Parse).
+const RFC3339 = /^(\d{4})-(\d\d)-(\d\d)T(\d\d?):(\d\d):(\d\d)(?:[.,](\d+))?(?:Z|([+-])(\d\d):(\d\d))$/;
+
+/** time.Time, which is read from between the quotes as it stands there: an escape in it is none (Time.UnmarshalJSON). */
+export const timeType: GoType<Timestamp> = {
+  zero: () => ZERO_TIME,
+  read(input, before) {
+    if (input.isNull()) return before;
+    if (!input.isString()) throw input.mismatch('a time');
+    const start = input.at;
+    const text = input.rawString();
+    const time = normalizeTimestamp(text);
+    if (time === undefined) throw input.invalid(start, JSON.stringify(text), 'not an RFC 3339 time');
+    return time;
+  },
+};
+
+/** Whether the text is a time that Go would read. */
+export function isTimestamp(text: string): boolean {
+  return normalizeTimestamp(text) !== undefined;
+}
+
+/**
+ * The text that Go would write for this time: nanoseconds at most, trailing zeros cut. Of a zone that Go reads and does
+ * not write, such as +24:00, UTC.
+ *
+ * @returns undefined for what Go would not read
+ */
+export function normalizeTimestamp(text: string): Timestamp | undefined {
+  const found = RFC3339.exec(text);
+  if (found === null) return undefined;
+  const [, year = '', month = '', day = '', hour = '', minute = '', second = '', fraction = ''] = found;
+  const [sign, zoneHour = '00', zoneMinute = '00'] = found.slice(8);
+  if (!isDate(Number(year), Number(month), Number(day))) return undefined;
+  if (Number(hour) > 23 || Number(minute) > 59 || Number(second) > 59) return undefined;
+  // Greater, and not as great: some write offsets of 24 hours or 60 minutes (time/format.go).
+  if (Number(zoneHour) > 24 || Number(zoneMinute) > 60) return undefined;
+  const digits = fraction.slice(0, 9).replace(/0+$/, '');
+  const tail = digits === '' ? '' : `.${digits}`;
+  const offset = Number(zoneHour) * 60 + Number(zoneMinute);
+  const local = `${year}-${month}-${day}T${hour.padStart(2, '0')}:${minute}:${second}`;
+  if (offset === 0) return `${local}${tail}Z`;
+  if (offset < 24 * 60) return `${local}${tail}${sign}${twoDigits(Math.floor(offset / 60))}:${twoDigits(offset % 60)}`;
+  const utc = new Date(Date.parse(`${local}Z`) + (sign === '-' ? offset : -offset) * 60_000);
+  return `${utc.toISOString().slice(0, -'.000Z'.length)}${tail}Z`;
+}
+
+function twoDigits(value: number): string {
+  return `${value}`.padStart(2, '0');
+}
+
+function isDate(year: number, month: number, day: number): boolean {
+  if (month < 1 || month > 12 || day < 1) return false;
+  const isLeap = year % 4 === 0 && (year % 100 !== 0 || year % 400 === 0);
+  const days = month === 2 ? (isLeap ? 29 : 28) : [4, 6, 9, 11].includes(month) ? 30 : 31;
+  return day <= days;
+}

@@ -1,0 +1,12 @@
+import { parseGo, string, struct } from './go-types.js';
+
+const markerType = struct(() => ({ version: '' }), { imageLayoutVersion: ['version', string] });
+
+/**
+ * The version in an `oci-layout` file: image-spec image-layout.md. Empty where it has none.
+ *
+ * @throws CacheError CORRUPT
+ */
+export function markerVersion(bytes: Uint8Array, where: string): string {
+  return parseGo(markerType, bytes, where).version;
+}
