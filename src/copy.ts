@@ -11,6 +11,7 @@ import { min } from './graph/min.js';
 import { replaceBlobs } from './graph/replace.js';
 import { smallest } from './graph/smallest.js';
 import type { LayoutSettings } from './layout/layout.js';
+import { rewriting } from './layout/lost-blobs.js';
 import type { Shape } from './graph/save.js';
 import { type Registries, type RegistryAccess, withRegistries } from './net/registries.js';
 import type { BlobId, Descriptor } from './oci/descriptor.js';
@@ -219,7 +220,11 @@ async function write(
   const { replacements, ...transferred } = await transfer(cache, planned, target, { ...options, conversion });
   const graph = replaceBlobs(wanted, replacements);
   const written = publication(graph);
-  const descriptor = await target.publish(written, options.signal);
+  const descriptor = await rewriting(async (lost) => {
+    const again = planned.filter(({ blob }) => lost.has(replacements.get(blob.digest)?.digest ?? blob.digest));
+    if (again.length > 0) await transfer(cache, again, target, { ...options, conversion, onProgress: undefined });
+    return target.publish(written, options.signal);
+  });
   if (shape === 'docker-list' && written.saved === undefined && hasZstd(graph)) {
     options.onNote?.(`${target.name} has ${DOCKER_ZSTD}`);
   }

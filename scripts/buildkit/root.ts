@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { mkdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { withLock } from '../../src/layout/lock.js';
+import { acquireLock } from '../../src/layout/lock.js';
 import { run } from './run.js';
 
 /** Debian 13, whose Docker is the oldest that exports caches. */
@@ -55,7 +55,12 @@ export async function makeRoot(
     await run('unshare', [...contained, ...recipe, ...(mirror === undefined ? [] : [mirror])], { signal });
     await rename(partial, root);
   };
-  await withLock(root, 'exclusive', make, { timeout: WAIT, signal });
+  const lock = await acquireLock(root, 'exclusive', { timeout: WAIT, signal });
+  try {
+    await make();
+  } finally {
+    lock.release();
+  }
 }
 
 /** The Debian mirror that apt uses here; none where apt has no lists, and debootstrap takes its own. */

@@ -2,7 +2,7 @@ import { constants } from 'node:fs';
 import { type FileHandle, mkdir, mkdtemp, open, readdir, rm, rmdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { tryFlock } from '../../src/layout/flock.js';
-import { withLock } from '../../src/layout/lock.js';
+import { acquireLock } from '../../src/layout/lock.js';
 
 const CGROUPS = '/sys/fs/cgroup';
 
@@ -21,7 +21,8 @@ export interface Workspace {
 export async function openWorkspace(home: string, say: (text: string) => void): Promise<Workspace> {
   const runs = join(home, 'runs');
   await mkdir(runs, { recursive: true });
-  return withLock(runs, 'exclusive', async () => {
+  const making = await acquireLock(runs, 'exclusive');
+  try {
     for (const name of await readdir(runs)) {
       const lock = await lockOf(join(runs, name));
       if (lock === undefined) continue;
@@ -39,7 +40,9 @@ export async function openWorkspace(home: string, say: (text: string) => void): 
         await lock?.close();
       },
     };
-  });
+  } finally {
+    making.release();
+  }
 }
 
 /** The lock of a run's folder, unless that run is alive. */

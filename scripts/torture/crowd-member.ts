@@ -6,7 +6,7 @@ import { copyCache } from '../../src/copy.js';
 import { CacheError } from '../../src/errors.js';
 import { tagOf } from '../../src/layout/index-json.js';
 import { checkContent } from '../../src/layout/blob-file.js';
-import { readIndex } from '../../src/layout/index-file.js';
+import { readIndex } from '../../src/layout/index-read.js';
 import { openLayout } from '../../src/layout/layout.js';
 import { prune } from '../../src/prune/prune.js';
 import { fixture } from './folder.js';

@@ -40,7 +40,7 @@ export async function inlineTarget(repository: Repository, tag: string, signal?:
     async publish({ graph }, inner) {
       const changed = await rewrite(repository, content, graph, inner);
       if (changed === undefined) return plain(manifest.descriptor);
-      await refuseMoved(repository, tag, found, inner);
+      await refuseMoved(repository, tag, [found.digest, changed.descriptor.digest], inner);
       // What names the image where it is, such as the annotations of its entry in index.json, goes on to name it.
       const descriptor = { ...found, ...changed.descriptor, ...dataOf(found, changed) };
       await repository.publish({ ...changed, descriptor }, tag, inner);
@@ -147,9 +147,14 @@ function dataOf(old: Descriptor, { bytes }: Document): { readonly data?: string 
 }
 
 /** A tag that another build has moved in the meantime is that build's. */
-async function refuseMoved(repository: Repository, tag: string, old: Descriptor, signal?: AbortSignal): Promise<void> {
+async function refuseMoved(
+  repository: Repository,
+  tag: string,
+  known: readonly Digest[],
+  signal?: AbortSignal,
+): Promise<void> {
   const now = await repository.resolve({ tag }, signal);
-  if (now.digest === old.digest) return;
+  if (known.includes(now.digest)) return;
   throw new CacheError('BUSY', `${repository.name}: ${tag} is another image than it was when this copy began`, {
     hint: 'somebody pushed it in the meantime; run the copy again',
     side: 'export',

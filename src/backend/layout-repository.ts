@@ -1,5 +1,9 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { CacheError } from '../errors.js';
-import { lockedIndex, readIndex, updateIndex } from '../layout/index-file.js';
+import { asideBlobs } from '../layout/aside.js';
+import { exists } from '../layout/durable.js';
+import { updateIndex } from '../layout/index-file.js';
+import { readIndex } from '../layout/index-read.js';
 import { findTag, type LayoutIndex, namesOf, tagOf, withTag } from '../layout/index-json.js';
 import { holdFile } from '../layout/hold.js';
 import { isStore, recordUse, usedNow } from '../layout/last-used.js';
@@ -64,30 +68,38 @@ export function layoutRepository(layout: Layout, sharing: Sharing): Repository {
   };
 }
 
-/** Finds a manifest and keeps it, in one step as far as collect is concerned. */
+/** How often to look for a manifest that was moved between being found and being held, and how long after; in ms. */
+const TRIES = 20;
+const PAUSE = 5;
+
+/** Finds a manifest and keeps it: see hold.ts. What gc has moved in between is looked for again. */
 async function holdManifest(layout: Layout, reference: Reference, signal?: AbortSignal): Promise<Held> {
-  const hold = async (descriptor: Descriptor): Promise<Held> => {
-    return { descriptor, release: await holdFile(layout.blobs.path(descriptor.digest)) };
-  };
-  if ('tag' in reference) {
-    return lockedIndex(layout, 'shared', (index) => hold(resolveTag(layout, index, reference.tag)), signal);
+  for (let tries = 1; ; tries++) {
+    const found = 'tag' in reference ? resolveTag(layout, await readIndex(layout, signal), reference.tag) : reference;
+    const { digest } = found;
+    const release = await holdFile(layout.blobs.path(digest));
+    try {
+      if (release !== undefined || tries === TRIES || (await isMissing(layout, digest))) {
+        const descriptor = isDescriptor(found) ? found : await resolveDigest(layout, digest, signal);
+        return { descriptor, release: release ?? (() => Promise.resolve()) };
+      }
+    } catch (error) {
+      await release?.();
+      throw error;
+    }
+    await sleep(PAUSE, undefined, { signal });
   }
-  // Without an index nothing is collected.
-  const release = await lockedIndex(
-    layout,
-    'shared',
-    () => holdFile(layout.blobs.path(reference.digest)),
-    signal,
-  ).catch((error: unknown) => {
-    if (error instanceof CacheError && error.code === 'NOT_FOUND') return () => Promise.resolve();
-    throw error;
-  });
-  try {
-    return { descriptor: await resolveDigest(layout, reference.digest, signal), release };
-  } catch (error) {
-    await release();
-    throw error;
-  }
+}
+
+function isDescriptor(found: Descriptor | { readonly digest: Digest }): found is Descriptor {
+  return 'mediaType' in found;
+}
+
+/** Whether a blob is neither in its place nor set aside, so that nobody is going to put it back. */
+async function isMissing({ root, blobs }: Layout, digest: Digest): Promise<boolean> {
+  if (await exists(blobs.path(digest))) return false;
+  if ((await asideBlobs(root)).some((blob) => blob.digest === digest)) return false;
+  return !(await exists(blobs.path(digest)));
 }
 
 function resolveTag({ root }: Layout, index: LayoutIndex, tag: string): Descriptor {

@@ -1,9 +1,10 @@
-import { link, lstat, rename, rm, rmdir } from 'node:fs/promises';
+import { linkSync, lstatSync, mkdirSync, renameSync, rmSync } from 'node:fs';
+import { lstat, rm, rmdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { isSystemError } from '../errors.js';
-import { type Digest, isDigest, splitDigest } from '../oci/digest.js';
-import { exists, makeFolder } from './durable.js';
+import { type Digest, splitDigest } from '../oci/digest.js';
 import { namesIn } from './blob-list.js';
+import { digestOfName, portableName } from './portable-name.js';
 import { WORKSPACE_FOLDER } from './workspace.js';
 
 /**
@@ -23,6 +24,11 @@ export interface AsideBlob {
 
 const FOLDER = /^(removed|damaged)-(\d+)$/;
 
+/** Whether something in `.bkcache` is a folder of blobs that were set aside. */
+export function isAsideFolder(name: string): boolean {
+  return FOLDER.test(name);
+}
+
 /** The blobs that are set aside in a layout. */
 export async function asideBlobs(root: string): Promise<AsideBlob[]> {
   const blobs: AsideBlob[] = [];
@@ -30,51 +36,68 @@ export async function asideBlobs(root: string): Promise<AsideBlob[]> {
     const [, kind, since] = FOLDER.exec(name) ?? [];
     if (since === undefined) continue;
     const folder = join(root, WORKSPACE_FOLDER, name);
-    for (const digest of await namesIn(folder)) {
-      const path = join(folder, digest);
+    for (const file of await namesIn(folder)) {
+      const digest = digestOfName(file);
+      const path = join(folder, file);
       const stats = await lstat(path).catch((error: unknown) => {
         if (isSystemError(error, 'ENOENT')) return undefined;
         throw error;
       });
-      if (stats === undefined || !isDigest(digest)) continue;
+      if (stats === undefined || digest === undefined) continue;
       blobs.push({ digest, path, since: Number(since), damaged: kind === 'damaged', size: stats.size });
     }
   }
   return blobs;
 }
 
-/** Takes a file, or whatever stands in the place of a blob, out of `blobs/`. */
-export async function setAside(
+/**
+ * Takes a file, or whatever stands in the place of a blob, out of `blobs/`. Synchronous, since gc does it under the lock
+ * on index.json; so is `putBack`.
+ */
+export function setAside(
   root: string,
   { digest, path, size, damaged = false }: Pick<AsideBlob, 'digest' | 'path' | 'size'> & { readonly damaged?: boolean },
   now: number,
-): Promise<AsideBlob> {
+): AsideBlob {
   const folder = join(root, WORKSPACE_FOLDER, `${damaged ? 'damaged' : 'removed'}-${now}`);
-  const to = join(folder, digest);
+  const to = join(folder, portableName(digest));
   for (;;) {
-    await makeFolder(folder, { durable: false });
+    for (const needed of [dirname(folder), folder]) makeFolderNow(needed);
     try {
-      await rename(path, to);
+      renameSync(path, to);
       return { digest, path: to, since: now, damaged, size };
     } catch (error) {
       // Another process that went may have taken the empty folder along.
-      if (!isSystemError(error, 'ENOENT') || (await exists(folder))) throw error;
+      if (!isSystemError(error, 'ENOENT') || isThere(folder)) throw error;
     }
   }
 }
 
 /** Puts a blob back, unless a writer has put a new one there in the meantime, or another process was faster. */
-export async function putBack(root: string, { digest, path }: AsideBlob): Promise<void> {
+export function putBack(root: string, { digest, path }: AsideBlob): void {
   const to = join(root, 'blobs', ...splitDigest(digest));
-  await makeFolder(dirname(to), { durable: true });
+  for (const needed of [dirname(dirname(to)), dirname(to)]) makeFolderNow(needed);
   try {
-    await link(path, to);
+    linkSync(path, to);
   } catch (error) {
-    if (isSystemError(error, 'EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'EMLINK')) return rename(path, to);
-    if (isSystemError(error, 'ENOENT') && !(await exists(path))) return;
+    if (isSystemError(error, 'EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'EMLINK', 'ENOSYS')) return renameSync(path, to);
+    if (isSystemError(error, 'ENOENT') && !isThere(path)) return;
     if (!isSystemError(error, 'EEXIST')) throw error;
   }
-  await rm(path, { force: true });
+  rmSync(path, { force: true });
+}
+
+function makeFolderNow(path: string): void {
+  try {
+    mkdirSync(path);
+  } catch (error) {
+    // The folder above it may have been taken along as well; the next try makes it.
+    if (!isSystemError(error, 'EEXIST', 'ENOENT')) throw error;
+  }
+}
+
+function isThere(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
 }
 
 /** Removes what is aside for good, and folders that are empty then. */
@@ -84,7 +107,8 @@ export async function forget(root: string, blobs: readonly AsideBlob[]): Promise
   await removeWhenEmpty(join(root, WORKSPACE_FOLDER));
 }
 
-async function removeWhenEmpty(folder: string): Promise<void> {
+/** Removes a folder when there is nothing in it. */
+export async function removeWhenEmpty(folder: string): Promise<void> {
   await rmdir(folder).catch((error: unknown) => {
     if (!isSystemError(error, 'ENOENT', 'ENOTEMPTY', 'EEXIST', 'EBUSY')) throw error;
   });

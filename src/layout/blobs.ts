@@ -1,3 +1,4 @@
+import { lstatSync } from 'node:fs';
 import { chmod, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { CacheError } from '../errors.js';
@@ -26,6 +27,8 @@ export class Blobs {
   readonly #distrust: Distrust;
   /** Folders with names in them that a power cut might still take away. */
   readonly #unsynced = new Set<string>();
+  /** What was found or written here, and its size in bytes. */
+  readonly #relied = new Map<Digest, number>();
 
   constructor(
     root: string,
@@ -70,7 +73,25 @@ export class Blobs {
     // Whoever wrote it may not have synced the name yet.
     this.#unsynced.add(dirname(this.path(blob.digest)));
     const suspect = this.#heal || (await this.#distrust.has(blob.digest));
-    return !suspect || (await this.isWhole(blob, signal));
+    if (suspect && !(await this.isWhole(blob, signal))) return false;
+    this.#relied.set(blob.digest, blob.size);
+    return true;
+  }
+
+  /**
+   * The blobs that were found or written here and are not there any more, since somebody has deleted them. Synchronous,
+   * for a look while index.json is locked: it takes some microseconds a blob.
+   */
+  lost(): Digest[] {
+    return [...this.#relied].flatMap(([digest, size]) => {
+      const stats = lstatSync(this.path(digest), { throwIfNoEntry: false });
+      return stats?.isFile() === true && stats.size === size ? [] : digest;
+    });
+  }
+
+  /** Whether anything was found or written here. */
+  get reliesOnAny(): boolean {
+    return this.#relied.size > 0;
   }
 
   /** Whether the bytes under a digest are the right ones. */
@@ -108,6 +129,7 @@ export class Blobs {
       if (await this.has(blob, signal)) return blob;
       await rename(temporary, path);
       this.#unsynced.add(dirname(path));
+      this.#relied.set(blob.digest, blob.size);
       await this.#distrust.remove(blob.digest);
       return blob;
     } finally {

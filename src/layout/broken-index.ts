@@ -1,12 +1,12 @@
-import { lstat, rm, rmdir } from 'node:fs/promises';
+import { lstat, rmdir } from 'node:fs/promises';
 import { CacheError, isSystemError } from '../errors.js';
 import { namesIn } from './blob-list.js';
-import { syncPath, writeNewFile } from './durable.js';
-import { indexPath, keptIndexPath, readIndex, updateIndex } from './index-file.js';
-import { encodeIndex, type LayoutIndex, withEntry } from './index-json.js';
-import { isReadable, lateEntries, replaceUnder, sameBytes } from './index-replace.js';
+import { writeNewFile } from './durable.js';
+import { keptIndexPath, replaceIndex, updateIndex } from './index-file.js';
+import { encodeIndex, type LayoutIndex } from './index-json.js';
+import { indexPath, readIndex } from './index-read.js';
+import { isReadable, withMissed } from './index-replace.js';
 import type { Layout } from './layout.js';
-import { type HeldLock, withLock } from './lock.js';
 import { contentOfFile } from './small-file.js';
 
 /** An index.json that cannot be read. */
@@ -39,35 +39,23 @@ export async function brokenIndex(layout: Layout, signal?: AbortSignal): Promise
  * Puts an index in the place of one that cannot be read, under the exclusive lock.
  *
  * @returns whether that was done: an index.json that is another one by now, or can be read, stays
- * @throws CacheError BUSY
+ * @throws CacheError BUSY; LostBlobs
  */
 export async function replaceBrokenIndex(
   layout: Layout,
-  { bytes: broken }: BrokenIndex,
+  { bytes }: BrokenIndex,
   index: LayoutIndex,
   signal?: AbortSignal,
 ): Promise<boolean> {
   const path = indexPath(layout);
-  const options = { timeout: layout.settings.lockTimeout, signal };
+  if (isReadable(bytes, path)) return false;
   const temporary = await layout.workspace.temporary();
-  const prepared = { bytes: broken, before: index, temporary };
-  try {
-    await writeNewFile(temporary, encodeIndex(index), layout.settings);
-    const replace = async (lock: HeldLock) => {
-      if (await isFolder(path)) await rmdir(path);
-      const isSame = (bytes: Buffer | undefined) => sameBytes(bytes, broken) && !isReadable(bytes, path);
-      const same = (bytes: Buffer | undefined) => Promise.resolve(isSame(bytes) ? prepared : undefined);
-      return replaceUnder(lock, path, same, keptIndexPath(layout));
-    };
-    const replaced = await withLock(path, 'exclusive', replace, options);
-    if (replaced === 'again') return false;
-    const late = await lateEntries(replaced, path);
-    if (layout.settings.durable) await syncPath(layout.root);
-    if (late.length > 0) await updateIndex(layout, (now) => late.reduce(withEntry, now), signal);
-    return true;
-  } finally {
-    await rm(temporary, { force: true });
-  }
+  await writeNewFile(temporary, encodeIndex(index), layout.settings);
+  if (await isFolder(path)) await rmdir(path);
+  const missed = await replaceIndex(layout, { bytes, before: index, temporary }, signal, keptIndexPath(layout));
+  if (missed === 'again') return false;
+  if (missed !== undefined) await updateIndex(layout, (now) => withMissed(now, index, missed), signal);
+  return true;
 }
 
 async function isFolder(path: string): Promise<boolean> {

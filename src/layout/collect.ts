@@ -1,21 +1,24 @@
-import { lstat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { CacheError, isSystemError } from '../errors.js';
+import { CacheError } from '../errors.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import type { Document } from '../oci/manifest.js';
-import { type AsideBlob, asideBlobs, forget, putBack, setAside } from './aside.js';
+import { type AsideBlob, asideBlobs, forget, putBack } from './aside.js';
 import { amount, type CollectResult } from './collected.js';
 import { syncPath } from './durable.js';
+import type { Flock } from './flock.js';
 import { isHeld } from './hold.js';
-import { lockedIndex, readIndex } from './index-file.js';
+import { indexPath, indexReading } from './index-read.js';
 import type { Layout } from './layout.js';
-import { leftovers } from './leftovers.js';
+import { emptyRemains, type Leftover, leftovers } from './leftovers.js';
+import { withLock } from './lock.js';
+import { moveAway } from './move-away.js';
+import { Pins } from './pins.js';
 import { type Reached, References } from './reach.js';
+import { readFileNow, sameBytes } from './settled.js';
 import { type StrayManifest, strayManifests } from './stray-manifests.js';
 import { type TagUsage, usageOf } from './usage.js';
-import { readWorkspaces } from './workspace.js';
 import { isIngesting, type Listed, listedBlobs, newBlobs, writtenAfterwards } from './writers.js';
 
 /** How long what nothing refers to is left alone, in milliseconds. */
@@ -24,8 +27,6 @@ export const GRACE = 3_600_000;
 const UNTIL_TAGGED = 60_000;
 // How far clocks may be apart, in milliseconds.
 const SKEW = 60_000;
-// How many files are moved while the lock is held: a few milliseconds.
-const BATCH = 100;
 const TRIES = 3;
 
 export interface CollectOptions {
@@ -57,8 +58,9 @@ export interface Planned {
  *   then. NOT_FOUND where there is no index.json, BUSY
  */
 export async function collect(layout: Layout, options: CollectOptions = {}): Promise<CollectResult> {
+  const { tryFlock } = await import('./flock.js');
   for (let attempt = 1; ; attempt++) {
-    const collection = new Collection(layout, options);
+    const collection = new Collection(layout, options, tryFlock);
     try {
       await collection.look();
     } catch (error) {
@@ -77,20 +79,28 @@ class Collection {
   readonly #now = Date.now();
   readonly #cutoff: number;
   readonly #references: References;
+  readonly #pins: Pins;
+  readonly #tryFlock: Flock;
   readonly #live: Reached = new Map();
+  /** What a manifest names that nothing refers to, and that stays since it was touched lately. */
+  readonly #sheltered: Reached = new Map();
   #blobs: readonly Listed[] = [];
   #tags: readonly TagUsage[] = [];
   #strays: readonly StrayManifest[] = [];
   #aside: readonly AsideBlob[] = [];
-  #leftovers: Awaited<ReturnType<typeof leftovers>> = [];
+  #leftovers: readonly Leftover[] = [];
   /** Whether somebody may be writing here, without a lock and unknown to us. */
   #isBeingWritten = false;
+  /** index.json as it was when it was last found out what is needed. */
+  #indexBytes: Buffer | undefined;
 
-  constructor(layout: Layout, options: CollectOptions) {
+  constructor(layout: Layout, options: CollectOptions, tryFlock: Flock) {
     this.#layout = layout;
     this.#options = options;
     this.#cutoff = this.#now - (options.grace ?? GRACE);
     this.#references = new References(layout.blobs, options.planned?.documents);
+    this.#pins = new Pins(layout.root, tryFlock);
+    this.#tryFlock = tryFlock;
   }
 
   /** Finds out what is needed and what is there. */
@@ -98,13 +108,19 @@ class Collection {
     const { planned, signal } = this.#options;
     const { root } = this.#layout;
     this.#aside = await asideBlobs(root);
-    this.#leftovers = await leftovers(root, this.#cutoff);
-    const index = planned ?? (await readIndex(this.#layout, signal));
-    await this.#keep(index);
+    this.#leftovers = [...(await leftovers(root, this.#cutoff)), ...(await emptyRemains(root))];
+    const manifests = planned?.manifests ?? (await this.#readIndex());
+    await this.#keep(manifests);
     this.#blobs = this.#withUnwritten(await listedBlobs(root), planned?.documents ?? []);
     const sizes = new Map(this.#blobs.map(({ digest, size }) => [digest, size]));
-    this.#tags = await usageOf(index.manifests, this.#references, sizes, signal);
+    this.#tags = await usageOf(manifests, this.#references, sizes, signal);
     await this.#lookAtStrays();
+  }
+
+  async #readIndex(): Promise<readonly Descriptor[]> {
+    const { bytes, index } = await indexReading(this.#layout, this.#options.signal);
+    this.#indexBytes = bytes;
+    return index.manifests;
   }
 
   /** As it will be once the documents are written. */
@@ -124,76 +140,79 @@ class Collection {
   plan(): CollectResult {
     const candidates = this.#candidates();
     const back = this.#aside.filter(({ digest, damaged }) => !damaged && this.#live.has(digest));
-    const doomed = this.#aside.filter((blob) => !back.includes(blob) && blob.since <= this.#cutoff);
+    const doomed = this.#aside.filter((blob) => !back.includes(blob) && this.#isOver(blob.since));
     return this.#result({ taken: candidates, doomed, back });
   }
 
   /** When it fails, what was moved stays aside for the next collection. */
   async run(): Promise<CollectResult> {
+    const { root } = this.#layout;
     const moved: Moved = { taken: [], doomed: [], back: [] };
     for (const { remove } of this.#leftovers) await remove();
     await this.#moveAll(moved);
-    await forget(this.#layout.root, [...moved.doomed, ...(this.#isBeingWritten ? [] : moved.taken)]);
+    await this.#settle(moved);
+    await forget(root, [...moved.doomed, ...(this.#isBeingWritten ? [] : moved.taken)]);
+    // The marks of what has just gone.
+    for (const { remove } of await emptyRemains(root)) await remove();
     return this.#result(moved);
   }
 
   /** Adds what an index and the running processes need to what is kept. */
-  async #keep({ manifests }: { readonly manifests: readonly Descriptor[] }): Promise<void> {
-    const { signal } = this.#options;
-    await this.#references.reach(manifests, this.#live, { signal });
-    const { pinned, hidden } = await readWorkspaces(this.#layout.root);
-    const pins = Array.from(pinned, (digest) => ({ digest }));
-    await this.#references.reach(pins, this.#live, { document: 'unknown', signal });
-    await this.#references.reach(await this.#held(), this.#live, { document: 'unknown', signal });
+  async #keep(manifests: readonly Descriptor[], needed: readonly Digest[] = []): Promise<void> {
+    await this.#references.reach(manifests, this.#live, { signal: this.#options.signal });
+    await this.#keepAll([...needed, ...this.#pins.added(), ...(await this.#held())]);
     const [obstacle] = this.#references.obstacles;
-    if (obstacle !== undefined) {
-      const { message } = obstacle.error;
-      throw new CacheError('CORRUPT', `nothing was deleted, since it is not known what is needed: ${message}`, {
-        hint: '"bkcache verify" says what is wrong, and "bkcache repair" mends it',
-        cause: obstacle.error,
-      });
-    }
-    if (hidden[0] !== undefined) {
-      throw new CacheError(
-        'FAILED',
-        `nothing was deleted: ${hidden[0]} says what a process needs, and is not readable`,
-        {
-          hint: 'run it as the user who writes to this folder, or as root',
-        },
-      );
-    }
+    if (obstacle === undefined) return;
+    const { message } = obstacle.error;
+    throw new CacheError('CORRUPT', `nothing was deleted, since it is not known what is needed: ${message}`, {
+      hint: '"bkcache verify" says what is wrong, and "bkcache repair" mends it',
+      cause: obstacle.error,
+    });
+  }
+
+  /** Keeps some blobs, and what they refer to. */
+  async #keepAll(digests: readonly Digest[], kept = this.#live): Promise<void> {
+    const roots = digests.map((digest) => ({ digest }));
+    await this.#references.reach(roots, kept, { document: 'unknown', signal: this.#options.signal });
   }
 
   /** The manifests that no tag leads to and somebody is reading from. */
-  async #held(): Promise<{ readonly digest: Digest }[]> {
-    const held: { readonly digest: Digest }[] = [];
+  async #held(): Promise<Digest[]> {
+    const held: Digest[] = [];
     for (const { digest } of this.#strays) {
-      if (!this.#live.has(digest) && (await isHeld(this.#layout.blobs.path(digest)))) held.push({ digest });
+      if (!this.#live.has(digest) && (await isHeld(this.#layout.blobs.path(digest)))) held.push(digest);
     }
     return held;
   }
 
   /** Keeps the referrers of what is kept, and finds out whether the other young blobs belong to finished exports. */
   async #lookAtStrays(): Promise<void> {
-    const { signal } = this.#options;
-    const strays = await strayManifests(this.#layout.blobs, this.#unreferenced(), signal);
-    this.#strays = strays;
+    this.#strays = await strayManifests(this.#layout.blobs, this.#unreferenced(), this.#options.signal);
+    await this.#keepAll(await this.#held());
     // Referrers can have referrers.
     for (let found = true; found;) {
       const isReferrer = ({ subject = '' as Digest }: { subject: Digest | undefined }) => this.#live.has(subject);
-      const roots = strays.filter((stray) => isReferrer(stray) && !this.#live.has(stray.digest));
+      const roots = this.#strays.filter((stray) => isReferrer(stray) && !this.#live.has(stray.digest));
       found = roots.length > 0;
-      await this.#references.reach(roots, this.#live, { document: 'unknown', signal });
+      await this.#keepAll(roots.map(({ digest }) => digest));
     }
-    const timeOf = new Map(this.#blobs.map(({ digest, time }) => [digest, time]));
+    const strays = new Set(this.#strays.map(({ digest }) => digest));
+    const manifests = this.#unreferenced().filter(({ digest }) => strays.has(digest));
+    const wereTagged = manifests.filter(({ time }) => time < this.#now - UNTIL_TAGGED);
     const finished: Reached = new Map();
-    const wereTagged = strays.filter(({ digest }) => (timeOf.get(digest) ?? 0) < this.#now - UNTIL_TAGGED);
-    await this.#references.reach(wereTagged, finished, { document: 'unknown', signal });
+    await this.#keepAll(
+      wereTagged.map(({ digest }) => digest),
+      finished,
+    );
     const unfinished = this.#unreferenced().filter((blob) => !this.#isOld(blob) && !finished.has(blob.digest));
     const former = this.#unreferenced().filter(({ digest }) => this.#options.former?.has(digest) === true);
-    const manifests = new Set(strays.map(({ digest }) => digest));
-    const later = writtenAfterwards(former, manifests, { cutoff: this.#cutoff, slack: UNTIL_TAGGED });
+    const later = writtenAfterwards(former, strays, { cutoff: this.#cutoff, slack: UNTIL_TAGGED });
     this.#isBeingWritten = unfinished.length + later.length > 0 || (await isIngesting(this.#layout.root, this.#cutoff));
+    const staying = manifests.filter((blob) => !this.#isOld(blob));
+    await this.#keepAll(
+      staying.map(({ digest }) => digest),
+      this.#sheltered,
+    );
   }
 
   /** Looks again: a writer may have come, or written its first blob, since this looked first. */
@@ -207,86 +226,92 @@ class Collection {
   }
 
   #candidates(): Listed[] {
-    return this.#unreferenced().filter((blob) => this.#isOld(blob));
+    return this.#unreferenced().filter((blob) => this.#goes(blob));
+  }
+
+  #goes(blob: Listed): boolean {
+    return this.#isOld(blob) && !this.#sheltered.has(blob.digest);
   }
 
   #isOld({ digest, time }: Listed): boolean {
-    // Without a grace period, times that are still to come mean nothing.
-    const isFromTheFuture = this.#options.grace === 0 && time > this.#now + SKEW;
-    return time <= this.#cutoff || isFromTheFuture || this.#options.former?.has(digest) === true;
+    return this.#isOver(time) || this.#options.former?.has(digest) === true;
+  }
+
+  /** Whether the grace period is over for something of this time. Without one, times that are still to come mean nothing. */
+  #isOver(time: number): boolean {
+    return time <= this.#cutoff || (this.#options.grace === 0 && time > this.#now + SKEW);
   }
 
   async #moveAll(moved: Moved): Promise<void> {
-    const candidates = this.#candidates();
+    const { root, settings } = this.#layout;
     const { signal } = this.#options;
-    for (let start = 0; start < candidates.length; start += BATCH) {
-      const batch = candidates.slice(start, start + BATCH);
-      await lockedIndex(this.#layout, 'exclusive', (index) => this.#moveBatch(index, batch, moved), signal);
+    const path = indexPath(this.#layout);
+    let candidates = await this.#manifestsFirst(this.#candidates());
+    const unneeded = new Set(this.#unreferenced().map(({ digest }) => digest));
+    const options = {
+      now: this.#now,
+      manifests: new Set(this.#strays.map(({ digest }) => digest)),
+      pins: this.#pins,
+      isUnneeded: (digest: Digest) => unneeded.has(digest) && !this.#live.has(digest),
+      tryFlock: this.#tryFlock,
+    };
+    while (candidates.length > 0) {
+      signal?.throwIfAborted();
+      const batch = candidates;
+      const moves = await withLock(
+        path,
+        'exclusive',
+        () => (sameBytes(readFileNow(path)?.bytes, this.#indexBytes) ? moveAway(root, batch, options) : undefined),
+        { timeout: settings.lockTimeout, signal },
+      );
+      if (moves !== undefined) {
+        moved.taken.push(...moves.taken);
+        candidates = candidates.slice(moves.seen);
+        if (moves.needed.length > 0) await this.#keep([], moves.needed);
+      }
+      // Somebody has changed index.json: what they need is found out without the lock.
+      else await this.#keep(await this.#readIndex());
+      candidates = candidates.filter(({ digest }) => !this.#live.has(digest));
     }
     if (moved.taken.length > 0) this.#isBeingWritten ||= await this.#isWrittenNow();
-    if (moved.taken.length + this.#aside.length > 0) {
-      await lockedIndex(this.#layout, 'exclusive', (index) => this.#settle(index, moved), signal);
-    }
-    if (!this.#layout.settings.durable) return;
-    const folders = new Set(moved.back.map(({ digest }) => dirname(this.#layout.blobs.path(digest))));
-    for (const folder of folders) await syncPath(folder);
   }
 
-  async #moveBatch(
-    index: { readonly manifests: readonly Descriptor[] },
-    batch: readonly Listed[],
-    moved: Moved,
-  ): Promise<void> {
-    this.#options.signal?.throwIfAborted();
-    await this.#keep(index);
-    const taken: AsideBlob[] = [];
-    let failure: unknown;
-    try {
-      for (const blob of batch) {
-        const aside = await this.#move(blob);
-        if (aside !== undefined) taken.push(aside);
-      }
-      // A writer may have found a blob just before it was moved; it had pinned it before that.
-      await this.#keep(index);
-    } catch (error) {
-      failure = error;
+  /** In such an order that a manifest goes before what it names. */
+  async #manifestsFirst(candidates: readonly Listed[]): Promise<Listed[]> {
+    const strays = new Set(this.#strays.map(({ digest }) => digest));
+    const sizes = new Map<Digest, number>();
+    for (const { digest } of candidates) {
+      if (!strays.has(digest)) continue;
+      const below: Reached = new Map();
+      await this.#keepAll([digest], below);
+      sizes.set(digest, below.size);
     }
-    for (const blob of taken) {
-      if (failure === undefined && !this.#live.has(blob.digest)) moved.taken.push(blob);
-      else await putBack(this.#layout.root, blob);
-    }
-    if (failure !== undefined) throw failure;
-  }
-
-  /** Moves a blob out of the way that is still what it was when it was listed. */
-  async #move({ digest, path, size, inode, time }: Listed): Promise<AsideBlob | undefined> {
-    if (this.#live.has(digest)) return undefined;
-    const now = await lstat(path).catch((error: unknown) => {
-      if (isSystemError(error, 'ENOENT')) return undefined;
-      throw error;
-    });
-    if (now?.ino !== inode || now.mtimeMs !== time) return undefined;
-    return setAside(this.#layout.root, { digest, path, size }, this.#now);
+    return candidates.toSorted((a, b) => (sizes.get(b.digest) ?? 0) - (sizes.get(a.digest) ?? 0));
   }
 
   /** Puts back what has come to be needed, and decides what goes for good. */
-  async #settle(index: { readonly manifests: readonly Descriptor[] }, moved: Moved): Promise<void> {
-    await this.#keep(index);
+  async #settle(moved: Moved): Promise<void> {
+    const { root, settings } = this.#layout;
+    if (moved.taken.length + this.#aside.length === 0) return;
+    await this.#keep(await this.#readIndex());
     for (const blob of moved.taken.filter(({ digest }) => this.#live.has(digest))) {
-      await putBack(this.#layout.root, blob);
+      putBack(root, blob);
       moved.taken.splice(moved.taken.indexOf(blob), 1);
     }
     for (const blob of this.#aside) {
       if (!blob.damaged && this.#live.has(blob.digest)) {
-        await putBack(this.#layout.root, blob);
+        putBack(root, blob);
         moved.back.push(blob);
-      } else if (blob.since <= this.#cutoff) moved.doomed.push(blob);
+      } else if (this.#isOver(blob.since)) moved.doomed.push(blob);
     }
+    if (!settings.durable) return;
+    const folders = new Set(moved.back.map(({ digest }) => dirname(this.#layout.blobs.path(digest))));
+    for (const folder of folders) await syncPath(folder);
   }
 
   #result({ taken, doomed, back }: Moved<Pick<AsideBlob, 'digest' | 'path' | 'size'>>): CollectResult {
     const live = this.#blobs.filter(({ digest }) => this.#live.has(digest));
-    const young = this.#unreferenced().filter((blob) => !this.#isOld(blob));
+    const young = this.#unreferenced().filter((blob) => !this.#goes(blob));
     return {
       removed: amount([...doomed, ...(this.#isBeingWritten ? [] : taken)]),
       setAside: amount(this.#isBeingWritten ? taken : []),

@@ -1,10 +1,13 @@
 import { rm, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isSystemError } from '../errors.js';
-import { type Digest, isDigest } from '../oci/digest.js';
+import type { Digest } from '../oci/digest.js';
 import { namesIn } from './blob-list.js';
 import { exists, makeFolder } from './durable.js';
+import { digestOfName, portableName } from './portable-name.js';
 import { WORKSPACE_FOLDER } from './workspace.js';
+
+const PREFIX = 'damaged.';
 
 /**
  * The digests whose files verify has found to be damaged, each an empty file in `.bkcache`. A writer that needs such a
@@ -18,12 +21,22 @@ export class Distrust {
   }
 
   async has(digest: Digest): Promise<boolean> {
-    return exists(this.#path(digest));
+    for (const path of this.#paths(digest)) if (await exists(path)) return true;
+    return false;
   }
 
   async list(): Promise<ReadonlySet<Digest>> {
-    const names = await namesIn(this.#folder);
-    return new Set(names.map((name) => name.replace(/^damaged\./, '')).filter(isDigest));
+    return new Set((await this.marks()).keys());
+  }
+
+  /** The files that mark a digest. */
+  async marks(): Promise<ReadonlyMap<Digest, readonly string[]>> {
+    const marks = new Map<Digest, string[]>();
+    for (const name of await namesIn(this.#folder)) {
+      const digest = name.startsWith(PREFIX) ? digestOfName(name.slice(PREFIX.length)) : undefined;
+      if (digest !== undefined) marks.set(digest, [...(marks.get(digest) ?? []), join(this.#folder, name)]);
+    }
+    return marks;
   }
 
   // Where nothing may be written, neither does anything: verify is for folders of others, too.
@@ -31,7 +44,7 @@ export class Distrust {
   async add(digest: Digest): Promise<void> {
     try {
       await makeFolder(this.#folder, { durable: false });
-      await writeFile(this.#path(digest), '');
+      await writeFile(this.#paths(digest)[0], '');
     } catch (error) {
       if (!isSystemError(error, 'EACCES', 'EPERM', 'EROFS', 'ENOSPC', 'EDQUOT', 'ENOENT')) throw error;
     }
@@ -39,14 +52,15 @@ export class Distrust {
 
   async remove(digest: Digest): Promise<void> {
     try {
-      await rm(this.#path(digest), { force: true });
+      for (const path of this.#paths(digest)) await rm(path, { force: true });
     } catch (error) {
       if (!isSystemError(error, 'EACCES', 'EPERM', 'EROFS')) throw error;
     }
     await rmdir(this.#folder).catch(() => undefined);
   }
 
-  #path(digest: Digest): string {
-    return join(this.#folder, `damaged.${digest}`);
+  /** The path of a mark, and the one that older releases gave it. */
+  #paths(digest: Digest): readonly [string, string] {
+    return [join(this.#folder, PREFIX + portableName(digest)), join(this.#folder, PREFIX + digest)];
   }
 }

@@ -1,5 +1,9 @@
 import koffi from 'koffi';
 
+export type LockKind = 'shared' | 'exclusive';
+/** As `tryFlock`, for those who have loaded it: what it needs takes some milliseconds to load. */
+export type Flock = typeof tryFlock;
+
 // sys/file.h, the same on Linux, macOS and the BSDs.
 const LOCK_SH = 1;
 const LOCK_EX = 2;
@@ -14,7 +18,7 @@ const flock = koffi.load(null).func('int flock(int fd, int operation)') as (fd: 
  * @returns false when somebody else holds the lock
  * @throws Error with the system's `code` for anything else, such as a filesystem without locks
  */
-export function tryFlock(fd: number, kind: 'shared' | 'exclusive'): boolean {
+export function tryFlock(fd: number, kind: LockKind): boolean {
   if (flock(fd, (kind === 'shared' ? LOCK_SH : LOCK_EX) | LOCK_NB) === 0) return true;
   const errno = koffi.errno();
   if (errno === koffi.os.errno['EWOULDBLOCK'] || errno === koffi.os.errno['EAGAIN']) return false;

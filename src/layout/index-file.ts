@@ -1,18 +1,19 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { CacheError } from '../errors.js';
+import { isSystemError } from '../errors.js';
 import { syncPath, writeNewFile } from './durable.js';
-import type { Descriptor } from '../oci/descriptor.js';
-import { decodeIndex, encodeIndex, type LayoutIndex, withEntry } from './index-json.js';
-import { lateEntries, type Prepared, replaceUnder, sameBytes, TORN_PAUSE, TORN_TRIES } from './index-replace.js';
+import { decodeIndex, encodeIndex, type LayoutIndex } from './index-json.js';
+import { indexPath } from './index-read.js';
+import { type Missed, missed, type Prepared, replaceUnder, withMissed } from './index-replace.js';
 import type { Layout } from './layout.js';
-import { type HeldLock, withLock } from './lock.js';
-import { contentOfFile } from './small-file.js';
+import { withLock } from './lock.js';
+import { LostBlobs } from './lost-blobs.js';
+import { settled } from './settled.js';
+import { takeTurn } from './turn.js';
 
-export function indexPath({ root }: Pick<Layout, 'root'>): string {
-  return join(root, 'index.json');
-}
+/** When to look again at what was relied on where others have been at work lately; in milliseconds after each other. */
+const LOOKS = [10, 20, 40, 80];
 
 /** Where the index is that a repair has replaced, until the repair has ended. */
 export function keptIndexPath({ root }: Pick<Layout, 'root'>): string {
@@ -20,77 +21,15 @@ export function keptIndexPath({ root }: Pick<Layout, 'root'>): string {
 }
 
 /**
- * Reads index.json while holding the shared lock.
+ * Changes index.json: a reader sees the old file or the new one, also after a crash. The new file is made, written and
+ * synced before the exclusive lock is taken, which is held for little more than the rename; where somebody else was
+ * faster, the change is made again on top of theirs.
  *
- * @throws CacheError NOT_FOUND when there is none, CORRUPT when it is none, BUSY
- */
-export async function readIndex(layout: Layout, signal?: AbortSignal): Promise<LayoutIndex> {
-  return lockedIndex(layout, 'shared', (index) => Promise.resolve(index), signal);
-}
-
-/**
- * Does something with index.json while nobody can change it; with the exclusive lock, while nobody can read it either.
- *
- * @throws CacheError NOT_FOUND when there is none, CORRUPT when it is none, BUSY
- */
-export async function lockedIndex<T>(
-  layout: Layout,
-  kind: 'shared' | 'exclusive',
-  run: (index: LayoutIndex, lock: HeldLock) => Promise<T>,
-  signal?: AbortSignal,
-): Promise<T> {
-  const path = indexPath(layout);
-  const options = { timeout: layout.settings.lockTimeout, signal };
-  for (let attempt = 1; ; attempt++) {
-    const outcome = await withLock(path, kind, (lock) => readUnder(lock, path, run, attempt >= TORN_TRIES), options);
-    if (outcome !== undefined) return outcome.value;
-    await sleep(TORN_PAUSE, undefined, { signal });
-  }
-}
-
-/** @returns undefined when somebody wrote in spite of the lock, and it has to be read again */
-async function readUnder<T>(
-  lock: HeldLock,
-  path: string,
-  run: (index: LayoutIndex, lock: HeldLock) => Promise<T>,
-  isLastTry: boolean,
-): Promise<{ readonly value: T } | undefined> {
-  const bytes = await contentOfFile(path);
-  if (bytes === undefined) {
-    throw new CacheError(
-      'NOT_FOUND',
-      `there is no cache in ${path.slice(0, -'/index.json'.length)}: it has no index.json`,
-      {
-        hint: 'the first build with --export-cache type=local,dest=… makes one',
-      },
-    );
-  }
-  if (!isLastTry && !(await lock.isSeen())) return undefined;
-  let index: LayoutIndex;
-  try {
-    index = decodeIndex(bytes, path);
-  } catch (error) {
-    if (isLastTry || !(await isChanging(path, bytes))) throw error;
-    return undefined;
-  }
-  return { value: await run(index, lock) };
-}
-
-/** Whether a file is being written at this moment. */
-async function isChanging(path: string, bytes: Uint8Array): Promise<boolean> {
-  await sleep(TORN_PAUSE);
-  const now = await contentOfFile(path);
-  return now === undefined || !now.equals(bytes);
-}
-
-/**
- * Changes index.json: a reader sees the old file or the new one, also after a crash. The new file is written and synced
- * before the exclusive lock is taken, which is held for little more than the rename; where somebody else was faster,
- * the change is made again on top of theirs.
+ * Before the rename, and once more after it, the blobs are looked for that this process relies on in the folder.
  *
  * @param change - pure; may be called several times. Giving back what it was given leaves the file as it is.
  * @param keepAs - where to leave the old file, unless there is one already
- * @throws CacheError CORRUPT when index.json is none, BUSY
+ * @throws CacheError CORRUPT when index.json is none, BUSY; LostBlobs
  */
 export async function updateIndex(
   layout: Layout,
@@ -98,35 +37,112 @@ export async function updateIndex(
   signal?: AbortSignal,
   keepAs?: string,
 ): Promise<void> {
-  const path = indexPath(layout);
-  const options = { timeout: layout.settings.lockTimeout, signal };
-  let late: readonly Descriptor[] | undefined;
-  while (late === undefined) {
-    signal?.throwIfAborted();
-    // What makes this fail may be gone by the time that the lock is ours.
-    const early = await prepare(layout, await contentOfFile(path), change).catch(() => undefined);
-    if (early !== undefined && early.temporary === undefined) return;
-    const prepared = async (bytes: Buffer | undefined) => {
-      if (early !== undefined && sameBytes(early.bytes, bytes)) return early;
-      if (early?.temporary !== undefined) await rm(early.temporary, { force: true });
-      return prepare(layout, bytes, change);
-    };
-    const replaced = await withLock(path, 'exclusive', (lock) => replaceUnder(lock, path, prepared, keepAs), options);
-    late = replaced === 'again' ? undefined : await lateEntries(replaced, path);
+  const isBusy = layout.blobs.reliesOnAny && layout.workspace.wasBusy();
+  const turn = await takeTurn(layout.root, signal);
+  let others: { readonly before: LayoutIndex; readonly missed: Missed } | undefined;
+  let prepared: Prepared | undefined;
+  try {
+    for (let isDone = false; !isDone;) {
+      prepared = await prepare(layout, change, signal);
+      if (prepared === undefined) return;
+      const outcome = await replaceIndex(layout, prepared, signal, keepAs);
+      isDone = outcome !== 'again';
+      if (outcome !== 'again' && outcome !== undefined) others = { before: prepared.before, missed: outcome };
+    }
+  } finally {
+    turn.release();
   }
-  if (layout.settings.durable) await syncPath(layout.root);
-  if (late.length > 0) await updateIndex(layout, (index) => late.reduce(withEntry, index), signal);
+  if (others !== undefined) {
+    const { before, missed } = others;
+    await updateIndex(layout, (index) => withMissed(index, before, missed), signal);
+  }
+  await lookAgain(layout, isBusy && prepared?.bytes !== undefined, signal);
 }
 
+/**
+ * Puts a new index.json in its place, when that is still what the new one was made from.
+ *
+ * @returns what has to be added to it, since somebody else was at work; or 'again'
+ * @throws CacheError BUSY; LostBlobs
+ */
+export async function replaceIndex(
+  layout: Layout,
+  prepared: Prepared,
+  signal: AbortSignal | undefined,
+  keepAs: string | undefined,
+): Promise<Missed | 'again' | undefined> {
+  const path = indexPath(layout);
+  const { bytes, temporary } = prepared;
+  const exchange = await import('./exchange.js');
+  const isKept = keepAs !== undefined && bytes !== undefined && (await keep(bytes, keepAs));
+  let replaced: ReturnType<typeof replaceUnder> = 'again';
+  try {
+    refuseLoss(layout);
+    const options = { timeout: layout.settings.lockTimeout, signal };
+    replaced = await withLock(
+      path,
+      'exclusive',
+      (lock) => {
+        refuseLoss(layout);
+        return replaceUnder(lock, path, prepared, exchange);
+      },
+      options,
+    );
+  } finally {
+    if (replaced === 'again') {
+      await rm(temporary, { force: true });
+      if (isKept) await rm(keepAs, { force: true });
+    }
+  }
+  if (replaced === 'again') return replaced;
+  if (layout.settings.durable) await syncPath(layout.root);
+  return missed(replaced, path);
+}
+
+/** @returns undefined when nothing is to be changed */
 async function prepare(
   layout: Layout,
-  bytes: Buffer | undefined,
   change: (index: LayoutIndex) => LayoutIndex,
-): Promise<Prepared> {
-  const before = bytes === undefined || bytes.length === 0 ? { manifests: [] } : decodeIndex(bytes, indexPath(layout));
+  signal: AbortSignal | undefined,
+): Promise<Prepared | undefined> {
+  const path = indexPath(layout);
+  const read = (bytes: Buffer | undefined) => {
+    const isNew = bytes === undefined || bytes.length === 0;
+    return { bytes, before: isNew ? { manifests: [] } : decodeIndex(bytes, path) };
+  };
+  const { bytes, before } = await settled(path, read, { timeout: layout.settings.lockTimeout, signal });
   const after = change(before);
-  if (after === before) return { bytes, before, temporary: undefined };
+  if (after === before) return undefined;
   const temporary = await layout.workspace.temporary();
   await writeNewFile(temporary, encodeIndex(after), layout.settings);
   return { bytes, before, temporary };
+}
+
+/** @returns whether it was not there already */
+async function keep(bytes: Buffer, path: string): Promise<boolean> {
+  try {
+    await writeNewFile(path, bytes, { durable: false });
+    return true;
+  } catch (error) {
+    if (!isSystemError(error, 'EEXIST')) throw error;
+    return false;
+  }
+}
+
+function refuseLoss({ root, blobs, workspace }: Layout): void {
+  workspace.refuseLoss();
+  const lost = blobs.lost();
+  if (lost.length > 0) throw new LostBlobs(root, lost);
+}
+
+/**
+ * Looks for what index.json names by now. An export of BuildKit that resets its cache has read index.json before that,
+ * and goes on to delete for a while; all that shows of it is that somebody has had a lock file in the folder.
+ */
+async function lookAgain(layout: Layout, isBusy: boolean, signal: AbortSignal | undefined): Promise<void> {
+  refuseLoss(layout);
+  for (const pause of isBusy ? LOOKS : []) {
+    await sleep(pause, undefined, { signal });
+    refuseLoss(layout);
+  }
 }

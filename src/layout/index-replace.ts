@@ -1,102 +1,108 @@
-import { type FileHandle, rename, rm } from 'node:fs/promises';
+import { linkSync, renameSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { isSystemError } from '../errors.js';
-import type { Descriptor } from '../oci/descriptor.js';
-import { writeNewFile } from './durable.js';
-import { decodeIndex, entryKey, type LayoutIndex } from './index-json.js';
+import { CacheError } from '../errors.js';
+import type { Exchange } from './exchange.js';
+import { decodeIndex, entryKey, type LayoutIndex, withEntry } from './index-json.js';
 import type { HeldLock } from './lock.js';
-import { openSmallFile, readSmallFile } from './small-file.js';
-
-/** How long BuildKit may take to write index.json, in milliseconds and in looks at it. It holds the lock for less. */
-export const TORN_PAUSE = 5;
-export const TORN_TRIES = 20;
+import { readFileNow, sameBytes, TORN_PAUSE, TORN_TRIES } from './settled.js';
 
 /** A new index.json that is written, but not in its place yet. */
 export interface Prepared {
+  /** What it is to replace; undefined where there is no file. */
   readonly bytes: Buffer | undefined;
   readonly before: LayoutIndex;
-  /** Undefined when nothing is to be changed. */
-  readonly temporary: string | undefined;
+  readonly temporary: string;
 }
 
-/** The file that was replaced, kept open, and what was in it. */
-export interface Replaced {
-  readonly handle: FileHandle | undefined;
-  readonly bytes: Buffer | undefined;
-  readonly before: LayoutIndex;
+/** An index.json that was replaced. */
+export interface Replaced extends Pick<Prepared, 'bytes' | 'before'> {
+  /** Where the old file is now; undefined where there was none, or the filesystem could not keep it. */
+  readonly old: string | undefined;
+  /** The inode of the file that was to be replaced. */
+  readonly inode: number;
+}
+
+/** What somebody else has put into index.json, and was replaced with it. */
+export interface Missed {
+  readonly theirs: LayoutIndex;
+  /** Whether they have written a new file, as bkcache does; BuildKit writes in place, and only ever adds. */
+  readonly isNewFile: boolean;
 }
 
 /**
- * Renames a new index.json over the old one, under the exclusive lock.
+ * Puts a new index.json in the place of the old one, under the exclusive lock: in one step that shows what was replaced
+ * in truth, where the filesystem can do that.
  *
- * @param prepared - what is to take the place of these bytes; undefined when nothing of the kind is at hand
- * @param keepAs - where to leave the old file, unless there is one already
+ * The old file is closed by then: filesystems made with libfuse rename an open file away first, and lose it when the
+ * rename fails after that.
+ *
  * @returns 'again' when that was not done, since the lock or the file is not what it was
  */
-export async function replaceUnder(
+export function replaceUnder(
   lock: HeldLock,
   path: string,
-  prepared: (bytes: Buffer | undefined) => Promise<Prepared | undefined>,
-  keepAs: string | undefined,
-): Promise<Replaced | 'again'> {
-  const handle = await openSmallFile(path);
+  { bytes, before, temporary }: Prepared,
+  { tryExchange, tryRenameNew }: Exchange,
+): Replaced | 'again' {
+  const now = readFileNow(path);
+  if (!sameBytes(now?.bytes, bytes) || !lock.isSeen()) return 'again';
+  const replaced = { bytes, before, inode: now?.inode ?? 0 };
+  if (bytes === undefined) {
+    const outcome = tryRenameNew(temporary, path);
+    if (outcome === 'exists') return 'again';
+    if (outcome === 'unable') renameSync(temporary, path);
+    return { ...replaced, old: undefined };
+  }
+  if (tryExchange(temporary, path)) return { ...replaced, old: temporary };
+  const old = `${temporary}.old`;
+  const isKept = tryLink(path, old);
+  renameSync(temporary, path);
+  return { ...replaced, old: isKept ? old : undefined };
+}
+
+function tryLink(from: string, to: string): boolean {
   try {
-    const bytes = await readSmallFile(handle, path);
-    const next = await prepared(bytes);
-    if (next === undefined) {
-      await handle?.close();
-      return 'again';
-    }
-    const { before, temporary } = next;
-    if (temporary === undefined) {
-      await handle?.close();
-      return { handle: undefined, bytes, before };
-    }
-    if (keepAs !== undefined && bytes !== undefined) await keep(bytes, keepAs);
-    if (!(await lock.isSeen()) || !sameBytes(await readSmallFile(handle, path), bytes)) {
-      await rm(temporary, { force: true });
-      await handle?.close();
-      return 'again';
-    }
-    await rename(temporary, path);
-    return { handle, bytes, before };
-  } catch (error) {
-    await handle?.close();
-    throw error;
+    linkSync(from, to);
+    return true;
+  } catch {
+    // FAT has no links.
+    return false;
   }
 }
 
-async function keep(bytes: Buffer, path: string): Promise<void> {
-  await writeNewFile(path, bytes, { durable: false }).catch((error: unknown) => {
-    if (!isSystemError(error, 'EEXIST')) throw error;
-  });
-}
-
 /**
- * What a build has written into the replaced file after all. BuildKit writes in place, and may do so under a lock that
- * meets nobody else's, on a lock file that was deleted before ours was made.
+ * What the replaced file says, where that is something else than what the new one was made from; undefined where it is
+ * not. Another bkcache has replaced index.json while this process stood still under a lock file that a build had
+ * deleted; or a build, which writes in place, has gone on to write under such a lock. The file goes.
  */
-export async function lateEntries({ handle, bytes, before }: Replaced, path: string): Promise<readonly Descriptor[]> {
-  if (handle === undefined) return [];
+export async function missed({ old, bytes, inode }: Replaced, path: string): Promise<Missed | undefined> {
+  if (old === undefined) return undefined;
   try {
     for (let attempt = 1; attempt <= TORN_TRIES; attempt++) {
       await sleep(TORN_PAUSE);
-      const now = await readSmallFile(handle, path);
-      if (now === undefined || sameBytes(now, bytes)) return [];
-      if (!isReadable(now, path)) continue;
-      const known = new Set(before.manifests.map(entryKey));
-      return decodeIndex(now, path).manifests.filter((entry) => !known.has(entryKey(entry)));
+      const now = readFileNow(old);
+      if (now === undefined || sameBytes(now.bytes, bytes)) return undefined;
+      if (isReadable(now.bytes, path)) return { theirs: decodeIndex(now.bytes, path), isNewFile: now.inode !== inode };
     }
     // Whoever wrote that has died over it.
-    return [];
+    return undefined;
+  } catch (error) {
+    if (error instanceof CacheError) return undefined;
+    throw error;
   } finally {
-    await handle.close();
+    await rm(old, { force: true });
   }
 }
 
-/** Whether a file has not changed; undefined stands for none. */
-export function sameBytes(a: Buffer | undefined, b: Buffer | undefined): boolean {
-  return a === undefined || b === undefined ? a === b : a.equals(b);
+/** An index with what somebody else has added to the one before, and without what they have taken out of it. */
+export function withMissed(index: LayoutIndex, before: LayoutIndex, { theirs, isNewFile }: Missed): LayoutIndex {
+  const known = new Set(before.manifests.map(entryKey));
+  const kept = new Set(theirs.manifests.map(entryKey));
+  const isDropped = (key: string) => isNewFile && known.has(key) && !kept.has(key);
+  const manifests = index.manifests.filter((entry) => !isDropped(entryKey(entry)));
+  const added = theirs.manifests.filter((entry) => !known.has(entryKey(entry)));
+  return added.reduce(withEntry, { ...index, manifests });
 }
 
 /** Whether bytes are those of an index. */

@@ -5,7 +5,8 @@ import { goJson } from '../oci/json.js';
 import { namesIn } from './blob-list.js';
 import { Blobs } from './blobs.js';
 import { exists, makeFolder, syncPath, writeNewFile } from './durable.js';
-import { LOCK_TIMEOUT, withLock } from './lock.js';
+import { LOCK_TIMEOUT } from './lock.js';
+import { settled } from './settled.js';
 import { Workspace, WORKSPACE_FOLDER } from './workspace.js';
 
 /** How a layout is used. */
@@ -112,9 +113,15 @@ async function refuseLostIndex({ root, settings }: Layout): Promise<void> {
   const path = join(root, 'index.json');
   const isEmpty = async () => (await stat(path).catch(() => undefined))?.size === 0;
   if (!(await isEmpty()) || (await namesIn(join(root, 'blobs', 'sha256'))).length === 0) return;
-  // A build that makes a new one has it empty for a moment, under the lock.
-  if (!(await withLock(path, 'shared', isEmpty, { timeout: settings.lockTimeout }))) return;
-  throw new CacheError('CORRUPT', `${path} is empty, and there are blobs: which caches they belong to was lost`, {
+  // A build that makes a new one has it empty for a moment.
+  const refuse = (bytes: Buffer | undefined) => {
+    if (bytes?.length === 0) throw lostIndex(root, path);
+  };
+  await settled(path, refuse, { timeout: settings.lockTimeout });
+}
+
+function lostIndex(root: string, path: string): CacheError {
+  return new CacheError('CORRUPT', `${path} is empty, and there are blobs: which caches they belong to was lost`, {
     hint: `"bkcache repair ${root}" finds them again; delete ${path} to begin anew`,
   });
 }

@@ -1,16 +1,24 @@
-import { lstat, rm } from 'node:fs/promises';
+import { type FileHandle, lstat, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isSystemError } from '../errors.js';
+import { splitDigest } from '../oci/digest.js';
+import { asideBlobs, isAsideFolder, removeWhenEmpty } from './aside.js';
 import { namesIn } from './blob-list.js';
-import { readWorkspaces, removeWorkspace, WORKSPACE_FOLDER } from './workspace.js';
+import { Distrust } from './distrust.js';
+import { exists } from './durable.js';
+import { isSameFile } from './same-file.js';
+import { PROCESS_ID, removeWorkspace, UNLOCKED_MARKER, WORKSPACE_FOLDER } from './workspace.js';
 
 /** A file or folder that a process which is no more has left behind. */
 export interface Leftover {
   readonly path: string;
   /** In bytes. */
   readonly size: number;
-  readonly remove: () => Promise<void>;
+  readonly remove: () => Promise<void> | Promise<undefined>;
 }
+
+/** How long a process may take between making its marker and locking it, in milliseconds. */
+const UNTIL_LOCKED = 60_000;
 
 /**
  * What dead processes have left: files in `.bkcache` whose process holds no lock any more, and unfinished blobs of
@@ -20,15 +28,65 @@ export interface Leftover {
  */
 export async function leftovers(root: string, before: number): Promise<Leftover[]> {
   const folder = join(root, WORKSPACE_FOLDER);
+  const names = await namesIn(folder);
   const found: Leftover[] = [];
-  for (const id of (await readWorkspaces(root)).dead) {
-    const files = (await namesIn(folder)).filter((name) => name.startsWith(id));
+  for (const id of new Set(names.flatMap((name) => PROCESS_ID.exec(name)?.[0] ?? []))) {
+    const marker = join(folder, id);
+    if ((await ifDead(marker, () => Promise.resolve(true))) === undefined) continue;
     let size = 0;
-    for (const name of files) size += (await touched(join(folder, name)))?.size ?? 0;
-    found.push({ path: join(folder, id), size, remove: () => removeWorkspace(folder, id) });
+    for (const name of names.filter((name) => name.startsWith(id)))
+      size += (await touched(join(folder, name)))?.size ?? 0;
+    found.push({ path: marker, size, remove: () => ifDead(marker, () => removeWorkspace(folder, id)) });
+  }
+  for (const path of names.filter((name) => UNLOCKED_MARKER.test(name)).map((name) => join(folder, name))) {
+    const { size, time } = (await touched(path)) ?? { size: 0, time: Number.POSITIVE_INFINITY };
+    if (time > Date.now() - UNTIL_LOCKED) continue;
+    found.push({ path, size, remove: () => ifDead(path, () => rm(path, { force: true })) });
   }
   for (const { path, size, time } of await ingests(root)) {
     if (time < before) found.push({ path, size, remove: () => rm(path, { recursive: true, force: true }) });
+  }
+  return found;
+}
+
+/**
+ * Does something when the process of a marker is dead, with the lock on the marker, so that it is no other process's
+ * meanwhile.
+ *
+ * @returns undefined when it lives, or when nobody but its user may know
+ */
+async function ifDead<T>(marker: string, act: () => Promise<T>): Promise<T | undefined> {
+  const { tryFlock } = await import('./flock.js');
+  let handle: FileHandle;
+  try {
+    handle = await open(marker, 'r');
+  } catch (error) {
+    // Files without a marker have nobody who could be alive.
+    if (isSystemError(error, 'ENOENT')) return act();
+    if (isSystemError(error, 'EACCES', 'EPERM')) return undefined;
+    throw error;
+  }
+  try {
+    if (!tryFlock(handle.fd, 'exclusive') || !isSameFile(handle.fd, marker)) return undefined;
+    return await act();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Folders that gc has emptied, and marks of damage for blobs that are not there: nobody misses them. */
+export async function emptyRemains(root: string): Promise<Leftover[]> {
+  const folder = join(root, WORKSPACE_FOLDER);
+  const found: Leftover[] = [];
+  for (const name of (await namesIn(folder)).filter(isAsideFolder)) {
+    const path = join(folder, name);
+    if ((await namesIn(path)).length === 0) found.push({ path, size: 0, remove: () => removeWhenEmpty(path) });
+  }
+  const aside = new Set((await asideBlobs(root)).map(({ digest }) => digest));
+  const distrust = new Distrust(root);
+  for (const [digest, paths] of await distrust.marks()) {
+    if (aside.has(digest) || (await exists(join(root, 'blobs', ...splitDigest(digest))))) continue;
+    for (const path of paths) found.push({ path, size: 0, remove: () => distrust.remove(digest) });
   }
   return found;
 }

@@ -2,11 +2,9 @@ import { CacheError } from '../errors.js';
 import { readWhole } from '../oci/content.js';
 import type { BlobId } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
+import { JSON_LIMIT } from '../oci/json.js';
 import type { Blobs } from './blobs.js';
 import { manifestIn, startsAsJson } from './reach.js';
-
-/** The most that a manifest has, in bytes: distribution-spec, "Pushing Manifests". */
-const MANIFEST_LIMIT = 4 * 1024 * 1024;
 
 /** A manifest among blobs that no index leads to. */
 export interface StrayManifest {
@@ -15,7 +13,7 @@ export interface StrayManifest {
   readonly subject: Digest | undefined;
 }
 
-/** The manifests among some blobs. Damaged ones are none. */
+/** The manifests among some blobs, as large as documents are read at all. Damaged ones are none. */
 export async function strayManifests(
   blobs: Blobs,
   among: readonly BlobId[],
@@ -23,11 +21,11 @@ export async function strayManifests(
 ): Promise<readonly StrayManifest[]> {
   const found: StrayManifest[] = [];
   for (const blob of among) {
-    if (blob.size > MANIFEST_LIMIT) continue;
+    if (blob.size > JSON_LIMIT) continue;
     const content = blobs.content(blob.digest);
     try {
       if (!(await startsAsJson(content.open({ end: 64 }, signal)))) continue;
-      const bytes = await readWhole(content, blob, blobs.path(blob.digest), { limit: MANIFEST_LIMIT, signal });
+      const bytes = await readWhole(content, blob, blobs.path(blob.digest), { limit: JSON_LIMIT, signal });
       const manifest = manifestIn(bytes);
       if (manifest !== undefined) found.push({ digest: blob.digest, ...manifest });
     } catch (error) {

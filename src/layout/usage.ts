@@ -1,7 +1,7 @@
 import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import { CacheError } from '../errors.js';
-import { readIndex } from './index-file.js';
+import { readIndex } from './index-read.js';
 import { findTag, tagOf } from './index-json.js';
 import type { Layout } from './layout.js';
 import { type Reached, References } from './reach.js';

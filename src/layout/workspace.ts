@@ -1,36 +1,55 @@
 import { randomUUID } from 'node:crypto';
-import { type FileHandle, open, readFile, rm, rmdir } from 'node:fs/promises';
+import { lstatSync } from 'node:fs';
+import { type FileHandle, open, rename, rm, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { isSystemError } from '../errors.js';
-import { type Digest, isDigest } from '../oci/digest.js';
+import { CacheError, isSystemError } from '../errors.js';
+import type { Digest } from '../oci/digest.js';
 import { namesIn } from './blob-list.js';
 import { makeFolder } from './durable.js';
-import { isSameFile } from './lock.js';
+import { isSameFile } from './same-file.js';
 
 /** Where unfinished files are: beside the blobs, so that a rename moves them; hidden from tools that walk blobs/. */
 export const WORKSPACE_FOLDER = '.bkcache';
+/** How long ago somebody else may have been at work in a layout, in milliseconds. */
+const LATELY = 1000;
+
+/** The ID of a process at the beginning of a name in `.bkcache`. */
+export const PROCESS_ID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/;
+/** What the marker of a process is called until it is locked. */
+export const UNLOCKED_MARKER = /^new\.[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 /**
- * What a running process has in a layout. The file `.bkcache/ID`, which it holds a lock on for as long as it lives,
- * marks everything else there whose name begins with that ID as its own, and lists the blobs that it relies on: collect
- * keeps those, whoever refers to them. A lock that is not held means that the process is dead.
+ * What a running process has in a layout. The file `.bkcache/ID`, its marker, is locked as long as the process lives.
+ * Files named `ID.*` are its own. The marker lists the blobs that the process relies on: gc removes none of them. A
+ * marker without a lock means that the process is dead; a marker is therefore locked before it gets its name.
  *
- * The file is made when there is first need of it.
+ * The marker is made when there is first need of it.
  */
 export class Workspace {
+  readonly #root: string;
   readonly #folder: string;
   #id = randomUUID();
   #lock: Promise<FileHandle> | undefined;
+  #marker: FileHandle | undefined;
   #files = 0;
   readonly #pinned = new Set<Digest>();
+  #isBusy = false;
+  /** When the root was last changed, once this process had its marker there. */
+  #touched = 0;
 
   constructor(root: string) {
+    this.#root = root;
     this.#folder = join(root, WORKSPACE_FOLDER);
   }
 
-  /** A path for a new file, to be renamed to its place or removed. */
+  /**
+   * A path for a new file, to be renamed to its place or removed.
+   *
+   * @throws CacheError FAILED when the marker was deleted
+   */
   async temporary(): Promise<string> {
     await this.#open();
+    this.refuseLoss();
     this.#files++;
     return join(this.#folder, `${this.#id}.${this.#files}`);
   }
@@ -44,11 +63,30 @@ export class Workspace {
     for (const digest of fresh) this.#pinned.add(digest);
   }
 
+  /**
+   * Makes sure that others still see what this process relies on.
+   *
+   * @throws CacheError FAILED when the marker was deleted, as `rm -r` of the folder does
+   */
+  refuseLoss(): void {
+    if (this.#marker === undefined || isSameFile(this.#marker.fd, join(this.#folder, this.#id))) return;
+    throw new CacheError('FAILED', `somebody deleted files in ${this.#root} while it was written to`, {
+      hint: 'run this again',
+      side: 'export',
+    });
+  }
+
+  /** Whether somebody else has made or deleted files in the root lately, such as a lock. */
+  wasBusy(): boolean {
+    return this.#isBusy || changedAt(this.#root) !== this.#touched;
+  }
+
   /** Removes what is left, and the folder unless others have something in it. */
   async close(): Promise<void> {
     if (this.#lock === undefined) return;
     const handle = await this.#lock;
     this.#lock = undefined;
+    this.#marker = undefined;
     try {
       await removeWorkspace(this.#folder, this.#id);
     } finally {
@@ -68,73 +106,47 @@ export class Workspace {
   }
 
   async #create(): Promise<FileHandle> {
-    const { tryFlock } = await import('./flock.js');
+    this.#isBusy = Date.now() - changedAt(this.#root) < LATELY;
     for (; ; this.#id = randomUUID()) {
-      const path = join(this.#folder, this.#id);
       await makeFolder(this.#folder, { durable: false });
-      const handle = await open(path, 'ax', 0o644).catch((error: unknown) => {
-        // Another process that went has taken the folder along.
-        if (isSystemError(error, 'ENOENT')) return undefined;
-        throw error;
-      });
+      const handle = await this.#createMarker(join(this.#folder, `new.${this.#id}`), join(this.#folder, this.#id));
       if (handle === undefined) continue;
-      // Between the two, collect may have taken the file for a dead process's.
-      if (tryFlock(handle.fd, 'exclusive') && (await isSameFile(handle, path))) return handle;
-      await handle.close();
-      await rm(path, { force: true });
+      this.#marker = handle;
+      this.#touched = changedAt(this.#root);
+      return handle;
     }
   }
-}
 
-/** What other processes have in a layout. */
-export interface Workspaces {
-  /** The blobs that running ones rely on. */
-  readonly pinned: ReadonlySet<Digest>;
-  /** The IDs of those that died. */
-  readonly dead: readonly string[];
-  /** Files of others that may not be read, so that it cannot be known what they rely on. */
-  readonly hidden: readonly string[];
-}
-
-const ID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/;
-
-/** Looks at the workspaces of a layout, this process's own included. */
-export async function readWorkspaces(root: string): Promise<Workspaces> {
-  const folder = join(root, WORKSPACE_FOLDER);
-  const ids = new Set((await namesIn(folder)).flatMap((name) => ID.exec(name)?.[0] ?? []));
-  const pinned = new Set<Digest>();
-  const dead: string[] = [];
-  const hidden: string[] = [];
-  for (const id of ids) {
-    const pins = await readPins(join(folder, id));
-    if (pins === 'dead') dead.push(id);
-    else if (pins === 'hidden') hidden.push(join(folder, id));
-    else for (const pin of pins) pinned.add(pin);
+  /** @returns undefined when another process that went has taken the folder along, or the file for one left behind */
+  async #createMarker(unlocked: string, marker: string): Promise<FileHandle | undefined> {
+    const { tryFlock } = await import('./flock.js');
+    let handle: FileHandle | undefined;
+    try {
+      handle = await open(unlocked, 'ax', 0o644);
+      if (tryFlock(handle.fd, 'exclusive')) {
+        await rename(unlocked, marker);
+        if (isSameFile(handle.fd, marker)) return handle;
+      }
+    } catch (error) {
+      if (!isSystemError(error, 'ENOENT')) {
+        await handle?.close();
+        await rm(unlocked, { force: true });
+        throw error;
+      }
+    }
+    await handle?.close();
+    await rm(unlocked, { force: true });
+    return undefined;
   }
-  return { pinned, dead, hidden };
 }
 
-/** Removes what a process that died has left, the file that marks it last. */
+/** Removes what a process has in a layout, its marker last. */
 export async function removeWorkspace(folder: string, id: string): Promise<void> {
   const files = (await namesIn(folder)).filter((name) => name.startsWith(`${id}.`));
   for (const name of [...files, id]) await rm(join(folder, name), { force: true });
 }
 
-async function readPins(path: string): Promise<Digest[] | 'dead' | 'hidden'> {
-  let handle: FileHandle;
-  try {
-    handle = await open(path, 'r');
-  } catch (error) {
-    if (isSystemError(error, 'ENOENT')) return 'dead';
-    if (isSystemError(error, 'EACCES', 'EPERM')) return 'hidden';
-    throw error;
-  }
-  try {
-    const { tryFlock } = await import('./flock.js');
-    if (tryFlock(handle.fd, 'shared')) return 'dead';
-    // The last line may still be on its way: a blob that is being pinned is looked for only once it is.
-    return (await readFile(handle, 'utf8')).split('\n').filter(isDigest);
-  } finally {
-    await handle.close();
-  }
+/** In milliseconds since 1970; 0 where there is no such folder. */
+function changedAt(folder: string): number {
+  return lstatSync(folder, { throwIfNoEntry: false })?.mtimeMs ?? 0;
 }

@@ -5,10 +5,12 @@ import type { SavedCache } from '../graph/save.js';
 import { listBlobs } from '../layout/blob-list.js';
 import { collect } from '../layout/collect.js';
 import type { CollectResult } from '../layout/collected.js';
-import { readIndex, updateIndex } from '../layout/index-file.js';
+import { updateIndex } from '../layout/index-file.js';
+import { readIndex } from '../layout/index-read.js';
 import { entryKey, type LayoutIndex } from '../layout/index-json.js';
 import { setFileTime } from '../layout/last-used.js';
 import { type Layout, type LayoutSettings, openLayout } from '../layout/layout.js';
+import { rewriting } from '../layout/lost-blobs.js';
 import { contentOf } from '../oci/content.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
@@ -197,13 +199,15 @@ class Pruning {
     const { blobs } = this.#layout;
     const { signal } = this.#options;
     const uses = new Map<Digest, number>();
-    for (const { saved, before } of shrinking) {
-      await this.#write(saved.config);
-      // A cache is not younger after it was made smaller.
-      if (await this.#write(saved.manifest)) uses.set(saved.manifest.descriptor.digest, before.lastUsed);
-    }
-    await blobs.sync();
-    await updateIndex(this.#layout, change, signal);
+    await rewriting(async () => {
+      for (const { saved, before } of shrinking) {
+        await this.#write(saved.config);
+        // A cache is not younger after it was made smaller.
+        if (await this.#write(saved.manifest)) uses.set(saved.manifest.descriptor.digest, before.lastUsed);
+      }
+      await blobs.sync();
+      await updateIndex(this.#layout, change, signal);
+    });
     for (const [digest, time] of uses) await setFileTime(blobs.path(digest), time);
   }
 

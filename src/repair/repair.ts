@@ -10,6 +10,7 @@ import { keptIndexPath, updateIndex } from '../layout/index-file.js';
 import { entryKey, type LayoutIndex } from '../layout/index-json.js';
 import { type Layout, type LayoutSettings, openLayout, writeMarker } from '../layout/layout.js';
 import type { SavedCache } from '../graph/save.js';
+import { rewriting } from '../layout/lost-blobs.js';
 import { type Registries, type RegistryAccess, withRegistries } from '../net/registries.js';
 import { type Content, contentOf } from '../oci/content.js';
 import type { BlobId, Descriptor } from '../oci/descriptor.js';
@@ -104,7 +105,7 @@ class Repair {
 
   async run(): Promise<NonNullable<Attempt>> {
     for (;;) {
-      const attempt = await this.#attempt();
+      const attempt = await rewriting(() => this.#attempt());
       if (attempt === undefined) continue;
       const isChanged = attempt.actions.length > 0 && !this.#isDry;
       if (isChanged) await rm(keptIndexPath(this.#layout), { force: true });
@@ -188,7 +189,7 @@ class Repair {
     const isOther = stats !== undefined && !stats.isFile();
     if (this.#isDry || isOther) await checkContent(content, blob, { where, signal });
     if (this.#isDry) return;
-    if (isOther) await this.#moveAway(blob.digest, 0);
+    if (isOther) this.#moveAway(blob.digest, 0);
     await this.#layout.blobs.write(content, blob, { where, sharing: 'copy', ...(signal ? { signal } : {}) });
   }
 
@@ -216,13 +217,13 @@ class Repair {
   async #setAside(digest: Digest): Promise<boolean> {
     const stats = await this.#stat(digest);
     if (stats === undefined || (await this.#isWhole(digest))) return false;
-    if (!this.#isDry) await this.#moveAway(digest, stats.size);
+    if (!this.#isDry) this.#moveAway(digest, stats.size);
     return true;
   }
 
-  async #moveAway(digest: Digest, size: number): Promise<void> {
+  #moveAway(digest: Digest, size: number): void {
     const path = this.#layout.blobs.path(digest);
-    await setAside(this.#layout.root, { digest, path, size, damaged: true }, Date.now());
+    setAside(this.#layout.root, { digest, path, size, damaged: true }, Date.now());
   }
 
   /** Whether a file is what its digest says, whatever else is said of it. */

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { listBlobs } from '../layout/blob-list.js';
 import { type BrokenIndex, brokenIndex } from '../layout/broken-index.js';
 import { exists } from '../layout/durable.js';
-import { indexPath } from '../layout/index-file.js';
+import { indexPath } from '../layout/index-read.js';
 import { decodeIndex, type LayoutIndex } from '../layout/index-json.js';
 import type { Layout } from '../layout/layout.js';
 import { strayManifests } from '../layout/stray-manifests.js';

@@ -4,7 +4,7 @@ import { readImport } from '../backend/option-string.js';
 import { openRepository, openSource } from '../backend/open.js';
 import { type CacheOptions, formatOptions, type OnNote } from '../buildkit/options.js';
 import { abortable } from '../errors.js';
-import { readIndex } from '../layout/index-file.js';
+import { readIndex } from '../layout/index-read.js';
 import { entryKey, type LayoutIndex } from '../layout/index-json.js';
 import { type Layout, type LayoutSettings, openLayout } from '../layout/layout.js';
 import { type Registries, type RegistryAccess, withRegistries } from '../net/registries.js';

@@ -11,7 +11,7 @@ import {
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { brokenIndex, replaceBrokenIndex } from '../../src/layout/broken-index.js';
-import { readIndex } from '../../src/layout/index-file.js';
+import { readIndex } from '../../src/layout/index-read.js';
 import { encodeIndex, tagOf } from '../../src/layout/index-json.js';
 import { createLayout } from '../../src/layout/layout.js';
 import { REF_NAME } from '../../src/oci/descriptor.js';

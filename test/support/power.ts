@@ -2,6 +2,7 @@ import fs from 'node:fs';
 import fsp, { type FileHandle } from 'node:fs/promises';
 import { syncBuiltinESMExports } from 'node:module';
 import { dirname, join, relative } from 'node:path';
+import koffi from 'koffi';
 
 /**
  * What a process did to a folder, as far as a power cut can tell: names that came and went, bytes that were written, and
@@ -11,6 +12,7 @@ type Operation =
   | { readonly type: 'name'; readonly path: string; readonly file: number | 'folder' }
   | { readonly type: 'unname'; readonly path: string }
   | { readonly type: 'rename'; readonly from: string; readonly path: string; readonly file: number | 'folder' }
+  | { readonly type: 'swap'; readonly from: string; readonly path: string; readonly file: number; readonly old: number }
   | { readonly type: 'bytes'; readonly file: number; readonly bytes: Buffer }
   | { readonly type: 'sync'; readonly file: number }
   | { readonly type: 'sync-folder'; readonly path: string };
@@ -69,7 +71,7 @@ export class Recording {
     return operations.slice(index + 1).some((later) => {
       if (operation?.type === 'bytes') return later.type === 'sync' && later.file === operation.file;
       if (later.type !== 'sync-folder') return false;
-      if (operation?.type === 'rename')
+      if (operation?.type === 'rename' || operation?.type === 'swap')
         return [operation.from, operation.path].some((path) => dirname(path) === later.path);
       return operation !== undefined && 'path' in operation && dirname(operation.path) === later.path;
     });
@@ -106,6 +108,14 @@ export class Recording {
       this.#now.delete(name);
       this.#now.set(path + name.slice(from.length), innerFile);
     }
+  }
+
+  swapped(from: string, path: string): void {
+    const [file, old] = [this.#now.get(from), this.#now.get(path)];
+    if (typeof file !== 'number' || typeof old !== 'number') throw new Error(`${from} and ${path} are no two files`);
+    this.#now.set(from, old);
+    this.#now.set(path, file);
+    this.#operations.push({ type: 'swap', from, path, file, old });
   }
 
   written(file: number, path: string): void {
@@ -145,6 +155,10 @@ function apply(tree: Tree, bytes: Map<number, Buffer>, operation: Operation): vo
       tree.delete(operation.from);
       tree.set(operation.path, operation.file);
       return;
+    case 'swap':
+      tree.set(operation.from, operation.old);
+      tree.set(operation.path, operation.file);
+      return;
     case 'bytes':
       bytes.set(operation.file, operation.bytes);
       return;
@@ -153,13 +167,14 @@ function apply(tree: Tree, bytes: Map<number, Buffer>, operation: Operation): vo
   }
 }
 
-/** Records what is done to a folder through node:fs/promises while something runs. */
+/** Records what is done to a folder through node:fs, and by renameat2(2), while something runs. */
 export async function record(root: string, run: () => Promise<unknown>): Promise<Recording> {
   const recording = new Recording(root);
   const original = { ...fsp };
   const wrapped = wrappers(recording, original);
-  const refused = { ...fs };
+  const before = { ...fs };
   Object.assign(fsp, wrapped);
+  Object.assign(fs, synchronous(recording, before));
   // What is not seen here would be taken to survive.
   for (const name of REFUSED) {
     Object.assign(fs, {
@@ -169,19 +184,88 @@ export async function record(root: string, run: () => Promise<unknown>): Promise
     });
   }
   syncBuiltinESMExports();
+  swaps = recording;
   try {
     await run();
   } finally {
+    swaps = undefined;
     for (const name of Object.keys(wrapped) as (keyof Original)[]) Object.assign(fsp, { [name]: original[name] });
-    for (const name of REFUSED) Object.assign(fs, { [name]: refused[name] });
+    for (const name of [...REFUSED, ...RECORDED]) Object.assign(fs, { [name]: before[name] });
     syncBuiltinESMExports();
   }
   return recording;
 }
 
+let swaps: Recording | undefined;
+
+// The function is bound when it is first needed, which is after this.
+const { load } = koffi;
+Object.assign(koffi, {
+  load(path: string | null) {
+    const library = load(path);
+    return {
+      ...library,
+      func(...args: [string]) {
+        const bound = library.func(...args) as (...values: unknown[]) => number;
+        return args[0].includes('renameat2') ? seeing(bound) : bound;
+      },
+    };
+  },
+});
+
+function seeing(renameat2: (...values: unknown[]) => number) {
+  return (...values: unknown[]) => {
+    const outcome = renameat2(...values);
+    const [, from, , to, flags] = values;
+    const [inner, place] = [swaps?.inside(from), swaps?.inside(to)];
+    if (outcome === 0 && inner !== undefined && place !== undefined) {
+      if (flags === 2) swaps?.swapped(inner, place);
+      else swaps?.renamed(inner, place);
+    }
+    return outcome;
+  };
+}
+
 type Original = typeof fsp;
 
-const REFUSED = ['writeFile', 'rename', 'createWriteStream', 'writeFileSync', 'renameSync', 'rmSync'] as const;
+const REFUSED = ['writeFile', 'rename', 'createWriteStream', 'writeFileSync', 'writeSync', 'copyFileSync'] as const;
+const RECORDED = ['openSync', 'renameSync', 'linkSync', 'mkdirSync', 'rmSync'] as const;
+
+function synchronous(recording: Recording, before: typeof fs): Pick<typeof fs, (typeof RECORDED)[number]> {
+  const seen = (path: unknown, existed: boolean) => {
+    const inner = recording.inside(path);
+    if (inner !== undefined && !existed) recording.named(inner);
+  };
+  return {
+    openSync(path, ...rest) {
+      const existed = before.existsSync(path);
+      const fd = before.openSync(path, ...rest);
+      seen(path, existed);
+      return fd;
+    },
+    renameSync(from, to) {
+      before.renameSync(from, to);
+      const [inner, place] = [recording.inside(from), recording.inside(to)];
+      if (inner !== undefined && place !== undefined) recording.renamed(inner, place);
+    },
+    linkSync(from, to) {
+      before.linkSync(from, to);
+      const [inner, place] = [recording.inside(from), recording.inside(to)];
+      if (place !== undefined && inner !== undefined) recording.named(place, recording.fileAt(inner));
+    },
+    mkdirSync(path: fs.PathLike) {
+      before.mkdirSync(path);
+      const inner = recording.inside(path);
+      if (inner !== undefined) recording.named(inner, 'folder');
+      return undefined;
+    },
+    rmSync(path, options) {
+      before.rmSync(path, options);
+      const inner = recording.inside(path);
+      if (inner !== undefined) recording.unnamed(inner);
+    },
+  };
+}
 
 function wrappers(recording: Recording, original: Original): Partial<Record<keyof Original, unknown>> {
   const named = (path: unknown) => {
