@@ -62,13 +62,13 @@ export function setAside(
   const folder = join(root, WORKSPACE_FOLDER, `${damaged ? 'damaged' : 'removed'}-${now}`);
   const to = join(folder, portableName(digest));
   for (;;) {
-    for (const needed of [dirname(folder), folder]) makeFolderNow(needed);
     try {
       renameSync(path, to);
       return { digest, path: to, since: now, damaged, size };
     } catch (error) {
-      // Another process that went may have taken the empty folder along.
-      if (!isSystemError(error, 'ENOENT') || isThere(folder)) throw error;
+      // The folder is made when it is needed; another process that went may have taken the empty one along.
+      if (!isSystemError(error, 'ENOENT') || isThere(folder) || !isThere(path)) throw error;
+      for (const needed of [dirname(folder), folder]) makeFolderNow(needed);
     }
   }
 }
@@ -76,7 +76,7 @@ export function setAside(
 /** Puts a blob back, unless a writer has put a new one there in the meantime, or another process was faster. */
 export function putBack(root: string, { digest, path }: AsideBlob): void {
   const to = join(root, 'blobs', ...splitDigest(digest));
-  for (const needed of [dirname(dirname(to)), dirname(to)]) makeFolderNow(needed);
+  if (!isThere(dirname(to))) for (const needed of [dirname(dirname(to)), dirname(to)]) makeFolderNow(needed);
   try {
     linkSync(path, to);
   } catch (error) {

@@ -79,11 +79,13 @@ class Collection {
   readonly #now = Date.now();
   readonly #cutoff: number;
   readonly #references: References;
+  /** For manifests that nothing refers to: whether they can be read does not matter. */
+  readonly #unneeded: References;
   readonly #pins: Pins;
   readonly #tryFlock: Flock;
   readonly #live: Reached = new Map();
   /** What a manifest names that nothing refers to, and that stays since it was touched lately. */
-  readonly #sheltered: Reached = new Map();
+  #sheltered: Reached = new Map();
   #blobs: readonly Listed[] = [];
   #tags: readonly TagUsage[] = [];
   #strays: readonly StrayManifest[] = [];
@@ -99,6 +101,7 @@ class Collection {
     this.#options = options;
     this.#cutoff = this.#now - (options.grace ?? GRACE);
     this.#references = new References(layout.blobs, options.planned?.documents);
+    this.#unneeded = new References(layout.blobs);
     this.#pins = new Pins(layout.root, tryFlock);
     this.#tryFlock = tryFlock;
   }
@@ -171,9 +174,20 @@ class Collection {
   }
 
   /** Keeps some blobs, and what they refer to. */
-  async #keepAll(digests: readonly Digest[], kept = this.#live): Promise<void> {
+  async #keepAll(digests: readonly Digest[]): Promise<void> {
+    await this.#reach(this.#references, digests, this.#live);
+  }
+
+  /** What some blobs refer to, themselves included, when nothing is lost if it is not known. */
+  async #below(digests: readonly Digest[]): Promise<Reached> {
+    const reached: Reached = new Map();
+    await this.#reach(this.#unneeded, digests, reached);
+    return reached;
+  }
+
+  async #reach(references: References, digests: readonly Digest[], reached: Reached): Promise<void> {
     const roots = digests.map((digest) => ({ digest }));
-    await this.#references.reach(roots, kept, { document: 'unknown', signal: this.#options.signal });
+    await references.reach(roots, reached, { document: 'unknown', signal: this.#options.signal });
   }
 
   /** The manifests that no tag leads to and somebody is reading from. */
@@ -199,20 +213,13 @@ class Collection {
     const strays = new Set(this.#strays.map(({ digest }) => digest));
     const manifests = this.#unreferenced().filter(({ digest }) => strays.has(digest));
     const wereTagged = manifests.filter(({ time }) => time < this.#now - UNTIL_TAGGED);
-    const finished: Reached = new Map();
-    await this.#keepAll(
-      wereTagged.map(({ digest }) => digest),
-      finished,
-    );
+    const finished = await this.#below(wereTagged.map(({ digest }) => digest));
     const unfinished = this.#unreferenced().filter((blob) => !this.#isOld(blob) && !finished.has(blob.digest));
     const former = this.#unreferenced().filter(({ digest }) => this.#options.former?.has(digest) === true);
     const later = writtenAfterwards(former, strays, { cutoff: this.#cutoff, slack: UNTIL_TAGGED });
     this.#isBeingWritten = unfinished.length + later.length > 0 || (await isIngesting(this.#layout.root, this.#cutoff));
     const staying = manifests.filter((blob) => !this.#isOld(blob));
-    await this.#keepAll(
-      staying.map(({ digest }) => digest),
-      this.#sheltered,
-    );
+    this.#sheltered = await this.#below(staying.map(({ digest }) => digest));
   }
 
   /** Looks again: a writer may have come, or written its first blob, since this looked first. */
@@ -282,9 +289,7 @@ class Collection {
     const sizes = new Map<Digest, number>();
     for (const { digest } of candidates) {
       if (!strays.has(digest)) continue;
-      const below: Reached = new Map();
-      await this.#keepAll([digest], below);
-      sizes.set(digest, below.size);
+      sizes.set(digest, (await this.#below([digest])).size);
     }
     return candidates.toSorted((a, b) => (sizes.get(b.digest) ?? 0) - (sizes.get(a.digest) ?? 0));
   }
@@ -323,7 +328,7 @@ class Collection {
       paths: [
         ...taken.map(({ digest }) => this.#layout.blobs.path(digest)),
         ...[...doomed, ...this.#leftovers].map(({ path }) => path),
-      ],
+      ].toSorted(),
     };
   }
 }

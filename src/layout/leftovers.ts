@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { isSystemError } from '../errors.js';
 import { splitDigest } from '../oci/digest.js';
 import { asideBlobs, isAsideFolder, removeWhenEmpty } from './aside.js';
+import { statOf } from './blob-file.js';
 import { namesIn } from './blob-list.js';
 import { Distrust } from './distrust.js';
 import { exists } from './durable.js';
@@ -32,21 +33,25 @@ export async function leftovers(root: string, before: number): Promise<Leftover[
   const found: Leftover[] = [];
   for (const id of new Set(names.flatMap((name) => PROCESS_ID.exec(name)?.[0] ?? []))) {
     const marker = join(folder, id);
-    if ((await ifDead(marker, () => Promise.resolve(true))) === undefined) continue;
+    if (!(await isDead(marker))) continue;
     let size = 0;
     for (const name of names.filter((name) => name.startsWith(id)))
       size += (await touched(join(folder, name)))?.size ?? 0;
     found.push({ path: marker, size, remove: () => ifDead(marker, () => removeWorkspace(folder, id)) });
   }
   for (const path of names.filter((name) => UNLOCKED_MARKER.test(name)).map((name) => join(folder, name))) {
-    const { size, time } = (await touched(path)) ?? { size: 0, time: Number.POSITIVE_INFINITY };
-    if (time > Date.now() - UNTIL_LOCKED) continue;
-    found.push({ path, size, remove: () => ifDead(path, () => rm(path, { force: true })) });
+    const made = (await statOf(path))?.mtimeMs ?? Number.POSITIVE_INFINITY;
+    if (made > Date.now() - UNTIL_LOCKED || !(await isDead(path))) continue;
+    found.push({ path, size: 0, remove: () => ifDead(path, () => rm(path, { force: true })) });
   }
   for (const { path, size, time } of await ingests(root)) {
     if (time < before) found.push({ path, size, remove: () => rm(path, { recursive: true, force: true }) });
   }
   return found;
+}
+
+async function isDead(marker: string): Promise<boolean> {
+  return (await ifDead(marker, () => Promise.resolve(true))) === true;
 }
 
 /**

@@ -80,18 +80,22 @@ export class References {
     let references: readonly Reference[] = [];
     try {
       const bytes = await this.#readDocument(reference, signal);
-      if (bytes === 'missing') {
-        // A child that is not there is a sparse layout; a tag whose manifest is not there is not understood.
-        if (isRoot) this.#obstacles.set(digest, new CacheError('CORRUPT', `blob ${digest} is missing`));
-        return references;
-      }
+      if (bytes === 'missing') return this.#missing(digest, isRoot);
       references = bytes === undefined ? [] : referencesIn(bytes);
     } catch (error) {
       if (!(error instanceof CacheError) || signal?.aborted === true) throw error;
+      // Another process may be collecting it at this moment.
+      if ((await this.#blobs.size(digest).catch(() => 0)) === undefined) return this.#missing(digest, isRoot);
       this.#obstacles.set(digest, error);
     }
     this.#read.set(digest, references);
     return references;
+  }
+
+  /** A child that is not there is a sparse layout; a tag whose manifest is not there is not understood. */
+  #missing(digest: Digest, isRoot: boolean): readonly Reference[] {
+    if (isRoot) this.#obstacles.set(digest, new CacheError('CORRUPT', `blob ${digest} is missing`));
+    return [];
   }
 
   /** A blob that may be JSON, verified; undefined for one that is not. */

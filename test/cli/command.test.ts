@@ -145,9 +145,18 @@ test('a lock that is a link or a folder is damage that is named', async (t) => {
     ['a folder', (path: string) => mkdirSync(path)],
   ] as const) {
     const folder = damaged(t, (at) => damage(join(at, 'index.json.lock')));
-    const { code, stderr } = await bkcache(['list', folder]);
+    const exported = `type=local,dest=${folder},tag=other`;
+    const { code, stderr } = await bkcache([
+      'copy',
+      '--import-cache',
+      importOf('min-gzip'),
+      '--export-cache',
+      exported,
+    ]);
     t.is(code, 4);
     t.true(stderr.includes(`index.json.lock is ${name}`), stderr);
+    // Readers need none.
+    t.is((await bkcache(['list', folder])).code, 0);
   }
 });
 

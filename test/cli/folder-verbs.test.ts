@@ -102,12 +102,27 @@ test('a lock that is held is exit 5 after --lock-timeout, with who to look for',
   }
   await sleep(500);
   try {
-    for (const verb of ['gc', 'prune', 'verify', 'repair', 'list', 'resolve', 'inspect']) {
-      const rule = verb === 'prune' ? ['--keep-last', '1'] : [];
-      const cache = ['resolve', 'inspect'].includes(verb) ? `type=local,src=${folder},tag=main` : folder;
-      const { code, text } = await bkcache([verb, '--lock-timeout', '100ms', ...rule, cache]);
-      t.is(code, 5, `${verb}: ${text}`);
-      t.regex(text, /is locked by (?:flock|sh|sleep|another)/, verb);
+    const copy = (from: string, to: string) => ['copy', '--import-cache', from, '--export-cache', to];
+    const [into, out] = [`type=local,dest=${folder},tag=new`, `type=local,dest=${join(temporary(t), 'out')}`];
+    for (const args of [copy(importOf('min-gzip'), into), ['prune', '--untag', 'feature', folder], ['gc', folder]]) {
+      const { code, text } = await bkcache([...args, '--lock-timeout', '100ms']);
+      t.is(code, 5, `${args.join(' ')}: ${text}`);
+      t.regex(text, /is locked by (?:flock|sh|sleep|another)/, args.join(' '));
+    }
+    // Who only reads needs no lock.
+    const cache = `type=local,src=${folder},tag=main`;
+    for (const args of [
+      ['verify', folder],
+      ['repair', folder],
+      ['list', folder],
+      ['resolve', cache],
+      ['import-args', cache],
+      ['inspect', cache],
+      ['gc', '--dry-run', folder],
+      copy(cache, out),
+    ]) {
+      const { code, text } = await bkcache([...args, '--lock-timeout', '100ms']);
+      t.is(code, 0, `${args.join(' ')}: ${text}`);
     }
   } finally {
     if (holder.pid !== undefined) process.kill(-holder.pid);

@@ -2,7 +2,7 @@ import fs from 'node:fs';
 import fsp, { type FileHandle } from 'node:fs/promises';
 import { syncBuiltinESMExports } from 'node:module';
 import { dirname, join, relative } from 'node:path';
-import koffi from 'koffi';
+import { wrapRenameat2 } from './renameat2.js';
 
 /**
  * What a process did to a folder, as far as a power cut can tell: names that came and went, bytes that were written, and
@@ -198,33 +198,16 @@ export async function record(root: string, run: () => Promise<unknown>): Promise
 
 let swaps: Recording | undefined;
 
-// The function is bound when it is first needed, which is after this.
-const { load } = koffi;
-Object.assign(koffi, {
-  load(path: string | null) {
-    const library = load(path);
-    return {
-      ...library,
-      func(...args: [string]) {
-        const bound = library.func(...args) as (...values: unknown[]) => number;
-        return args[0].includes('renameat2') ? seeing(bound) : bound;
-      },
-    };
-  },
+wrapRenameat2((renameat2) => (...values) => {
+  const outcome = renameat2(...values);
+  const [, from, , to, flags] = values;
+  const [inner, place] = [swaps?.inside(from), swaps?.inside(to)];
+  if (outcome === 0 && inner !== undefined && place !== undefined) {
+    if (flags === 2) swaps?.swapped(inner, place);
+    else swaps?.renamed(inner, place);
+  }
+  return outcome;
 });
-
-function seeing(renameat2: (...values: unknown[]) => number) {
-  return (...values: unknown[]) => {
-    const outcome = renameat2(...values);
-    const [, from, , to, flags] = values;
-    const [inner, place] = [swaps?.inside(from), swaps?.inside(to)];
-    if (outcome === 0 && inner !== undefined && place !== undefined) {
-      if (flags === 2) swaps?.swapped(inner, place);
-      else swaps?.renamed(inner, place);
-    }
-    return outcome;
-  };
-}
 
 type Original = typeof fsp;
 
