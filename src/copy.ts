@@ -17,7 +17,7 @@ import { type Registries, type RegistryAccess, withRegistries } from './net/regi
 import type { BlobId, Descriptor } from './oci/descriptor.js';
 import { isNonDistributable, layerEncoding } from './oci/media-types.js';
 import { type Conversion, corrections, planBlobs, tarsOf } from './plan.js';
-import { type ProgressEvent, transfer, type Transferred } from './transfer.js';
+import { type ProgressEvent, transfer, type Transferred, withPresent } from './transfer.js';
 
 export interface CopyOptions {
   /** Import strings, as `--import-cache` takes them. Several become one cache. */
@@ -206,7 +206,12 @@ async function write(
 ): Promise<Omit<ExportResult, 'duration'>> {
   const fit = target.fit?.(cache.graph);
   const wanted = fit?.graph ?? (exported.attributes['mode'] === 'min' ? min(cache.graph) : cache.graph);
-  const planned = fit ? [] : await planBlobs({ ...cache, graph: wanted }, conversion, options.signal);
+  const { signal, onNote } = options;
+  const planned = fit
+    ? []
+    : await withPresent(await planBlobs({ ...cache, graph: wanted }, conversion, signal), target, signal);
+  const absent = planned.filter(({ action }) => action === 'leave').length;
+  if (absent > 0) onNote?.(`${absent} foreign ${FOREIGN}`);
   const publication = (graph: Graph): Publication => {
     const unchanged = graph === cache.graph && cache.saved?.shape === shape;
     return { graph, shape, saved: unchanged ? cache.saved : undefined, fields: cache.saved?.fields };
@@ -239,6 +244,8 @@ async function write(
     ...transferred,
   };
 }
+
+const FOREIGN = 'layers are in none of the imports and stay out of the copy: a build that needs one of them fails';
 
 /** Docker's media type for zstd came to BuildKit's importer late: util/compression, fromMediaType. */
 const DOCKER_ZSTD =

@@ -7,19 +7,20 @@ import type { RecompressOptions } from './codec/recompress.js';
 import type { Content } from './oci/content.js';
 import {
   type Annotations,
+  annotationsOfTar,
   type Descriptor,
   ESTARGZ_TOC_DIGEST,
   ESTARGZ_UNCOMPRESSED_SIZE,
   UNCOMPRESSED,
 } from './oci/descriptor.js';
 import { type Digest, parseDigest } from './oci/digest.js';
-import { layerMediaType } from './oci/media-types.js';
+import { isNonDistributable } from './oci/media-types.js';
 import { parallel } from './parallel.js';
-import { type Conversion, corrections, type Planned } from './plan.js';
+import { type Conversion, corrections, encodingOf, type Planned, typeFor } from './plan.js';
 
 /**
  * What became of a layer: its bytes were copied, packed anew, taken over by a registry from another of its
- * repositories, there already, or are not meant to travel.
+ * repositories, there already, or are those of a foreign layer and nowhere near.
  */
 export type LayerAction = 'copied' | 'converted' | 'mounted' | 'present' | 'foreign';
 
@@ -46,6 +47,8 @@ export interface Transferred {
   readonly actions: Readonly<Record<LayerAction, number>>;
   /** Layers that stay in another compression than the one asked for, since it was not forced. */
   readonly kept: number;
+  /** Layers whose media type was not that of their bytes, and is now. */
+  readonly corrected: number;
   readonly bytesRead: number;
   readonly bytesWritten: number;
 }
@@ -69,7 +72,7 @@ export async function transfer(
   const replacements = corrections(planned);
   const actions = { copied: 0, converted: 0, mounted: 0, present: 0, foreign: 0 };
   const compressions: Partial<Record<Compression, number>> = {};
-  const totals = { kept: 0, bytesRead: 0, bytesWritten: 0 };
+  const totals = { kept: 0, corrected: replacements.size, bytesRead: 0, bytesWritten: 0 };
   const bytes = planned.reduce((sum, { blob }) => sum + blob.size, 0);
 
   const report = (action: LayerAction, from: Descriptor, to: Descriptor, compression: Compression) => {
@@ -130,7 +133,8 @@ export async function transfer(
   await parallel(largestFirst, concurrency, signal, async ({ blob, compression, action }, inner) => {
     if (action === 'leave') return report('foreign', blob, blob, compression);
     if (action === 'convert' && conversion !== undefined) return convert(blob, conversion.encoding, inner);
-    if (conversion !== undefined && compression !== conversion.encoding.compression) totals.kept++;
+    const isOther = conversion !== undefined && compression !== conversion.encoding.compression;
+    if (isOther && !isNonDistributable(blob.mediaType)) totals.kept++;
     if (present.has(blob.digest)) return report('present', blob, blob, compression);
     return copy(blob, compression, inner);
   });
@@ -141,6 +145,18 @@ export async function transfer(
 function concurrencyFor(cache: Cache, target: CacheTarget, conversion: Conversion | undefined): number {
   const cores = availableParallelism();
   return conversion === undefined ? Math.max(cores, cache.concurrency ?? 0, target.concurrency ?? 0) : cores;
+}
+
+/** The same plan, where foreign layers that the target has already need not come from anywhere. */
+export async function withPresent(
+  planned: readonly Planned[],
+  target: CacheTarget,
+  signal: AbortSignal | undefined,
+): Promise<readonly Planned[]> {
+  const absent = planned.filter(({ action }) => action === 'leave').map(({ blob }) => blob);
+  if (absent.length === 0) return planned;
+  const present = await presentAt(target, absent, signal);
+  return planned.map((blob) => (present.has(blob.blob.digest) ? { ...blob, action: 'copy' } : blob));
 }
 
 async function presentAt(
@@ -192,13 +208,10 @@ async function convertLayer(
   const { diffID: packedDiffID, estargz } = recompressed.packed();
   return {
     ...kept,
-    mediaType: layerMediaType(layer.mediaType, {
-      docker: false,
-      encoding: encoding.compression === 'estargz' ? 'gzip' : encoding.compression,
-    }),
+    mediaType: typeFor(layer.mediaType, encodingOf(encoding.compression)),
     ...blob,
     annotations: {
-      ...withoutEstargz(layer.annotations ?? {}),
+      ...annotationsOfTar(layer.annotations ?? {}),
       [UNCOMPRESSED]: packedDiffID,
       ...(estargz === undefined ? {} : estargzAnnotations(estargz)),
     },
@@ -208,11 +221,6 @@ async function convertLayer(
 /** As BuildKit writes them (util/compression/estargz.go). */
 function estargzAnnotations({ tocDigest, uncompressedSize }: Estargz): Annotations {
   return { [ESTARGZ_TOC_DIGEST]: tocDigest, [ESTARGZ_UNCOMPRESSED_SIZE]: `${uncompressedSize}` };
-}
-
-function withoutEstargz(annotations: Annotations): Annotations {
-  const { [ESTARGZ_TOC_DIGEST]: _digest, [ESTARGZ_UNCOMPRESSED_SIZE]: _size, ...others } = annotations;
-  return others;
 }
 
 /** The same content, telling how many bytes were read of it. */

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { localSource } from '../src/backend/local.js';
@@ -89,18 +89,160 @@ test('a copy that converts nothing keeps a media type that is wrong, and the dig
   t.is((await load(folder)).saved?.manifest.descriptor.digest, descriptor.digest);
 });
 
-test('a foreign layer is left where it is, and counted as what its media type says', async (t) => {
-  const folder = changedFixture(t, 'max-gzip', ({ layers }) => {
+const FOREIGN = 'application/vnd.oci.image.layer.nondistributable.v1.tar+gzip';
+
+/** A cache of which one layer is foreign. */
+const withForeign = (t: ExecutionContext, edit: (folder: string, digest: string) => void) =>
+  changedFixture(t, 'max-gzip', ({ layers }, _config, folder) => {
+    const [first] = layers;
     // A layer can be listed several times.
-    for (const layer of layers.filter(({ digest }) => digest === layers[0]?.digest)) {
-      layer.mediaType = 'application/vnd.oci.image.layer.nondistributable.v1.tar+zstd';
+    for (const layer of layers.filter(({ digest }) => digest === first?.digest)) layer.mediaType = FOREIGN;
+    edit(folder, first?.digest ?? '');
+  });
+
+test('the bytes of a foreign layer go along, unchanged, whatever is asked for', async (t) => {
+  let foreign = '';
+  const folder = withForeign(t, (_, digest) => {
+    foreign = digest;
+  });
+  for (const options of ['', ',compression=zstd,force-compression=true', ',oci-mediatypes=false,mode=min']) {
+    const out = temporary(t);
+    const result = await copyOne(`type=local,src=${folder}`, `type=local,dest=${out}${options}`);
+    t.is(result.actions.foreign, 0);
+    t.is(result.kept, 0);
+    const layer = (await descriptorsIn(out)).find(({ digest }) => digest === foreign);
+    t.is(layer?.mediaType, FOREIGN, options);
+    t.true(existsSync(blobPath(out, foreign)));
+    await assertSound(t, out);
+  }
+});
+
+test('a foreign layer whose bytes are nowhere is told of before anything is written, unless the target has it', async (t) => {
+  let foreign = '';
+  const whole = withForeign(t, (_, digest) => {
+    foreign = digest;
+  });
+  const folder = withForeign(t, (at, digest) => rmSync(blobPath(at, digest)));
+  const imports = [`type=local,src=${folder}`];
+  for (const options of ['', ',compression=zstd,force-compression=true']) {
+    const out = temporary(t);
+    const notes: string[] = [];
+    const onNote = (note: string) => {
+      t.false(existsSync(join(out, 'index.json')));
+      notes.push(note);
+    };
+    const { exports } = await copyCache({ imports, exports: [`type=local,dest=${out}${options}`], onNote });
+    t.is(exports[0]?.actions.foreign, 1);
+    t.regex(notes.join(), /^1 foreign layer.* a build that needs/);
+  }
+  const out = temporary(t);
+  await copyOne(`type=local,src=${whole}`, `type=local,dest=${out},tag=other`);
+  const { exports } = await copyCache({ imports, exports: [`type=local,dest=${out}`], onNote: (note) => t.fail(note) });
+  t.is(exports[0]?.actions.foreign, 0);
+  // One import has what the other lacks.
+  const both = { imports: [...imports, `type=local,src=${whole}`], exports: [`type=local,dest=${temporary(t)}`] };
+  t.is((await copyCache(both)).exports[0]?.actions.foreign, 0);
+  t.true(existsSync(blobPath(out, foreign)));
+});
+
+for (const [name, fixtureName, mediaType] of [
+  ['unknown', 'max-zstd', 'application/x.layer'],
+  ['empty', 'max-zstd', ''],
+  ['missing', 'max-zstd', undefined],
+  ['unknown, of a plain tar', 'max-uncompressed', 'application/x.layer'],
+  ['that of a plain tar, below which BuildKit does not look', 'max-zstd', 'application/vnd.oci.image.layer.v1.tar'],
+] as const) {
+  test(`a layer's media type with which builds fail is put right by every copy: ${name}`, async (t) => {
+    const folder = changedFixture(t, fixtureName, ({ layers }) => {
+      for (const layer of layers as { mediaType?: string | undefined }[]) layer.mediaType = mediaType;
+    });
+    const suffix = fixtureName === 'max-zstd' ? '+zstd' : '';
+    for (const options of [
+      '',
+      ',image-manifest=false',
+      ',compression=gzip',
+      ',compression=gzip,force-compression=true',
+    ]) {
+      const out = temporary(t);
+      const result = await copyOne(`type=local,src=${folder}`, `type=local,dest=${out}${options}`);
+      const isGzip = options.includes('force') || (suffix === '' && options.includes('compression'));
+      t.deepEqual(
+        [...new Set((await descriptorsIn(out)).map((layer) => layer.mediaType))],
+        [`application/vnd.oci.image.layer.v1.tar${isGzip ? '+gzip' : suffix}`],
+        options,
+      );
+      t.is(result.corrected, 6);
+      await assertSound(t, out);
     }
   });
-  for (const options of ['', ',compression=gzip,compression-level=1,force-compression=true']) {
-    const result = await copyOne(`type=local,src=${folder}`, `type=local,dest=${temporary(t)}${options}`);
-    t.is(result.actions.foreign, 1);
-    t.deepEqual(result.compressions, { gzip: 5, zstd: 1 });
+}
+
+test('a media type that is not known stays where the bytes are none that are known either', async (t) => {
+  const encrypted = 'application/vnd.oci.image.layer.v1.tar+gzip+encrypted';
+  const bytes = Buffer.alloc(1000, 7);
+  const folder = changedFixture(t, 'max-gzip', (manifest, _config, at) => {
+    writeFileSync(blobPath(at, sha256(bytes)), bytes, { mode: 0o444 });
+    manifest.layers.push({ mediaType: encrypted, digest: sha256(bytes), size: bytes.length, annotations: {} });
+  });
+  const { descriptor } = await copyOne(`type=local,src=${folder}`, `type=local,dest=${temporary(t)}`);
+  t.is((await load(folder)).saved?.manifest.descriptor.digest, descriptor.digest);
+});
+
+test('annotations that describe the bytes go with them, and all others stay', async (t) => {
+  const stale = {
+    'io.github.containers.zstd-chunked.manifest-checksum': sha256('1'),
+    'io.github.containers.zstd-chunked.manifest-position': '1:2:3:1',
+    'containerd.io/snapshot/nydus-blob': 'true',
+    'containerd.io/snapshot/overlaybd/blob-digest': sha256('2'),
+    'containerd.io/snapshot/stargz/toc.digest': sha256('3'),
+    'io.containers.estargz.uncompressed-size': '7',
+  };
+  const others = JSON.parse('{"constructor":"1","__proto__":"2","toString":"3","other":"4","9":"5"}') as object;
+  const folder = changedFixture(t, 'max-gzip', (manifest) => {
+    for (const layer of manifest.layers) {
+      const { 'containerd.io/snapshot/stargz/toc.digest': _, ...annotations } = stale;
+      layer.annotations = { ...layer.annotations, ...annotations, ...others };
+    }
+    Object.assign(manifest, { constructor: { toString: 1 } });
+  });
+  const out = temporary(t);
+  await copyOne(`type=local,src=${folder}`, `type=local,dest=${out},compression=zstd,force-compression=true`);
+  for (const { annotations = {} } of await descriptorsIn(out)) {
+    t.deepEqual(
+      Object.keys(stale).filter((name) => Object.hasOwn(annotations, name)),
+      [],
+    );
+    for (const [name, value] of Object.entries(others)) {
+      t.true(Object.hasOwn(annotations, name), name);
+      t.is(Object.entries(annotations).find(([key]) => key === name)?.[1], value as string);
+    }
   }
+  const plain = temporary(t);
+  await copyOne(`type=local,src=${folder}`, `type=local,dest=${plain},image-manifest=false`);
+  for (const { annotations = {} } of await descriptorsIn(plain)) {
+    t.is(annotations['io.github.containers.zstd-chunked.manifest-position'], '1:2:3:1');
+  }
+});
+
+test('numbers that no double holds stay what they are where a manifest is written anew', async (t) => {
+  const folder = changedFixture(
+    t,
+    'max-gzip',
+    (manifest) => {
+      manifest['big'] = 'BIG';
+      for (const layer of manifest.layers) Object.assign(layer, { big: 'BIG' });
+    },
+    (text) => text.replaceAll('"BIG"', '9007199254740993'),
+  );
+  const out = temporary(t);
+  await copyOne(`type=local,src=${folder}`, `type=local,dest=${out},compression=zstd,force-compression=true`);
+  const saved = (await load(out)).saved?.manifest.bytes;
+  t.is(
+    Buffer.from(saved ?? [])
+      .toString()
+      .split('"big":9007199254740993').length - 1,
+    8,
+  );
 });
 
 test('what a manifest has beside the layers of the cache goes along', async (t) => {

@@ -89,6 +89,24 @@ export const DESCRIPTION = 'buildkit/description';
 export const ESTARGZ_TOC_DIGEST = 'containerd.io/snapshot/stargz/toc.digest';
 /** The size of an eStargz blob's uncompressed stream (stargz-snapshotter, estargz/types.go). */
 export const ESTARGZ_UNCOMPRESSED_SIZE = 'io.containers.estargz.uncompressed-size';
+/**
+ * Annotations that say where something is in a layer's bytes, or how they were made: those of eStargz, zstd:chunked, Nydus
+ * and overlaybd. They go when the layer is compressed again.
+ */
+const OF_THE_BYTES: readonly string[] = [
+  'containerd.io/snapshot/stargz/',
+  'containerd.io/snapshot/nydus-',
+  'containerd.io/snapshot/overlaybd',
+  'io.containers.estargz.',
+  'io.github.containers.zstd-chunked.',
+];
+
+/** The annotations of a layer that hold for any bytes of its tar; those that are not known stay. */
+export function annotationsOfTar(annotations: Annotations): Annotations {
+  const isOfBytes = (name: string) => OF_THE_BYTES.some((prefix) => name.startsWith(prefix));
+  return Object.fromEntries(Object.entries(annotations).filter(([name]) => !isOfBytes(name)));
+}
+
 /** A tag, in index.json: image-spec annotations.md. */
 export const REF_NAME = 'org.opencontainers.image.ref.name';
 /** A full image name, in index.json: containerd, core/images/annotations.go. */

@@ -22,8 +22,11 @@ interface Family {
   readonly nonDistributable: boolean;
 }
 
+/** A layer that is not compressed: image-spec layer.md. */
+export const OCI_LAYER = 'application/vnd.oci.image.layer.v1.tar';
+
 const FAMILIES: readonly Family[] = [
-  { base: 'application/vnd.oci.image.layer.v1.tar', separator: '+', docker: false, nonDistributable: false },
+  { base: OCI_LAYER, separator: '+', docker: false, nonDistributable: false },
   {
     base: 'application/vnd.oci.image.layer.nondistributable.v1.tar',
     separator: '+',

@@ -13,7 +13,14 @@ function lines(result: ExportResult): string[] {
   const { target, descriptor, mode, shape = 'no manifest', records, kept } = result;
   const cache = `  mode=${mode}, ${shape}, ${compressions(result)}, ${records} records`;
   const hint = `  ${kept} ${plural(kept, 'layer')} kept in another compression; add force-compression=true to convert all`;
-  return [`${target}: ${descriptor.digest}`, cache, ...(kept > 0 ? [hint] : []), `  ${work(result)}`];
+  const corrected = `  ${result.corrected} ${plural(result.corrected, 'layer')} had another media type than that of the bytes, and has the right one now`;
+  return [
+    `${target}: ${descriptor.digest}`,
+    cache,
+    ...(kept > 0 ? [hint] : []),
+    ...(result.corrected > 0 ? [corrected] : []),
+    `  ${work(result)}`,
+  ];
 }
 
 /** Which records went into an image, and which could not. */
@@ -48,7 +55,7 @@ function work({ actions, bytesRead, bytesWritten, duration }: ExportResult): str
     `${actions.converted} converted`,
     `${actions.present} already there`,
     ...(actions.mounted > 0 ? [`${actions.mounted} mounted`] : []),
-    ...(actions.foreign > 0 ? [`${actions.foreign} foreign left alone`] : []),
+    ...(actions.foreign > 0 ? [`${actions.foreign} foreign and not there`] : []),
   ];
   const ratio = bytesRead > 0 && actions.converted > 0 ? ` (${((bytesWritten / bytesRead) * 100).toFixed(0)} %)` : '';
   return `${parts.join(', ')}; ${prettyBytes(bytesRead)} in, ${prettyBytes(bytesWritten)} out${ratio}, ${(duration / 1000).toFixed(1)} s`;

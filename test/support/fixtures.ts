@@ -65,13 +65,14 @@ export function changedFixture(
   t: ExecutionContext,
   name: string,
   change: (manifest: Changeable, config: { records: { digest: string }[] }, folder: string) => void,
+  edit: (manifestText: string) => string = (text) => text,
 ): string {
   const folder = temporary(t);
   copyFixture(name, folder);
   const blob = (digest: string) => blobPath(folder, digest);
   const read = (path: string): unknown => JSON.parse(readFileSync(path, 'utf8'));
-  const write = (value: unknown) => {
-    const bytes = Buffer.from(JSON.stringify(value));
+  const write = (text: string) => {
+    const bytes = Buffer.from(text);
     const digest = sha256(bytes);
     if (!existsSync(blob(digest))) writeFileSync(blob(digest), bytes, { mode: 0o444 });
     return { digest, size: bytes.length };
@@ -80,8 +81,8 @@ export function changedFixture(
   const manifest = read(blob(index.manifests[0].digest)) as Changeable;
   const config = read(blob(manifest.config.digest)) as { records: { digest: string }[] };
   change(manifest, config, folder);
-  Object.assign(manifest.config, write(config));
-  Object.assign(index.manifests[0], write(manifest));
+  Object.assign(manifest.config, write(JSON.stringify(config)));
+  Object.assign(index.manifests[0], write(edit(JSON.stringify(manifest))));
   writeFileSync(join(folder, 'index.json'), JSON.stringify(index));
   return folder;
 }
