@@ -17,16 +17,38 @@ interface Reference {
   readonly digest: string;
 }
 
+interface Manifest {
+  readonly config: Reference;
+  readonly layers: readonly Reference[];
+}
+
+interface Index {
+  readonly manifests: readonly Reference[];
+}
+
 /**
- * Reads an image out of the OCI layout that a build wrote, with other means than bkcache's own.
+ * Reads an image out of the OCI layout that a build wrote, with other means than bkcache's own. The images of several
+ * platforms follow one another.
  *
  * @throws Error when a layer does not unpack to the diffID that the image's config has for it
  */
 export async function readImage(folder: string): Promise<ImageLayer[]> {
-  const blob = ({ digest }: Reference) => readFile(join(folder, 'blobs', digest.replace(':', '/')));
-  const index = JSON.parse(await readFile(join(folder, 'index.json'), 'utf8')) as { manifests: [Reference] };
-  const manifest = JSON.parse(String(await blob(index.manifests[0]))) as { config: Reference; layers: Reference[] };
-  const config = JSON.parse(String(await blob(manifest.config))) as { rootfs: { diff_ids: string[] } };
+  const index = JSON.parse(await readFile(join(folder, 'index.json'), 'utf8')) as Index;
+  const layers: ImageLayer[] = [];
+  for (const entry of index.manifests) layers.push(...(await imagesBelow(folder, entry)));
+  return layers;
+}
+
+async function imagesBelow(folder: string, entry: Reference): Promise<ImageLayer[]> {
+  const document = JSON.parse(String(await blob(folder, entry))) as Manifest | Index;
+  if (!('manifests' in document)) return layersOf(folder, document);
+  const layers: ImageLayer[] = [];
+  for (const below of document.manifests) layers.push(...(await imagesBelow(folder, below)));
+  return layers;
+}
+
+async function layersOf(folder: string, manifest: Manifest): Promise<ImageLayer[]> {
+  const config = JSON.parse(String(await blob(folder, manifest.config))) as { rootfs: { diff_ids: string[] } };
   const diffIDs = config.rootfs.diff_ids;
   if (manifest.layers.length !== diffIDs.length || diffIDs.length === 0) {
     throw new Error(`the image has ${manifest.layers.length} layers and ${diffIDs.length} diffIDs`);
@@ -34,11 +56,15 @@ export async function readImage(folder: string): Promise<ImageLayer[]> {
   const layers: ImageLayer[] = [];
   for (const [index, diffID] of diffIDs.entries()) {
     const layer = manifest.layers[index] as Reference;
-    const tar = unpack(await blob(layer), layer.mediaType);
+    const tar = unpack(await blob(folder, layer), layer.mediaType);
     if (sha256(tar) !== diffID) throw new Error(`layer ${index} of the image unpacks to ${sha256(tar)}, not ${diffID}`);
     layers.push({ diffID, tar });
   }
   return layers;
+}
+
+function blob(folder: string, { digest }: Reference): Promise<Buffer> {
+  return readFile(join(folder, 'blobs', digest.replace(':', '/')));
 }
 
 function unpack(bytes: Buffer, mediaType: string): Buffer {
@@ -56,27 +82,40 @@ export type Likeness =
   | 'diffIDs'
   /** The same tars, each with estargz' table of contents behind it, which has a part in the diffID. */
   | 'estargz'
-  /** The same files in the same layers, whenever they were made: where a step ran twice, either result will do. */
+  /**
+   * The same files in the same layers, and each layer is, times and all, one that a build without a cache made: where a
+   * step ran twice, either result will do.
+   */
   | 'files';
 
-/** How an image differs from the first one: one sentence for each layer. */
+/**
+ * How an image differs from the first one: one sentence for each layer.
+ *
+ * @param made - the diffIDs that builds without a cache came to
+ */
 export async function imageDifferences(
   first: readonly ImageLayer[],
   again: readonly ImageLayer[],
   like: Likeness,
+  made: ReadonlySet<string>,
 ): Promise<string[]> {
   if (first.length !== again.length) return [`the image has ${again.length} layers instead of ${first.length}`];
   const differences: string[] = [];
   for (const [index, layer] of first.entries()) {
     const other = again[index] as ImageLayer;
-    if (await isLike(layer, other, like)) continue;
-    differences.push(`layer ${index} of the image, ${other.diffID}, is not like the first one, ${layer.diffID}`);
+    const which = `layer ${index} of the image, ${other.diffID},`;
+    if (!(await isLike(layer, other, like))) {
+      differences.push(`${which} is not like the first one, ${layer.diffID}`);
+    } else if (like === 'files' && !made.has(other.diffID)) {
+      differences.push(`${which} has the files of the first one, but no build without a cache made it`);
+    }
   }
   return differences;
 }
 
 async function isLike(first: ImageLayer, again: ImageLayer, like: Likeness): Promise<boolean> {
-  if (like === 'diffIDs') return first.diffID === again.diffID;
+  if (first.diffID === again.diffID) return true;
+  if (like === 'diffIDs') return false;
   if (like === 'estargz') return again.tar.subarray(0, first.tar.length).equals(first.tar);
   return JSON.stringify(await filesOf(first.tar)) === JSON.stringify(await filesOf(again.tar));
 }

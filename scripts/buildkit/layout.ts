@@ -30,6 +30,16 @@ export async function tagsOf(folder: string): Promise<string[]> {
   return (await entriesOf(folder)).map(({ annotations }) => annotations?.['org.opencontainers.image.ref.name'] ?? '');
 }
 
+/** The diffIDs of the layers of a cache, as its manifest or index has them. */
+export async function diffIDsIn(folder: string, tag: string): Promise<string[]> {
+  const entry = (await entriesOf(folder)).find(
+    ({ annotations }) => annotations?.['org.opencontainers.image.ref.name'] === tag,
+  );
+  if (entry === undefined) throw new Error(`${folder} has no tag ${tag}`);
+  const { layers, manifests = [] } = await readJson<{ layers?: Entry[]; manifests?: Entry[] }>(folder, entry);
+  return (layers ?? manifests).flatMap(({ annotations }) => annotations?.['containerd.io/uncompressed'] ?? []);
+}
+
 /** Changes what index.json lists. */
 export async function editEntries(
   folder: string,

@@ -1,28 +1,36 @@
 import { execFile } from 'node:child_process';
+import { copyFile, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { findProgram, pathFolders } from './programs.js';
 
 const execute = promisify(execFile);
 
-const TOOLS = ['setpriv', 'unshare', 'nsenter', 'mount', 'pivot_root'] as const;
+/** A program, and the sentence for a machine without it. */
+export type Tool = readonly [name: string, from: string];
+
+/** What each judge needs: a cage for it, and a registry. */
+const TOOLS: readonly Tool[] = [
+  ...['setpriv', 'unshare', 'nsenter', 'mount', 'pivot_root'].map((name): Tool => [
+    name,
+    "Debian's package util-linux or mount",
+  ]),
+  ['docker-registry', 'apt-get install docker-registry'],
+];
 
 /**
- * What this machine lacks for running BuildKit out of a Debian root.
+ * What this machine lacks for running BuildKit.
  *
- * @param needsRoot - whether the Debian root has yet to be made
+ * @param tools - what this judge needs beside what all do
  * @returns one sentence for each thing that is missing
  */
-export async function missing(needsRoot: boolean): Promise<string[]> {
+export async function missing(tools: readonly Tool[]): Promise<string[]> {
   if (process.platform !== 'linux') return [`it needs Linux, and this is ${process.platform}`];
-  if (process.getuid?.() !== 0) return ['it needs root, for mounts and dockerd: run it with sudo'];
+  if (process.getuid?.() !== 0) return ['it needs root, for mounts and BuildKit: run it with sudo'];
   const lacks: string[] = [];
-  for (const tool of TOOLS) {
-    if (!(await isThere(tool))) lacks.push(`${tool} is not installed (Debian's package util-linux or mount)`);
-  }
-  if (!(await isThere('docker-registry'))) {
-    lacks.push('docker-registry is not installed (apt-get install docker-registry)');
-  }
-  if (needsRoot && !(await isThere('debootstrap'))) {
-    lacks.push('debootstrap is not installed (apt-get install debootstrap)');
+  for (const [name, from] of [...TOOLS, ...tools]) {
+    if ((await findProgram(name, pathFolders())) === undefined) lacks.push(`${name} is not installed (${from})`);
   }
   if (lacks.length === 0 && !(await succeeds('unshare', ['--mount', '--pid', '--fork', 'true']))) {
     lacks.push('it may not make mount namespaces here, as in a container without CAP_SYS_ADMIN');
@@ -30,8 +38,17 @@ export async function missing(needsRoot: boolean): Promise<string[]> {
   return lacks;
 }
 
-async function isThere(tool: string): Promise<boolean> {
-  return succeeds('sh', ['-c', 'command -v "$0"', tool]);
+/** A busybox that needs no libraries: the contexts have nothing else in them. */
+export async function staticBusybox(): Promise<string | undefined> {
+  const busybox = await findProgram('busybox', pathFolders());
+  if (busybox === undefined) return undefined;
+  const empty = await mkdtemp(join(tmpdir(), 'busybox-'));
+  try {
+    await copyFile(busybox, join(empty, 'busybox'));
+    return (await succeeds('chroot', [empty, '/busybox', 'true'])) ? busybox : undefined;
+  } finally {
+    await rm(empty, { recursive: true, force: true });
+  }
 }
 
 async function succeeds(command: string, args: readonly string[]): Promise<boolean> {

@@ -1,7 +1,7 @@
 import { styleText } from 'node:util';
 import type { Verdict } from './verdict.js';
 
-const WIDTH = 55;
+const WIDTH = 68;
 const NOTE = 90;
 
 /** A row's name and what came out of it. */
@@ -11,6 +11,11 @@ export interface Row extends Verdict {
 
 export function tableHead(): string {
   return `${'check'.padEnd(WIDTH)}  steps  cached  seconds  result`;
+}
+
+/** A row for a check that did not run. */
+export function skippedRow(name: string, reason: string): string {
+  return `${name.padEnd(WIDTH)}  ${' '.repeat(22)}  skipped: ${reason}`;
 }
 
 /** One row; below a failed one, a line for each problem. */

@@ -1,6 +1,6 @@
 import type { Build, Builds } from './build.js';
 import { imageDifferences, type Likeness } from './image.js';
-import { stepsOf } from './progress.js';
+import { knownSteps, stepsOf } from './progress.js';
 import { CommandError, lastLines } from './run.js';
 
 /** What came out of one check. */
@@ -14,15 +14,19 @@ export interface Verdict {
   readonly note?: string;
 }
 
-/** Judges a build that was to run nothing, and to come to the image of the first one. */
-export async function judge(first: Build, again: Build, like: Likeness = 'diffIDs'): Promise<Verdict> {
+/**
+ * Judges a build that was to run nothing, and to come to the image of the first one.
+ *
+ * @param made - the diffIDs that builds without a cache came to
+ */
+export async function judge(first: Build, again: Build, like: Likeness, made: ReadonlySet<string>): Promise<Verdict> {
   const ran = again.steps.filter(({ cached }) => !cached);
   const problems = ran.map(({ name, said }) => `not cached: ${name} (${said})`);
   if (again.steps.length === 0) problems.push('the build has no steps');
   if (again.steps.length !== first.steps.length) {
     problems.push(`the build has ${again.steps.length} steps, and the first one had ${first.steps.length}`);
   }
-  problems.push(...(await imageDifferences(first.image, again.image, like)));
+  problems.push(...(await imageDifferences(first.image, again.image, like, made)));
   return { ...count(again), problems };
 }
 
@@ -45,18 +49,22 @@ export function together(verdicts: readonly Verdict[]): Verdict {
   };
 }
 
-/** Judges builds from a cache that was to serve the same steps as one of BuildKit's own, and some of them at least. */
-export function asUseful(theirs: Builds, ours: Builds): Verdict {
+/**
+ * Judges builds from a cache that was to serve the same steps as one of BuildKit's own, and some of them at least.
+ *
+ * @param mayServeMore - whether it may serve other steps, too
+ */
+export function asUseful(theirs: Builds, ours: Builds, mayServeMore = false): Verdict {
   const verdict = together(
     [...ours].map(([target, build]) => ({
       ...count(build),
-      problems: differences(theirs.get(target) as Build, build),
+      problems: differences(theirs.get(target) as Build, build, mayServeMore),
     })),
   );
   return verdict.cached > 0 ? verdict : { ...verdict, problems: [...verdict.problems, 'no step is cached'] };
 }
 
-function differences(theirs: Build, ours: Build): string[] {
+function differences(theirs: Build, ours: Build, mayServeMore: boolean): string[] {
   const names = new Set([...theirs.steps, ...ours.steps].map(({ name }) => name));
   const said = ({ steps }: Build, name: string) => {
     const step = steps.find((step) => step.name === name);
@@ -65,12 +73,13 @@ function differences(theirs: Build, ours: Build): string[] {
   };
   return [...names]
     .filter((name) => said(theirs, name) !== said(ours, name))
+    .filter((name) => !(mayServeMore && said(theirs, name) === 'run' && said(ours, name) === 'cached'))
     .map((name) => `${said(ours, name)}, and with BuildKit's own cache ${said(theirs, name)}: ${name}`);
 }
 
 /** Judges a build that was to get nothing out of its cache. */
 export function unused(build: Build): Verdict {
-  const problems = build.steps.filter(({ cached }) => cached).map(({ name }) => `cached: ${name}`);
+  const problems = knownSteps(build.steps).map(({ name }) => `cached: ${name}`);
   if (build.steps.length === 0) problems.push('the build has no steps');
   return { ...count(build), problems, note: 'nothing is cached, as it should be' };
 }

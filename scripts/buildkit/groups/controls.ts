@@ -1,8 +1,11 @@
 import { cp } from 'node:fs/promises';
 import type { Bench } from '../bench.js';
+import type { Build } from '../build.js';
 import { damageBlob, editEntries, type Entry, entriesOf, readJson, writeBlob } from '../layout.js';
+import { removeJoin } from '../join.js';
 import { judge, noticed, together, unused, type Verdict } from '../verdict.js';
-import type { Group } from './group.js';
+import type { Check, Group } from './group.js';
+import { Merged } from './merging.js';
 
 /** The checks can fail: what is wrong is noticed. */
 export const controls: Group = {
@@ -13,6 +16,7 @@ export const controls: Group = {
     { name: 'control: the cache of another branch', run: () => otherBranch(bench) },
     { name: 'control: the image of another branch', run: () => otherImage(bench) },
     { name: 'control: any one layer damaged', run: () => damagedLayers(bench) },
+    ...lostLinks(bench),
   ],
 };
 
@@ -48,7 +52,7 @@ async function otherImage(bench: Bench): Promise<Verdict> {
   const other = feature.builds.get(undefined);
   if (build === undefined || other === undefined) throw new Error('there is no build of the last stage');
   const cached = { ...other, steps: other.steps.map((step) => ({ ...step, cached: true })) };
-  const verdict = await judge(build, cached, 'files');
+  const verdict = await judge(build, cached, 'files', bench.made);
   return noticed(Promise.resolve({ ...verdict, seconds: 0 }), 'is not like the first one');
 }
 
@@ -67,7 +71,7 @@ async function damagedLayers(bench: Bench): Promise<Verdict> {
     const signs = [digest, 'not cached: ', 'is not like the first one'];
     const verdict = await noticed(bench.whole('main', `type=local,src=${folder}`), ...signs);
     // Or the next failure might come from this one.
-    await bench.daemon.renew();
+    await bench.builder.renew();
     verdicts.push({ ...verdict, problems: verdict.problems.map((problem) => `${digest} damaged: ${problem}`) });
   }
   if (verdicts.length === 0) throw new Error('the cache has no layers');
@@ -78,4 +82,48 @@ async function manifestOf(folder: string): Promise<Manifest> {
   const [entry] = await entriesOf(folder);
   if (entry === undefined) throw new Error(`${folder} has no tag`);
   return readJson(folder, entry);
+}
+
+/** The contexts whose caches show what is lost of several ends; those of the others lose links that their builds do without. */
+const LOSING: ReadonlySet<string> = new Set(['two-stages', 'platforms']);
+
+/** Far more than it takes: of ten imports, two and more lose steps. */
+const TRIES = 8;
+
+/** What a cache with several ends loses on import, which the record on top of them prevents. */
+function lostLinks(bench: Bench): Check[] {
+  if (!LOSING.has(bench.context.name)) return [];
+  const skipped = bench.builder.release < 25 ? 'no links are lost before BuildKit 0.25' : undefined;
+  const merged: Check = {
+    name: 'control: merged, without the record that joins the ends',
+    skipped,
+    async run() {
+      const folder = bench.path('without-join');
+      await cp(await new Merged(bench).plain(), folder, { recursive: true });
+      await removeJoin(folder);
+      return losing(bench, folder);
+    },
+  };
+  const theirs: Check = {
+    name: "control: BuildKit's own cache of two platforms",
+    skipped,
+    run: async () => losing(bench, (await bench.first('main')).cache, ['main']),
+  };
+  return bench.context.platforms === undefined ? [merged] : [merged, theirs];
+}
+
+/** Imports a cache until steps are lost. */
+async function losing(bench: Bench, folder: string, branches = bench.context.branches): Promise<Verdict> {
+  const verdicts: Verdict[] = [];
+  for (let round = 0; round < TRIES; round++) {
+    for (const branch of branches) {
+      const { builds } = await bench.first(branch);
+      const again = await bench.build(branch, { cacheFrom: [`type=local,src=${folder}`] });
+      verdicts.push(await judge(builds.get(undefined) as Build, again, 'files', bench.made));
+      const lost = verdicts.at(-1)?.problems.find((problem) => problem.startsWith('not cached: '));
+      if (lost === undefined) continue;
+      return { ...together(verdicts), problems: [], note: `lost in import ${verdicts.length}: ${lost}` };
+    }
+  }
+  return { ...together(verdicts), problems: [`nothing was lost in ${verdicts.length} imports`] };
 }

@@ -5,6 +5,8 @@ import type { Verdict } from '../verdict.js';
 export interface Check {
   readonly name: string;
   readonly run: () => Promise<Verdict>;
+  /** Why this BuildKit cannot show it; the check is then not run. */
+  readonly skipped?: string | undefined;
 }
 
 /** Checks that belong together. They run one after the other, for each build context. */

@@ -1,5 +1,5 @@
 import type { Bench } from '../bench.js';
-import { BRANCHES, type Branch } from '../contexts.js';
+import { PAIR, type Branch } from '../contexts.js';
 import { tagsOf } from '../layout.js';
 import { together, type Verdict } from '../verdict.js';
 import type { Group } from './group.js';
@@ -52,7 +52,7 @@ class Shared {
 
   static async create(bench: Bench): Promise<Shared> {
     const shared = new Shared(bench);
-    for (const branch of BRANCHES) await shared.copyIn(branch, branch === 'main' ? 'ours' : 'untouched');
+    for (const branch of PAIR) await shared.copyIn(branch, branch === 'main' ? 'ours' : 'untouched');
     return shared;
   }
 

@@ -1,6 +1,6 @@
 import { cp } from 'node:fs/promises';
 import type { Bench } from '../bench.js';
-import { BRANCHES, type Branch } from '../contexts.js';
+import { PAIR, type Branch } from '../contexts.js';
 import { editEntries, entriesOf, removeBlob } from '../layout.js';
 import { unused, type Verdict } from '../verdict.js';
 import type { Check, Group } from './group.js';
@@ -17,7 +17,7 @@ export const selecting: Group = {
       return folder;
     };
     return [
-      ...BRANCHES.flatMap((branch): Check[] => [
+      ...PAIR.flatMap((branch): Check[] => [
         {
           name: `tag=${branch}, all other manifests removed`,
           async run() {
@@ -46,7 +46,7 @@ export const selecting: Group = {
 /** A folder with the caches of both branches, each under its own tag. */
 async function makeTwoTags(bench: Bench): Promise<string> {
   const folder = bench.path('two-tags');
-  for (const branch of BRANCHES) await copyTo(bench, folder, branch, branch);
+  for (const branch of PAIR) await copyTo(bench, folder, branch, branch);
   return folder;
 }
 
