@@ -9,8 +9,31 @@ export type ErrorCode = 'FAILED' | 'USAGE' | 'NOT_FOUND' | 'CORRUPT' | 'BUSY' | 
 /** Which end of a copy an error belongs to. */
 export type Side = 'import' | 'export';
 
-/** What of a blob is not what was said of it. */
-export type Wrong = 'size' | 'digest' | 'diffID' | 'toc';
+/** What is wrong with a blob, with a document, or with what one says of the other. */
+export type Wrong =
+  | 'size'
+  | 'digest'
+  /** The digest that is said of the uncompressed layer. */
+  | 'diffID'
+  /** The digest that is said of an eStargz layer's table of contents. */
+  | 'toc'
+  | 'mediaType'
+  | 'createdAt'
+  /** The steps of an image's config. */
+  | 'history'
+  /** The links and layers of a cacheconfig. */
+  | 'graph'
+  /** The bytes are not what the media type promises: no JSON, no gzip, fields of other kinds. */
+  | 'format'
+  /** A manifest that is of two kinds at once. */
+  | 'shape'
+  /** More bytes than are read. */
+  | 'limit'
+  | 'missing'
+  /** The system refuses or fails to read it. */
+  | 'unreadable'
+  /** A link or folder in the place of a file. */
+  | 'notAFile';
 
 /** What an error says beside its code and its message. */
 export interface ErrorDetails {

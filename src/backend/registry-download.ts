@@ -100,5 +100,6 @@ function gone(place: RegistryPlace, what: string, status: number): CacheError {
   return new CacheError('CORRUPT', `${nameOf(place)}: ${what} ${reason}`, {
     hint: 'the cache is incomplete, perhaps since the registry cleaned up; export it anew',
     side: place.side,
+    wrong: status === 404 ? 'missing' : 'size',
   });
 }

@@ -3,7 +3,7 @@ import { CacheError } from '../errors.js';
 import { type Content, verified } from '../oci/content.js';
 import type { BlobId } from '../oci/descriptor.js';
 import { type Digest, hashDigest } from '../oci/digest.js';
-import type { Encoding } from './compression.js';
+import type { Compression, Encoding } from './compression.js';
 import { decode } from './decode.js';
 import { encode } from './encode.js';
 import type { Estargz } from './estargz/encode-estargz.js';
@@ -18,6 +18,16 @@ export interface Packed {
   readonly diffID: Digest;
   /** There for estargz. */
   readonly estargz?: Estargz;
+  readonly source: Unpacked;
+}
+
+/** What a blob turned out to be while it was read. */
+export interface Unpacked {
+  readonly compression: Compression;
+  /** The digest of all that it unpacks to; for eStargz that includes the table's tar. */
+  readonly diffID: Digest;
+  /** Of the table of contents in an eStargz blob. */
+  readonly tocDigest: Digest | undefined;
 }
 
 /** A layer that is packed anew while it is read. */
@@ -86,28 +96,30 @@ async function* pack(
   signal: AbortSignal | undefined,
 ): AsyncGenerator<Uint8Array, Packed, undefined> {
   const sniffed = await sniff(source, options.blob.size, signal);
-  let diffID: Digest | undefined;
-  const tar = originalTar(source, sniffed, options, signal, (digest) => {
-    diffID = digest;
+  let read: { readonly original: Digest; readonly unpacked: Unpacked } | undefined;
+  const tar = originalTar(source, sniffed, options, signal, (original, unpacked) => {
+    read = { original, unpacked };
   });
   const name = `${options.where}: blob ${options.blob.digest}`;
   const estargz = yield* encode(tar, options.encoding, { where: name, threads: options.threads });
-  if (estargz !== undefined) return { diffID: estargz.diffID, estargz };
-  if (diffID === undefined) throw new Error('the tar was not read to its end');
-  return { diffID };
+  if (read === undefined) throw new Error('the tar was not read to its end');
+  const { original, unpacked } = read;
+  return estargz === undefined
+    ? { diffID: original, source: unpacked }
+    : { diffID: estargz.diffID, estargz, source: unpacked };
 }
 
 /**
  * The tar that a layer was made from.
  *
- * @param onDigest - told the digest of that tar at its end
+ * @param onEnd - told at its end the digest of that tar, and what the blob is
  */
 async function* originalTar(
   source: Content,
   { compression, tocOffset }: Sniffed,
   { blob, diffID, tocDigest, where, maxSize = MAX_LAYER_SIZE }: RecompressOptions,
   signal: AbortSignal | undefined,
-  onDigest: (digest: Digest) => void,
+  onEnd: (original: Digest, unpacked: Unpacked) => void,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const name = `${where}: blob ${blob.digest}`;
   const bytes = verified(source.open({}, signal), blob, where);
@@ -117,25 +129,27 @@ async function* originalTar(
     if (tocDigest !== undefined) throw wrongToc(undefined, tocDigest, name);
     const digest = hashDigest('sha256', whole);
     checkDiffID(digest, diffID, name);
-    onDigest(digest);
+    onEnd(digest, { compression, diffID: digest, tocDigest: undefined });
   } else {
     // The members before the table are the original tar; the rest is read for the digest of the whole alone.
     const original = createHash('sha256');
     const parts = splitAt(bytes, tocOffset);
+    let found: Digest | undefined;
     try {
       // Nothing before the table is an empty layer, and no gzip.
       if (tocOffset > 0) {
         yield* hashed(limited(decode(parts.head, compression, name), maxSize, name), [whole, original]);
       }
       const table = limited(decode(parts.tail, compression, name), maxSize, name);
-      const found = await readToc(hashed(table, [whole]), name);
+      found = await readToc(hashed(table, [whole]), name);
       if (found === undefined || found !== (tocDigest ?? found)) throw wrongToc(found, tocDigest, name);
     } finally {
       // Neither part closes the source when it is given up.
       await bytes.return();
     }
-    checkDiffID(hashDigest('sha256', whole), diffID, name);
-    onDigest(hashDigest('sha256', original));
+    const digest = hashDigest('sha256', whole);
+    checkDiffID(digest, diffID, name);
+    onEnd(hashDigest('sha256', original), { compression, diffID: digest, tocDigest: found });
   }
 }
 

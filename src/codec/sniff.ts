@@ -22,14 +22,19 @@ export interface Sniffed {
  * @param size - of the blob, in bytes
  */
 export async function sniff(content: Content, size: number, signal?: AbortSignal): Promise<Sniffed> {
-  const head = await read(content, 0, Math.min(size, 4), signal);
-  if (startsWith(head, ZSTD_MAGIC) || isSkippable(head)) return { compression: 'zstd' };
-  if (!startsWith(head, GZIP_MAGIC)) return { compression: 'uncompressed' };
+  const compression = compressionOf(await read(content, 0, Math.min(size, 4), signal));
+  if (compression !== 'gzip') return { compression };
   if (size < FOOTER_SIZE) return { compression: 'gzip' };
   const tocOffset = parseFooter(await read(content, size - FOOTER_SIZE, size, signal));
   return tocOffset === undefined || tocOffset > size - FOOTER_SIZE
     ? { compression: 'gzip' }
     : { compression: 'estargz', tocOffset };
+}
+
+/** What the first four bytes of a layer say of it; eStargz begins as gzip. */
+export function compressionOf(head: Buffer): 'uncompressed' | 'gzip' | 'zstd' {
+  if (startsWith(head, ZSTD_MAGIC) || isSkippable(head)) return 'zstd';
+  return startsWith(head, GZIP_MAGIC) ? 'gzip' : 'uncompressed';
 }
 
 /**

@@ -39,13 +39,18 @@ export function describeLayers(layers: readonly Descriptor[], { diffIDs, history
  * @throws CacheError CORRUPT for records that BuildKit would refuse
  */
 export function fromInline(layers: readonly Descriptor[], records: readonly CacheRecord[], where: string): Graph {
-  const graph: Graph = {
+  const graph = inlineGraph(layers, records);
+  checkConfig(graph, where);
+  return canonical(dropUnusedLayers({ ...graph, records: withoutJoin(records) }));
+}
+
+/** The same, unchecked, with all the layers that the image has. */
+export function inlineGraph(layers: readonly Descriptor[], records: readonly CacheRecord[]): Graph {
+  return {
     layers: layers.map(({ digest }, index) => ({ blob: digest, parent: index - 1 })),
     records,
     descriptors: new Map(layers.map((layer) => [layer.digest, layer])),
   };
-  checkConfig(graph, where);
-  return canonical(dropUnusedLayers({ ...graph, records: withoutJoin(records) }));
 }
 
 /** What of a cache an image's config can hold: the results that consist of its layers, and the keys that lead to them. */

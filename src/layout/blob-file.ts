@@ -213,5 +213,6 @@ function linked(path: string): CacheError {
 export function missing(digest: Digest, path: string): CacheError {
   return new CacheError('CORRUPT', `blob ${digest} is missing: there is no ${path}`, {
     hint: 'the cache is incomplete; export it anew, or copy it again from where it came from',
+    wrong: 'missing',
   });
 }

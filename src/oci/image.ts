@@ -98,6 +98,18 @@ export function decodeImageConfig(content: Uint8Array, where: string): ImageConf
   };
 }
 
+/**
+ * Why BuildKit's daemon exits when it imports the cache of an image: it looks for an entry of history for each layer
+ * (cache/remotecache/import.go, importInlineCache), which image-spec config.md leaves optional.
+ *
+ * @param entries - those that made a layer
+ */
+export function historyFault(entries: number, layers: number): string | undefined {
+  return entries >= layers
+    ? undefined
+    : `the config of an image has a history of ${entries} entries for ${layers} layers`;
+}
+
 /** Whether a manifest with this config is an image, and not an artifact of some other kind. */
 export function isImageConfig({ mediaType }: Descriptor): boolean {
   return mediaType === OCI_IMAGE_CONFIG || mediaType === DOCKER_IMAGE_CONFIG;

@@ -1,3 +1,4 @@
+import type { Wrong } from '../errors.js';
 import { hasResults } from '../graph/graph.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
@@ -17,6 +18,14 @@ export type RepairAction =
       readonly to: Digest;
       readonly resultsBefore: number | undefined;
       readonly results: number;
+    }
+  /** The manifest of a cache said something wrong of its layers, and says now what their bytes prove. */
+  | {
+      readonly type: 'rewritten';
+      readonly tag: string | undefined;
+      readonly from: Digest;
+      readonly to: Digest;
+      readonly wrong: readonly Wrong[];
     }
   /** A cache has one end now, which joins those that it had. */
   | {
@@ -46,6 +55,8 @@ export function actionOf(
       return { type: 'dropped', tag, digest, reason: fate.reason };
     case 'corrected':
       return { type: 'corrected', tag, digest };
+    case 'rewritten':
+      return { type: 'rewritten', tag, from: digest, to: fate.saved.manifest.descriptor.digest, wrong: fate.wrong };
     case 'joined':
       return { type: 'joined', tag, from: digest, to: fate.saved.manifest.descriptor.digest, ends: fate.ends };
     case 'cut':

@@ -1,12 +1,13 @@
 import { type CacheConfig, decodeCacheConfig } from '../buildkit/cache-config.js';
 import { IMPORT_LIMIT } from '../buildkit/import-limit.js';
-import { CacheError } from '../errors.js';
+import { CacheError, type Wrong } from '../errors.js';
 import { endsOf } from '../graph/ends.js';
 import { evict } from '../graph/evict.js';
 import type { Graph } from '../graph/graph.js';
 import { configOf, graphOf } from '../graph/load.js';
 import { mend } from '../graph/mend.js';
 import { saveGraph, type SavedCache, shapeOf } from '../graph/save.js';
+import { corrected, faultsOf, type Proof } from '../graph/statement.js';
 import { type Descriptor, UNCOMPRESSED } from '../oci/descriptor.js';
 import { type Digest, isDigest } from '../oci/digest.js';
 import { decodeManifest, type Manifest } from '../oci/manifest.js';
@@ -22,16 +23,23 @@ export type Fate =
   | { readonly kind: 'corrected'; readonly descriptor: Descriptor }
   /** Results went that need what is not there. */
   | { readonly kind: 'cut'; readonly saved: SavedCache; readonly graph: Graph; readonly before: Graph | undefined }
+  /** Nothing went; its manifest says now what the bytes prove. */
+  | { readonly kind: 'rewritten'; readonly saved: SavedCache; readonly wrong: readonly Wrong[] }
   /** Nothing went; its ends are joined, so that BuildKit loses no links on import. */
   | { readonly kind: 'joined'; readonly saved: SavedCache; readonly ends: number };
 
+/** What is known of blobs, whatever a manifest says of them. */
+export interface Evidence {
+  /** Those that are missing or damaged. */
+  readonly bad: ReadonlySet<Digest>;
+  readonly proofs: ReadonlyMap<Digest, Proof>;
+}
+
 /**
- * Finds out what of a cache can stay without some blobs. Images stay, as far as their own manifest is there: they may be
- * there in part.
- *
- * @param bad - the blobs that are missing or damaged
+ * Finds out what of a cache can stay. What its manifest says wrong of a layer is put right first, so that a result goes only
+ * when its layers cannot be had. Images stay, as far as their own manifest is there: they may be there in part.
  */
-export async function fateOf(documents: Documents, entry: Descriptor, bad: ReadonlySet<Digest>): Promise<Fate> {
+export async function fateOf(documents: Documents, entry: Descriptor, evidence: Evidence): Promise<Fate> {
   let manifest: Manifest;
   let bytes: Buffer | undefined;
   try {
@@ -43,28 +51,44 @@ export async function fateOf(documents: Documents, entry: Descriptor, bad: Reado
   }
   const size = bytes.length;
   const config = configOf(manifest);
-  if (config === undefined) return corrected(entry, manifest, size);
+  if (config === undefined) return correctedEntry(entry, manifest, size);
   let decoded: CacheConfig;
-  let isListedRight: boolean;
+  let configSize: number;
   try {
-    const bytes = await documents.read(config.digest);
-    isListedRight = bytes.length === config.size;
-    decoded = decodeCacheConfig(bytes, config.digest);
+    const configBytes = await documents.read(config.digest);
+    configSize = configBytes.length;
+    decoded = decodeCacheConfig(configBytes, config.digest);
   } catch (error) {
     return withoutDocument(error);
   }
   const mended = mend(decoded);
-  const before = graphOf(manifest, mended);
-  const graph = unlist(evict(before, unusable(before, bad)), bad);
+  const { graph: before, wrong } = withProofs(graphOf(manifest, mended), evidence.proofs);
+  if (configSize !== config.size) wrong.add('size');
+  if (manifest.fault !== undefined) wrong.add('shape');
+  const graph = unlist(evict(before, unusable(before, evidence.bad)), evidence.bad);
   const save = () => saveGraph(graph, shapeOf(manifest.mediaType), manifest.fields);
-  if (mended !== decoded || graph !== before || !isListedRight) return { kind: 'cut', saved: save(), graph, before };
+  if (mended !== decoded || graph !== before) return { kind: 'cut', saved: save(), graph, before };
+  if (wrong.size > 0) return { kind: 'rewritten', saved: save(), wrong: [...wrong].toSorted() };
   const ends = endsOf(decoded.records).length;
   if (ends > 1) {
     const saved = save();
     // What is over the limit does not import at all.
     if (saved.config.bytes.length <= IMPORT_LIMIT) return { kind: 'joined', saved, ends };
   }
-  return corrected(entry, manifest, size);
+  return correctedEntry(entry, manifest, size);
+}
+
+/** The graph with what the bytes prove of its layers, and what was wrong with it. */
+function withProofs(graph: Graph, proofs: ReadonlyMap<Digest, Proof>): { graph: Graph; wrong: Set<Wrong> } {
+  const wrong = new Set<Wrong>();
+  const descriptors = new Map<Digest, Descriptor>();
+  for (const [digest, layer] of graph.descriptors) {
+    const proof = proofs.get(digest);
+    const right = corrected(layer, proof);
+    descriptors.set(digest, right);
+    if (right !== layer) for (const fault of faultsOf(layer, proof)) wrong.add(fault.wrong);
+  }
+  return wrong.size === 0 ? { graph, wrong } : { graph: { ...graph, descriptors }, wrong };
 }
 
 function withoutDocument(error: unknown): Fate {
@@ -75,7 +99,7 @@ function withoutDocument(error: unknown): Fate {
   throw error;
 }
 
-function corrected(entry: Descriptor, { mediaType }: Manifest, size: number): Fate {
+function correctedEntry(entry: Descriptor, { mediaType }: Manifest, size: number): Fate {
   const isRight = entry.size === size && (entry.mediaType === '' || entry.mediaType === mediaType);
   return isRight ? { kind: 'stays' } : { kind: 'corrected', descriptor: { ...entry, mediaType, size } };
 }

@@ -2,7 +2,9 @@ import type { Stats } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { OnNote } from '../buildkit/options.js';
-import { abortable } from '../errors.js';
+import { prove } from '../codec/proof.js';
+import { abortable, isSystemError } from '../errors.js';
+import type { Proof } from '../graph/statement.js';
 import { setAside } from '../layout/aside.js';
 import { checkContent, statOf } from '../layout/blob-file.js';
 import { replaceBrokenIndex } from '../layout/broken-index.js';
@@ -13,13 +15,14 @@ import type { SavedCache } from '../graph/save.js';
 import { rewriting } from '../layout/lost-blobs.js';
 import { type Registries, type RegistryAccess, withRegistries } from '../net/registries.js';
 import { type Content, contentOf } from '../oci/content.js';
-import type { BlobId, Descriptor } from '../oci/descriptor.js';
+import type { BlobId } from '../oci/descriptor.js';
 import { type Digest, isKnownAlgorithm, splitDigest } from '../oci/digest.js';
 import type { Finding } from '../verify/finding.js';
+import { isContradicted, isLayer, type Need } from '../verify/need.js';
 import { type Examination, examineFolder, type VerifyProgress, verifyFolder } from '../verify/verify.js';
 import { actionOf, type RepairAction } from './action.js';
 import { Copies, type LackedBlob } from './copies.js';
-import { type Fate, fateOf } from './cut.js';
+import { type Evidence, type Fate, fateOf } from './cut.js';
 import { Documents } from './documents.js';
 import { type Salvaged, salvageIndex } from './salvage.js';
 import { openSources } from './sources.js';
@@ -125,7 +128,7 @@ class Repair {
       index: salvaged?.index,
       restore: (descriptor, required) => documents.restore(descriptor, required),
     });
-    const bad = await this.#fetchAll(examination, documents);
+    const evidence = await this.#fetchAll(examination, documents);
     const actions: RepairAction[] = [];
     if (salvaged !== undefined) {
       const { index, nameless } = salvaged;
@@ -134,7 +137,7 @@ class Repair {
     }
     const fates = new Map<string, Fate>();
     for (const { tag, descriptor } of examination.entries) {
-      const fate = await fateOf(documents, descriptor, bad);
+      const fate = await fateOf(documents, descriptor, evidence);
       if (fate.kind === 'stays') continue;
       fates.set(entryKey(descriptor), fate);
       actions.push(actionOf(fate, tag, descriptor));
@@ -146,40 +149,58 @@ class Repair {
       actions.push({ type: 'marked' });
     }
     // Only when nothing refers to them any more, where that can be helped.
-    for (const digest of bad) if (await this.#setAside(digest)) actions.push({ type: 'set-aside', digest });
+    for (const digest of evidence.bad) if (await this.#setAside(digest)) actions.push({ type: 'set-aside', digest });
     return { actions: [...this.#fetched, ...actions], findings: examination.findings };
   }
 
-  /** @returns what could not be had */
-  async #fetchAll({ findings, walk }: Examination, documents: Documents): Promise<ReadonlySet<Digest>> {
+  /** Fetches what is missing or damaged. */
+  async #fetchAll({ findings, walk, read }: Examination, documents: Documents): Promise<Evidence> {
     const bad = new Set<Digest>();
-    for (const { severity, kind, digest } of findings) {
-      if (severity === 'corrupt' && (kind === 'missing' || kind === 'damaged') && digest !== undefined) bad.add(digest);
-    }
-    for (const digest of bad) {
+    const proofs = new Map(read.proofs);
+    const lost = new Map(findings.filter(isLoss).map((finding) => [finding.digest, finding]));
+    for (const [digest, { wrong, found }] of [...lost].toSorted(([a = ''], [b = '']) => (a < b ? -1 : 1))) {
       const need = walk.needs.get(digest);
-      if (need === undefined) continue;
-      const outcome = await this.#fetch(need.descriptor, documents);
-      if (outcome === 'lacked') continue;
-      bad.delete(digest);
-      if (outcome !== 'healed') this.#fetched.push({ type: 'fetched', digest, from: outcome.from });
+      if (digest === undefined) continue;
+      const outcome = need === undefined ? 'lacked' : await this.#fetch(need, documents, wrong === 'format');
+      if (typeof outcome === 'object') {
+        this.#fetched.push({ type: 'fetched', digest, from: outcome.from });
+        proofs.set(digest, outcome.proof);
+      }
+      // What this user may not read is whole for others, perhaps.
+      if (outcome === 'lacked' && found !== 'EACCES' && found !== 'EPERM') bad.add(digest);
     }
-    return bad;
+    return { bad, proofs };
   }
 
-  async #fetch(blob: Descriptor, documents: Documents): Promise<{ readonly from: string } | 'healed' | 'lacked'> {
-    const { digest } = blob;
+  async #fetch(
+    need: Need,
+    documents: Documents,
+    isUseless: boolean,
+  ): Promise<{ readonly from: string; readonly proof: Proof } | 'healed' | 'lacked'> {
+    const { digest, statements } = need;
     const document = documents.restored(digest);
     if (document !== undefined) {
-      await this.#store(contentOf(document.value), { digest, size: document.value.length }, document.from);
-      return document;
+      const size = document.value.length;
+      await this.#store(contentOf(document.value), { digest, size }, document.from);
+      return { from: document.from, proof: { size } };
     }
-    if (await this.#isWhole(digest)) {
-      // The same bytes would come: its size or its diffID is wrong, unless somebody else has replaced it by now.
-      const stats = await this.#stat(digest);
-      return stats?.size === blob.size && this.#options.deep !== true ? 'healed' : 'lacked';
+    // Where its bytes are right, the same would come.
+    if (await this.#isWhole(digest)) return isUseless ? 'lacked' : 'healed';
+    const sizes = new Map(statements.map(({ descriptor }) => [descriptor.size, descriptor]));
+    for (const blob of sizes.values()) {
+      const found = await this.#copies.first(blob, async (content, from) => {
+        await this.#store(content, blob, from);
+        return this.#prove(need, blob, this.#isDry ? content : this.#layout.blobs.content(digest), from);
+      });
+      if (found !== undefined) return { from: found.from, proof: found.value };
     }
-    return (await this.#copies.first(blob, (content, from) => this.#store(content, blob, from))) ?? 'lacked';
+    return 'lacked';
+  }
+
+  /** What a good copy proves, beside its size, where its manifests do not agree on it. */
+  async #prove(need: Need, { digest, size }: BlobId, content: Content, where: string): Promise<Proof> {
+    if (!isLayer(need) || !isContradicted(need)) return { size };
+    return prove(content, { digest, sizes: [size], layer: 'whole', where, signal: this.#options.signal });
   }
 
   async #store(content: Content, blob: BlobId, where: string): Promise<void> {
@@ -226,16 +247,26 @@ class Repair {
     setAside(this.#layout.root, { digest, path, size, damaged: true }, Date.now());
   }
 
-  /** Whether a file is what its digest says, whatever else is said of it. */
+  /** Whether a file is what its digest says, whatever else is said of it. One that cannot be read is not. */
   async #isWhole(digest: Digest): Promise<boolean> {
     const stats = await this.#stat(digest);
     if (stats?.isFile() !== true || !isKnownAlgorithm(splitDigest(digest)[0])) return false;
-    return this.#layout.blobs.isWhole({ digest, size: stats.size }, this.#options.signal);
+    try {
+      return await this.#layout.blobs.isWhole({ digest, size: stats.size }, this.#options.signal);
+    } catch (error) {
+      if (this.#options.signal?.aborted === true || !isSystemError(error)) throw error;
+      return false;
+    }
   }
 
   async #stat(digest: Digest): Promise<Stats | undefined> {
     return statOf(this.#layout.blobs.path(digest));
   }
+}
+
+/** Whether a finding is about a blob that has to be had from elsewhere. One that was given up for its size need not be. */
+function isLoss({ severity, kind, wrong }: Finding): boolean {
+  return severity === 'corrupt' && (kind === 'missing' || kind === 'damaged') && wrong !== 'limit';
 }
 
 function isMarkerWrong({ findings }: Examination, { root }: Layout): boolean {

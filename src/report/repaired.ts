@@ -36,6 +36,10 @@ function actionLines(action: RepairAction): string[] {
     }
     case 'joined':
       return [`joined the ${action.ends} ends of ${action.tag ?? 'an entry without a tag'}, now ${action.to}`];
+    case 'rewritten':
+      return [
+        `wrote the manifest of ${action.tag ?? action.from} again with the right ${action.wrong.join(', ')}, now ${action.to}`,
+      ];
     case 'dropped':
       return [`dropped ${action.tag ?? action.digest}: ${action.reason}`];
     case 'corrected':

@@ -1,5 +1,5 @@
 import prettyBytes from 'pretty-bytes';
-import type { Finding } from '../verify/finding.js';
+import { EFFECT_WORDS, type Finding } from '../verify/finding.js';
 import type { VerifyResult } from '../verify/verify.js';
 import { printed } from './visible.js';
 
@@ -15,12 +15,15 @@ export function verifiedText(result: VerifyResult, quiet: boolean): string {
   return printed([...shown.flatMap(lines), ...end]);
 }
 
-function lines({ severity, message, tags, digest, file, wrong, expected, found, repair, hint }: Finding): string[] {
+function lines(finding: Finding): string[] {
+  const { severity, effect, message, tags, digest, file, wrong, kind, expected, found, repair, hint } = finding;
+  const isHarmless = severity === 'note' && effect === 'none';
   const details = [
+    ...(isHarmless ? [] : [`in a build: ${EFFECT_WORDS[effect]}`]),
     ...(tags.length === 0 ? [] : [`${plural(tags.length, 'tag', 'tags')}: ${tags.join(', ')}`]),
     ...(file !== undefined ? [`file: ${file}`] : []),
     // A message that compares the bytes of a blob names it.
-    ...(digest !== undefined && wrong !== 'digest' && wrong !== 'size' ? [`digest: ${digest}`] : []),
+    ...(digest !== undefined && (kind !== 'damaged' || wrong !== 'digest') ? [`digest: ${digest}`] : []),
     ...(expected === undefined ? [] : [`expected: ${expected}`]),
     ...(found === undefined ? [] : [`found: ${found}`]),
     ...(repair === undefined ? [] : [`repair: ${repair}`]),

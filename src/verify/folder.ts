@@ -1,6 +1,7 @@
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { RepositoryEntry } from '../backend/repository.js';
-import { CacheError } from '../errors.js';
+import { CacheError, type Wrong } from '../errors.js';
 import { asideBlobs } from '../layout/aside.js';
 import { type BlobEntry, listBlobs } from '../layout/blob-list.js';
 import { Distrust } from '../layout/distrust.js';
@@ -14,25 +15,38 @@ import { contentOfFile } from '../layout/small-file.js';
 import type { Digest } from '../oci/digest.js';
 import { markerVersion } from '../oci/marker.js';
 import { OCI_INDEX } from '../oci/media-types.js';
-import { type Finding, quoted } from './finding.js';
-import type { Need, Walk } from './walk.js';
+import { type Effect, type Finding, quoted } from './finding.js';
+import { effectOf, type Need, originsOf } from './need.js';
+import { Report } from './report.js';
+import type { Walk } from './walk.js';
 
 const VERSION = '1.0.0';
 const KNOWN_FIELDS = new Set(['schemaVersion', 'mediaType', 'manifests', 'annotations', 'artifactType', 'subject']);
 // As long as BuildKit may be at work on one, in milliseconds.
 const UNFINISHED = 24 * 3_600_000;
 
+/** How often oci-layout has to be read the same before it counts as wrong, and how long to wait between, in milliseconds. */
+const TORN_READINGS = 4;
+const TORN_PAUSE = 25;
+const MISSING_MANIFEST = 'the manifest that a tag names is missing';
+const SEVERAL_EXPORTS =
+  'a build with several exports to local or registry writes the name of the last one into every folder: export to one place in a build, and let "bkcache copy" bring the cache to the others';
+
 /** What can be said of a folder without reading its blobs. */
 export class FolderCheck {
-  readonly findings: Finding[] = [];
   /** The blobs that are there, and how large they are, in bytes. */
   readonly present = new Map<Digest, number>();
+  readonly #report = new Report();
   readonly #layout: Layout;
   readonly #distrust: Distrust;
 
   constructor(layout: Layout) {
     this.#layout = layout;
     this.#distrust = new Distrust(layout.root);
+  }
+
+  get findings(): Finding[] {
+    return this.#report.findings();
   }
 
   /**
@@ -60,7 +74,10 @@ export class FolderCheck {
       if (!(error instanceof CacheError) || (error.code !== 'CORRUPT' && error.code !== 'NOT_FOUND')) throw error;
       // A folder with nothing in it is no cache at all.
       if (error.code === 'NOT_FOUND' && (await listBlobs(this.#layout.root).next()).done === true) throw error;
-      this.#corrupt('layout', error.message, { file });
+      this.#layoutFault(error.message, 'import-refused', {
+        file,
+        wrong: error.code === 'NOT_FOUND' ? 'missing' : 'format',
+      });
       return instead === undefined ? [] : entriesOf(instead);
     }
   }
@@ -79,12 +96,21 @@ export class FolderCheck {
       } else {
         others.add(digest);
         const found = stats.isSymbolicLink() ? 'a link, which is not followed' : 'something else';
-        const tags = [...(needs.get(digest)?.tags ?? [])];
         const message = 'there is no regular file in the place of a blob';
-        this.findings.push({ severity: 'corrupt', kind: 'damaged', message, tags, digest, file: path, found });
+        const need = needs.get(digest);
+        const about = {
+          kind: 'damaged',
+          effect: effectOf(need),
+          wrong: 'notAFile',
+          message,
+          digest,
+          file: path,
+        } as const;
+        this.#report.say({ ...about, found }, ...(need === undefined ? [] : originsOf(need)));
       }
     }
-    for (const need of needs.values()) if (!others.has(need.descriptor.digest)) this.#need(need);
+    for (const need of needs.values())
+      if (!others.has(need.digest) && !this.present.has(need.digest)) this.#missing(need);
     const bytes = orphans.reduce((sum, { stats }) => sum + stats.size, 0);
     if (orphans.length > 0) this.#note('unused', `${orphans.length} blobs that nothing refers to, ${bytes} bytes`, {});
     const left = await leftovers(root, Date.now() - UNFINISHED);
@@ -108,18 +134,11 @@ export class FolderCheck {
     for (const digest of distrusted) if (!this.present.has(digest)) await this.#distrust.remove(digest);
   }
 
+  /** BuildKit does not read oci-layout, and other tools refuse a folder without it. */
   async #marker(): Promise<void> {
     const file = join(this.#layout.root, 'oci-layout');
-    try {
-      const bytes = await contentOfFile(file);
-      if (bytes === undefined)
-        this.#corrupt('layout', 'the folder has no oci-layout file, and other tools want one', { file });
-      else if (markerVersion(bytes, file) !== VERSION)
-        this.#corrupt('layout', `imageLayoutVersion is not ${VERSION}`, { file });
-    } catch (error) {
-      if (!(error instanceof CacheError)) throw error;
-      this.#corrupt('layout', error.message, { file });
-    }
+    const fault = await settledFault(() => markerFault(file));
+    if (fault !== undefined) this.#layoutFault(fault.message, 'none', { file, wrong: fault.wrong });
   }
 
   #fields(index: Readonly<Record<string, unknown>>, file: string): void {
@@ -134,35 +153,70 @@ export class FolderCheck {
     }
   }
 
-  #need({ descriptor, tags, required }: Need): void {
-    const { digest, size } = descriptor;
-    const found = this.present.get(digest);
-    if (found === size) return;
-    const place = { tags: [...tags], digest, file: this.#layout.blobs.path(digest) };
-    if (found !== undefined) {
-      const sizes = { expected: `${size} bytes`, found: `${found} bytes` };
-      this.findings.push({
-        severity: 'corrupt',
-        kind: 'damaged',
-        message: 'a blob has the wrong size',
-        ...place,
-        ...sizes,
-      });
-    } else if (required) {
-      this.findings.push({ severity: 'corrupt', kind: 'missing', message: 'a blob is missing', ...place });
-    } else {
+  #missing(need: Need): void {
+    const { digest, statements } = need;
+    const file = this.#layout.blobs.path(digest);
+    const required = statements.filter((statement) => statement.required);
+    if (required.length === 0) {
       const message = 'a blob is not here, which is allowed for images and foreign layers';
-      this.findings.push({ severity: 'note', kind: 'sparse', message, ...place });
+      this.#report.say({ severity: 'note', kind: 'sparse', message, digest, file }, ...originsOf(need));
+      return;
     }
+    const about = { kind: 'missing', effect: effectOf({ digest, statements: required }), wrong: 'missing' } as const;
+    const origins = originsOf({ digest, statements: required });
+    const isEntry = required.some(({ role, origins: by }) => role === 'manifest' && by.some(({ name }) => name));
+    if (isEntry)
+      this.#report.say({ ...about, message: MISSING_MANIFEST, digest, file, hint: SEVERAL_EXPORTS }, ...origins);
+    else this.#report.say({ ...about, message: 'a blob is missing', digest, file }, ...origins);
   }
 
   #note(kind: Finding['kind'], message: string, more: Partial<Finding>): void {
-    this.findings.push({ severity: 'note', kind, message, tags: [], ...more });
+    this.#report.say({ severity: 'note', kind, message, ...more });
   }
 
-  #corrupt(kind: Finding['kind'], message: string, more: Partial<Finding>): void {
-    this.findings.push({ severity: 'corrupt', kind, message, tags: [], ...more });
+  #layoutFault(message: string, effect: Effect, more: Partial<Finding>): void {
+    this.#report.say({ kind: 'layout', effect, message, ...more });
   }
+}
+
+interface MarkerFault {
+  readonly message: string;
+  readonly wrong: Wrong;
+  /** What was read. */
+  readonly bytes: Buffer | undefined;
+}
+
+async function markerFault(file: string): Promise<MarkerFault | undefined> {
+  const bytes = await contentOfFile(file);
+  if (bytes === undefined) {
+    return { message: 'the folder has no oci-layout file, and other tools want one', wrong: 'missing', bytes };
+  }
+  try {
+    if (markerVersion(bytes, file) === VERSION) return undefined;
+    return { message: `imageLayoutVersion is not ${VERSION}`, wrong: 'format', bytes };
+  } catch (error) {
+    if (!(error instanceof CacheError)) throw error;
+    return { message: error.message, wrong: 'format', bytes };
+  }
+}
+
+/**
+ * A fault that is there for some time. BuildKit empties and writes oci-layout in place at the end of each export
+ * (client/ociindex/ociindex.go), so that a reader can see it empty or half.
+ */
+async function settledFault(look: () => Promise<MarkerFault | undefined>): Promise<MarkerFault | undefined> {
+  let fault = await look();
+  for (let same = 1; fault !== undefined && same < TORN_READINGS;) {
+    await sleep(TORN_PAUSE);
+    const next = await look();
+    same = next !== undefined && isSame(next.bytes, fault.bytes) ? same + 1 : 1;
+    fault = next;
+  }
+  return fault;
+}
+
+function isSame(a: Buffer | undefined, b: Buffer | undefined): boolean {
+  return a === undefined || b === undefined ? a === b : a.equals(b);
 }
 
 function entriesOf({ manifests }: LayoutIndex): readonly RepositoryEntry[] {

@@ -3,12 +3,12 @@ import { layoutReader } from '../backend/layout-repository.js';
 import { readImport } from '../backend/option-string.js';
 import { openRepository, openSource } from '../backend/open.js';
 import { type CacheOptions, formatOptions, type OnNote } from '../buildkit/options.js';
-import { abortable } from '../errors.js';
 import { readIndex } from '../layout/index-read.js';
 import { entryKey, type LayoutIndex } from '../layout/index-json.js';
 import { type Layout, type LayoutSettings, openLayout } from '../layout/layout.js';
 import { type Registries, type RegistryAccess, withRegistries } from '../net/registries.js';
-import { type Finding, quoted } from './finding.js';
+import { abortable } from '../errors.js';
+import { type Finding, quoted, sortedFindings } from './finding.js';
 import { FolderCheck } from './folder.js';
 import { type Read, readBlobs } from './read-blobs.js';
 import type { Sample } from './sample.js';
@@ -155,10 +155,10 @@ const JOIN_HINT =
 /** What a registry has not is simply sent; nothing that is sent replaces what it has. */
 function inRegistry(name: string, finding: Finding): Finding {
   if (finding.kind === 'ends') return { ...finding, hint: JOIN_HINT };
-  if (finding.kind !== 'damaged') return finding;
-  if (finding.found === undefined) {
+  if (finding.kind === 'missing') {
     return { ...finding, repair: `bkcache copy --import-cache OPTS --export-cache ${quoted(name)}` };
   }
+  if (finding.kind !== 'damaged') return finding;
   return {
     ...finding,
     hint: 'a registry keeps what it has under a digest: have the blob deleted there and copy the cache again, or copy a whole one to another registry',
@@ -175,7 +175,7 @@ async function walkAll(
   options: { readonly restore?: Restore | undefined; readonly signal: AbortSignal | undefined },
 ): Promise<Walk> {
   const walk = new Walk(repository, options);
-  for (const entry of entries) await walk.entry(entry);
+  await walk.entries(entries);
   return walk;
 }
 
@@ -184,7 +184,11 @@ function folderCommand(folder: string, { severity, kind, wrong }: Finding): stri
   if (kind === 'ends') return `bkcache repair ${quoted(folder)}`;
   if (kind === 'unused') return `bkcache gc ${quoted(folder)}`;
   if (severity === 'note') return undefined;
-  return `bkcache repair ${wrong === 'diffID' || wrong === 'toc' ? '--deep ' : ''}--from OPTS ${quoted(folder)}`;
+  const isProven = wrong === 'diffID' || wrong === 'toc';
+  if (kind === 'document' && wrong !== 'format' && wrong !== 'limit') {
+    return `bkcache repair ${isProven ? '--deep ' : ''}${quoted(folder)}`;
+  }
+  return `bkcache repair --from OPTS ${quoted(folder)}`;
 }
 
 function result(
@@ -194,9 +198,10 @@ function result(
   { total, blobs, bytes }: Read,
   command: (finding: Finding) => string | undefined,
 ): VerifyResult {
-  const sorted = findings
-    .map((finding) => ({ ...finding, repair: finding.repair ?? command(finding) }))
-    .toSorted((a, b) => Number(a.severity === 'note') - Number(b.severity === 'note'));
+  const sorted = sortedFindings(findings).map((finding) => ({
+    ...finding,
+    repair: finding.repair ?? command(finding),
+  }));
   return {
     target,
     sound: sorted.every(({ severity }) => severity === 'note'),

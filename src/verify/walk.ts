@@ -1,31 +1,19 @@
 import type { RepositoryEntry, RepositoryReader } from '../backend/repository.js';
-import { type CacheConfig, decodeCacheConfig } from '../buildkit/cache-config.js';
-import { IMPORT_LIMIT } from '../buildkit/import-limit.js';
-import { CacheError, isOutOfReach } from '../errors.js';
-import { configFaults } from '../graph/check.js';
-import { endsOf } from '../graph/ends.js';
-import { layersOf } from '../graph/graph.js';
-import { configOf, layersIn } from '../graph/load.js';
-import { readDocument } from '../oci/content.js';
-import { type Descriptor, UNCOMPRESSED } from '../oci/descriptor.js';
-import { type Digest, isDigest } from '../oci/digest.js';
+import { CacheError, isOutOfReach, isSystemError } from '../errors.js';
+import { configOf } from '../graph/load.js';
+import { type Content, readDocument } from '../oci/content.js';
+import type { Descriptor } from '../oci/descriptor.js';
+import type { Digest } from '../oci/digest.js';
+import { isImageConfig } from '../oci/image.js';
 import { JSON_LIMIT } from '../oci/json.js';
 import { decodeManifest, type Manifest } from '../oci/manifest.js';
-import { isImageType, isNonDistributable, layerEncoding } from '../oci/media-types.js';
+import { isImageType } from '../oci/media-types.js';
+import { cacheConfig, checkCache } from './check-cache.js';
+import { checkImage, imageConfig, type ImageContent } from './check-image.js';
 import type { Finding } from './finding.js';
-
-/** A blob that something refers to. */
-export interface Need {
-  readonly descriptor: Descriptor;
-  readonly tags: Set<string>;
-  /** Of a layer: what its tar should hash to, where that is said. */
-  readonly diffID: Digest | undefined;
-  readonly isLayer: boolean;
-  /** Whether BuildKit cannot do without it; images may be there in part. */
-  readonly required: boolean;
-}
-
-type Say = (finding: Omit<Finding, 'severity' | 'tags'> & { readonly severity?: Finding['severity'] }) => void;
+import { Needs } from './need.js';
+import { Origin } from './origin.js';
+import { Report } from './report.js';
 
 /**
  * Has the good bytes of a document that could not be read, where there are some elsewhere.
@@ -34,20 +22,38 @@ type Say = (finding: Omit<Finding, 'severity' | 'tags'> & { readonly severity?: 
  */
 export type Restore = (descriptor: Descriptor, required: boolean) => Promise<Buffer | undefined>;
 
+/** A manifest or index, read once, however many name it. */
+interface Visited {
+  readonly origin: Origin;
+  readonly digest: Digest;
+  /** Who names it, and with which descriptor. */
+  readonly named: { readonly descriptor: Descriptor; readonly by: Visited | Origin }[];
+  /** Left out where the bytes could not be read, or are none. */
+  manifest?: Manifest;
+  /** Of an image. */
+  image?: ImageContent | undefined;
+  /** Whether its bytes were asked for. */
+  isRead: boolean;
+}
+
 /**
  * Reads the documents of a repository, from the entries down, and says what is wrong with them; the layers are left to
- * whoever looks at the blobs. Documents are hashed as they are read.
+ * those who look at the blobs. Documents are hashed as they are read, each once. What is found does not depend on the
+ * order of entries.
  */
 export class Walk {
-  readonly findings: Finding[] = [];
   /** Everything that was referred to. */
-  readonly needs = new Map<Digest, Need>();
-  /** The documents that were read and are what their digests say. */
-  readonly sound = new Set<Digest>();
+  readonly needs = new Needs();
+  /** The documents that were read and are what their digests say, with their sizes in bytes. */
+  readonly sound = new Map<Digest, number>();
+  /** Caches, and images with a cache, that can be read. */
+  caches = 0;
+  readonly #report = new Report();
   readonly #repository: RepositoryReader;
-  readonly #seen = new Set<string>();
   readonly #restore: Restore | undefined;
   readonly #signal: AbortSignal | undefined;
+  readonly #visited = new Map<Digest, Visited>();
+  readonly #configs = new Map<Digest, Promise<Buffer | undefined>>();
 
   constructor(
     repository: RepositoryReader,
@@ -58,177 +64,171 @@ export class Walk {
     this.#signal = signal;
   }
 
-  async entry({ tag, descriptor }: RepositoryEntry): Promise<void> {
-    const name = tag ?? descriptor.digest;
-    if (tag === undefined) {
-      this.#say(name)({
-        severity: 'note',
-        kind: 'unknown',
-        message: 'an entry without a tag can only be imported by its digest',
-        digest: descriptor.digest,
-      });
-    }
-    const open = [{ descriptor, required: true }];
-    for (let next = open.pop(); next !== undefined; next = open.pop()) {
-      // What two tags share is named by both, and read once.
-      this.#need(next.descriptor, name, { required: next.required, isLayer: false });
-      if (this.#seen.has(`${name} ${next.descriptor.digest}`)) continue;
-      this.#seen.add(`${name} ${next.descriptor.digest}`);
-      open.push(...(await this.#document(next.descriptor, name, next.required)));
-    }
+  get findings(): Finding[] {
+    return this.#report.findings();
   }
 
-  /** @returns the documents below it */
-  async #document(descriptor: Descriptor, tag: string, required: boolean) {
-    const say = this.#say(tag);
-    const known = isImageType(descriptor.mediaType);
-    const content = this.#repository.manifest(descriptor);
-    const bytes = await this.#read(descriptor, content, say, { isDocument: known, required });
+  /** @param entries - all of them: an entry can say something of what another one names */
+  async entries(entries: readonly RepositoryEntry[]): Promise<void> {
+    const open: Visited[] = [];
+    for (const { tag, descriptor } of entries) {
+      const { digest } = descriptor;
+      const entry = new Origin(tag ?? digest);
+      if (tag === undefined) {
+        const message = 'an entry without a tag can only be imported by its digest';
+        this.#report.say({ severity: 'note', kind: 'unknown', message, digest }, entry);
+      }
+      open.push(this.#name(descriptor, entry));
+    }
+    for (let next = open.pop(); next !== undefined; next = open.pop()) {
+      for (const child of await this.#visit(next)) open.push(child);
+    }
+    await this.#judge();
+  }
+
+  /** Writes down that a document is named. */
+  #name(descriptor: Descriptor, by: Visited | Origin): Visited {
+    const { digest } = descriptor;
+    const known = this.#visited.get(digest) ?? { origin: new Origin(), digest, named: [], isRead: false };
+    this.#visited.set(digest, known);
+    known.named.push({ descriptor, by });
+    known.origin.parents.add(by instanceof Origin ? by : by.origin);
+    return known;
+  }
+
+  /** @returns the documents below it; none when they are known */
+  async #visit(visited: Visited): Promise<Visited[]> {
+    const { digest, named } = visited;
+    const [first] = named;
+    if (visited.isRead || first === undefined) return [];
+    const isDocument = named.some(({ descriptor }) => isImageType(descriptor.mediaType));
+    // A blob of an unknown kind may be of any size; it is looked at with the layers.
+    if (!isDocument && first.descriptor.size > JSON_LIMIT) return [];
+    visited.isRead = true;
+    const required = named.some(({ by }) => by instanceof Origin);
+    const bytes = await this.#read(
+      first.descriptor,
+      this.#repository.manifest(first.descriptor),
+      required,
+      visited.origin,
+    );
     if (bytes === undefined) return [];
-    let manifest: Manifest;
     try {
-      manifest = decodeManifest(bytes, descriptor.digest);
+      visited.manifest = decodeManifest(bytes, digest);
     } catch (error) {
       if (!(error instanceof CacheError)) throw error;
-      if (known) say({ kind: 'document', message: error.message, digest: descriptor.digest });
-      else {
-        const message = `media type ${descriptor.mediaType} is not known: its bytes were checked, not what it says`;
-        say({ severity: 'note', kind: 'unknown', message, digest: descriptor.digest });
-      }
+      this.#strange(visited, error);
       return [];
     }
-    if (descriptor.mediaType !== '' && descriptor.mediaType !== manifest.mediaType) {
-      const message = 'a manifest is not of the media type that it is listed with';
-      const { digest } = descriptor;
-      say({ kind: 'document', message, digest, expected: descriptor.mediaType, found: manifest.mediaType });
-    }
-    if (configOf(manifest) === undefined) return this.#image(manifest, tag);
-    this.#limit('manifest', descriptor, bytes.length, say);
-    await this.#cache(manifest, tag);
+    const { manifest } = visited;
+    if (configOf(manifest) !== undefined) return [];
+    if (manifest.kind === 'index') return manifest.manifests.map((child) => this.#name(child, visited));
+    const { config } = manifest;
+    const content = config.size > JSON_LIMIT ? undefined : await this.#config(config, false, visited.origin);
+    visited.image = content && imageConfig(content, config, isImageConfig(config));
     return [];
   }
 
-  #image(manifest: Manifest, tag: string) {
-    if (manifest.kind === 'index') return manifest.manifests.map((child) => ({ descriptor: child, required: false }));
-    this.#need(manifest.config, tag, { required: false, isLayer: false });
-    for (const layer of manifest.layers) {
-      this.#need(layer, tag, { required: false, isLayer: layerEncoding(layer.mediaType) !== undefined });
+  /** What is no manifest at all. */
+  #strange({ digest, named, origin }: Visited, error: CacheError): void {
+    const types = [...new Set(named.map(({ descriptor }) => descriptor.mediaType))].toSorted();
+    if (types.some(isImageType)) {
+      const message = error.message;
+      this.#report.say({ kind: 'document', effect: 'import-refused', wrong: 'format', message, digest }, origin);
+      return;
     }
-    return [];
+    const message = `media type ${types.join(', ')} is not known: its bytes were checked, not what it says`;
+    this.#report.say({ severity: 'note', kind: 'unknown', message, digest }, origin);
   }
 
-  async #cache(manifest: Manifest, tag: string): Promise<void> {
-    const say = this.#say(tag);
-    // Of a layer that is listed twice BuildKit takes the last descriptor (cache/remotecache/import.go).
-    const layers = [...new Map(layersIn(manifest).map((layer) => [layer.digest, layer])).values()];
-    for (const layer of layers) {
-      this.#need(layer, tag, { required: !isNonDistributable(layer.mediaType), isLayer: true });
-      const diffID = layer.annotations?.[UNCOMPRESSED];
-      if (!isDigest(diffID)) {
-        const message = 'a layer has no diffID, and BuildKit cannot use it';
-        const { digest } = layer;
-        say({ kind: 'document', wrong: 'diffID', message, digest, expected: UNCOMPRESSED, found: diffID });
+  /** Says what is wrong with the documents, once it is known what names them and what they name. */
+  async #judge(): Promise<void> {
+    const withCache = this.#withCache();
+    for (const visited of this.#visited.values()) {
+      const { manifest, origin, digest, image } = visited;
+      for (const { descriptor, by } of visited.named) {
+        const isEntry = by instanceof Origin;
+        const required = isEntry || withCache.has(by);
+        this.needs.add(descriptor, 'manifest', required, isEntry ? by : by.origin);
+        if (manifest !== undefined) this.#listed(descriptor, manifest, isEntry ? by : by.origin);
+      }
+      if (manifest === undefined) continue;
+      const config = configOf(manifest);
+      if (config !== undefined) {
+        this.caches++;
+        const context = { report: this.#report, needs: this.needs, origin };
+        const size = this.sound.get(digest);
+        const bytes = await this.#config(config, true, origin);
+        checkCache(context, { digest, size, manifest, descriptor: config, config: cacheConfig(bytes, config) });
+      } else if (manifest.kind === 'manifest') {
+        if (image?.cache !== undefined) this.caches++;
+        const required = this.#isBelow(visited, withCache);
+        checkImage({ report: this.#report, needs: this.needs, origin }, { digest, manifest, image, required });
       }
     }
-    const descriptor = configOf(manifest);
-    if (descriptor === undefined) return;
-    this.#need(descriptor, tag, { required: true, isLayer: false });
-    const bytes = await this.#read(descriptor, this.#repository.blob(descriptor), say, {
-      isDocument: true,
-      required: true,
-    });
-    if (bytes === undefined) return;
-    this.#limit('config', descriptor, bytes.length, say);
-    try {
-      const config = decodeCacheConfig(bytes, descriptor.digest);
-      const faults = [...configFaults(config), ...unlisted(config, layers)];
-      for (const message of faults) say({ kind: 'graph', message, digest: descriptor.digest });
-      if (faults.length === 0) this.#ends(config, descriptor, say);
-    } catch (error) {
-      if (!(error instanceof CacheError)) throw error;
-      say({ kind: 'document', message: error.message, digest: descriptor.digest });
+  }
+
+  /** An entry of index.json may say something else of a manifest than it is. BuildKit goes by the manifest. */
+  #listed(descriptor: Descriptor, manifest: Manifest, by: Origin): void {
+    const { digest, size, mediaType } = descriptor;
+    if (mediaType !== '' && mediaType !== manifest.mediaType) {
+      const message = 'a manifest is not of the media type that it is listed with';
+      const types = { expected: mediaType, found: manifest.mediaType };
+      this.#report.say({ severity: 'note', kind: 'document', wrong: 'mediaType', message, digest, ...types }, by);
+    }
+    const real = this.sound.get(digest);
+    if (real !== undefined && real !== size) {
+      const message = 'a manifest does not have the size that it is listed with';
+      const sizes = { expected: `${size} bytes`, found: `${real} bytes` };
+      this.#report.say({ severity: 'note', kind: 'document', wrong: 'size', message, digest, ...sizes }, by);
     }
   }
 
-  #ends({ records }: CacheConfig, { digest }: Descriptor, say: Say): void {
-    const { length } = endsOf(records);
-    if (length <= 1) return;
-    const message = `a cache has ${length} ends, records that no other links to: with BuildKit 0.25 and later steps can run again`;
-    say({ severity: 'note', kind: 'ends', message, digest });
+  /** The indexes of images with a cache somewhere below: BuildKit reads all that they list, and fails at what is not there. */
+  #withCache(): ReadonlySet<Visited> {
+    const found = new Set<Visited>();
+    for (const visited of this.#visited.values()) if (visited.image?.cache !== undefined) found.add(visited);
+    for (const { named } of found) for (const { by } of named) if (!(by instanceof Origin)) found.add(by);
+    return found;
+  }
+
+  #isBelow({ named, image }: Visited, withCache: ReadonlySet<Visited>): boolean {
+    return image?.cache !== undefined || named.some(({ by }) => !(by instanceof Origin) && withCache.has(by));
+  }
+
+  #config(descriptor: Descriptor, required: boolean, origin: Origin): Promise<Buffer | undefined> {
+    const { digest } = descriptor;
+    const content = this.#repository.blob(descriptor);
+    const known = this.#configs.get(digest) ?? this.#read(descriptor, content, required, origin);
+    this.#configs.set(digest, known);
+    return known;
   }
 
   async #read(
     descriptor: Descriptor,
-    content: ReturnType<RepositoryReader['blob']>,
-    say: Say,
-    { isDocument, required }: { readonly isDocument: boolean; readonly required: boolean },
+    content: Content,
+    required: boolean,
+    origin: Origin,
   ): Promise<Buffer | undefined> {
-    const { digest, size } = descriptor;
-    // A blob of an unknown kind may be of any size; it is looked at with the layers.
-    if (size > JSON_LIMIT && !isDocument) return undefined;
+    const { digest } = descriptor;
     try {
       const limits = { limit: JSON_LIMIT, signal: this.#signal };
       const bytes = await readDocument(content, digest, this.#repository.name, limits);
-      // One of another size is found among the blobs; what it says can be looked at all the same.
-      if (bytes.length === size) this.sound.add(digest);
+      this.sound.set(digest, bytes.length);
       return bytes;
     } catch (error) {
-      if (!(error instanceof CacheError) || this.#signal?.aborted === true || isOutOfReach(error)) throw error;
+      if (this.#signal?.aborted === true || !isOfContent(error)) throw error;
       // Blobs that are missing or damaged are found among the others; one too large to be read is not.
-      if (size > JSON_LIMIT) say({ kind: 'document', message: error.message, digest });
+      if (error instanceof CacheError && error.code === 'FAILED') {
+        const about = { kind: 'document', effect: 'import-refused', wrong: 'limit', message: error.message } as const;
+        this.#report.say({ ...about, digest }, origin);
+      }
     }
     return this.#restore?.(descriptor, required);
   }
-
-  #limit(what: 'manifest' | 'config', { digest }: Descriptor, size: number, say: Say): void {
-    if (size <= IMPORT_LIMIT) return;
-    const message = `the ${what} is larger than what BuildKit imports: a build never uses this cache`;
-    say({ kind: 'oversize', message, digest, expected: `${IMPORT_LIMIT} bytes at most`, found: `${size} bytes` });
-  }
-
-  #need(descriptor: Descriptor, tag: string, { required, isLayer }: Pick<Need, 'required' | 'isLayer'>): void {
-    const known = this.needs.get(descriptor.digest);
-    const diffID = descriptor.annotations?.[UNCOMPRESSED];
-    if (known !== undefined && known.descriptor.size !== descriptor.size) {
-      this.#say(tag)({
-        kind: 'document',
-        message: 'one blob is said to have two sizes',
-        digest: descriptor.digest,
-        expected: `${known.descriptor.size} bytes`,
-        found: `${descriptor.size} bytes`,
-      });
-    }
-    this.needs.set(descriptor.digest, {
-      descriptor: known?.descriptor ?? descriptor,
-      tags: (known?.tags ?? new Set<string>()).add(tag),
-      diffID: known?.diffID ?? (isLayer && isDigest(diffID) ? diffID : undefined),
-      isLayer: isLayer || known?.isLayer === true,
-      required: required || known?.required === true,
-    });
-  }
-
-  #say(tag: string): Say {
-    return (finding) => {
-      const same = this.findings.findIndex(
-        (other) => other.message === finding.message && other.digest === finding.digest,
-      );
-      const before = this.findings[same];
-      if (before === undefined) this.findings.push({ severity: 'corrupt', ...finding, tags: [tag] });
-      else if (!before.tags.includes(tag)) this.findings[same] = { ...before, tags: [...before.tags, tag] };
-    };
-  }
 }
 
-/** Results that BuildKit drops without a word, since the manifest does not list what they need. */
-function* unlisted(config: CacheConfig, listed: readonly Descriptor[]): Generator<string> {
-  if (configFaults(config).length > 0) return;
-  const blobs = new Set(listed.map(({ digest }) => digest));
-  const graph = { ...config, descriptors: new Map() };
-  for (const [index, record] of config.records.entries()) {
-    const missing = [...layersOf(graph, record)]
-      .map((layer) => config.layers[layer]?.blob)
-      .find((blob) => blob !== undefined && !blobs.has(blob));
-    if (missing !== undefined)
-      yield `record ${index} has a result that needs ${missing}, which the manifest does not list`;
-  }
+/** Whether an error says something of the bytes, as opposed to a registry that cannot be asked. */
+export function isOfContent(error: unknown): error is CacheError | NodeJS.ErrnoException {
+  return error instanceof CacheError ? !isOutOfReach(error) : isSystemError(error);
 }

@@ -203,7 +203,7 @@ test('verify checks the digest of the table', async (t) => {
   const { findings } = await verifyFolder(source, { deep: true });
   t.deepEqual(
     findings.filter(({ severity }) => severity === 'corrupt').map(({ kind, expected }) => [kind, expected]),
-    [['damaged', `sha256:${'0'.repeat(64)}`]],
+    [['document', `sha256:${'0'.repeat(64)}`]],
   );
 });
 

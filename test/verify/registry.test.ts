@@ -51,7 +51,12 @@ test('a missing blob in a registry comes with the next copy', async (t) => {
   const { findings } = await verifyCache(ref);
   t.like(findings, {
     length: 1,
-    0: { kind: 'damaged', repair: `bkcache copy --import-cache OPTS --export-cache ${ref}` },
+    0: {
+      kind: 'missing',
+      wrong: 'missing',
+      effect: 'build-fails',
+      repair: `bkcache copy --import-cache OPTS --export-cache ${ref}`,
+    },
   });
 });
 

@@ -1,0 +1,66 @@
+import type { Proof } from '../graph/statement.js';
+import { CacheError } from '../errors.js';
+import { type Content, verified } from '../oci/content.js';
+import type { Digest } from '../oci/digest.js';
+import type { LayerEncoding } from '../oci/media-types.js';
+import type { Compression } from './compression.js';
+import { recompress } from './recompress.js';
+import { compressionOf } from './sniff.js';
+
+export interface ProofOptions {
+  readonly digest: Digest;
+  /** The sizes that the blob may have, in bytes; one is right, or the blob is damaged. */
+  readonly sizes: readonly number[];
+  /** `head`: look at the first bytes. `whole`: unpack it. Left out for what is no layer. */
+  readonly layer?: 'head' | 'whole' | undefined;
+  /** The most that a layer may unpack to, in bytes. */
+  readonly maxSize?: number | undefined;
+  /** Where the blob is, for messages. */
+  readonly where: string;
+  readonly signal?: AbortSignal | undefined;
+  /** After each piece that was read, or came out of the layer, in bytes. */
+  readonly onBytes?: ((bytes: number) => void) | undefined;
+}
+
+/**
+ * Reads a blob to its end, and tells what its bytes prove.
+ *
+ * @throws CacheError CORRUPT for bytes that are not those of the digest, and for a layer that cannot be unpacked; FAILED
+ *   for one that unpacks to more than `maxSize`
+ */
+export async function prove(content: Content, options: ProofOptions): Promise<Proof> {
+  let failure: unknown;
+  for (const size of options.sizes) {
+    try {
+      return await proveOf(content, size, options);
+    } catch (error) {
+      if (!(error instanceof CacheError) || error.wrong !== 'size') throw error;
+      failure ??= error;
+    }
+  }
+  throw failure;
+}
+
+async function proveOf(content: Content, size: number, options: ProofOptions): Promise<Proof> {
+  const { digest, layer, maxSize, where, signal, onBytes } = options;
+  if (layer === 'whole') {
+    // The tar as it is: the digest of the blob is checked on the way.
+    const encoding = { compression: 'uncompressed' } as const;
+    const read = recompress(content, { blob: { digest, size }, diffID: undefined, encoding, where, maxSize });
+    for await (const chunk of read.content.open({}, signal)) onBytes?.(chunk.length);
+    const { compression, diffID, tocDigest } = read.packed().source;
+    return { size, ...(size === 0 ? {} : { encoding: encodingOf(compression) }), unpacked: { diffID, tocDigest } };
+  }
+  let head = Buffer.alloc(0);
+  for await (const chunk of verified(content.open({}, signal), { digest, size }, where)) {
+    if (head.length < 4) head = Buffer.concat([head, chunk.subarray(0, 4)]);
+    onBytes?.(chunk.length);
+  }
+  // An empty blob is an empty layer of any type.
+  return layer === undefined || size === 0 ? { size } : { size, encoding: compressionOf(head) };
+}
+
+/** What a media type calls it. */
+function encodingOf(compression: Compression): LayerEncoding {
+  return compression === 'estargz' ? 'gzip' : compression;
+}

@@ -1,0 +1,110 @@
+import { isTimestamp } from '../buildkit/time.js';
+import type { Wrong } from '../errors.js';
+import {
+  CREATED_AT,
+  type Descriptor,
+  ESTARGZ_TOC_DIGEST,
+  ESTARGZ_UNCOMPRESSED_SIZE,
+  UNCOMPRESSED,
+} from '../oci/descriptor.js';
+import { type Digest, isDigest } from '../oci/digest.js';
+import { isDocker, type LayerEncoding, layerEncoding, layerMediaType, OCI_LAYER } from '../oci/media-types.js';
+
+/** What the bytes of a blob prove, whatever is said of them. Their digest is right. */
+export interface Proof {
+  /** In bytes. */
+  readonly size: number;
+  /** What the first bytes are; of layers. */
+  readonly encoding?: LayerEncoding;
+  /** What came out of the layer when it was unpacked. */
+  readonly unpacked?: {
+    readonly diffID: Digest;
+    /** The digest of the table of contents in an eStargz layer; undefined where there is none. */
+    readonly tocDigest: Digest | undefined;
+  };
+}
+
+/** Something wrong that a descriptor says of a layer. */
+export interface StatementFault {
+  readonly wrong: Extract<Wrong, 'size' | 'diffID' | 'toc' | 'mediaType' | 'createdAt'>;
+  readonly expected: string | undefined;
+  readonly found: string | undefined;
+  /**
+   * `fatal`: BuildKit fails on it. `missing`: BuildKit cannot use the layer. `stale`: BuildKit does not look, or looks at
+   * the bytes instead.
+   */
+  readonly weight: 'fatal' | 'missing' | 'stale';
+}
+
+/**
+ * What a descriptor says wrong of its layer.
+ *
+ * @param proof - left out where the bytes are not known: then only what is wrong by itself is found
+ */
+export function* faultsOf(layer: Descriptor, proof: Proof | undefined): Generator<StatementFault> {
+  const { size, mediaType, annotations = {} } = layer;
+  if (proof !== undefined && proof.size !== size) {
+    yield { wrong: 'size', expected: `${size} bytes`, found: `${proof.size} bytes`, weight: 'fatal' };
+  }
+  const encoding = layerEncoding(mediaType);
+  if (encoding === undefined || (proof?.encoding !== undefined && proof.encoding !== encoding)) {
+    const found = proof?.encoding && `${proof.encoding} bytes`;
+    yield { wrong: 'mediaType', expected: mediaType, found, weight: isBelieved(mediaType) ? 'fatal' : 'stale' };
+  }
+  const { [UNCOMPRESSED]: diffID, [ESTARGZ_TOC_DIGEST]: toc, [CREATED_AT]: createdAt } = annotations;
+  const unpacked = proof?.unpacked;
+  if (!isDigest(diffID)) yield { wrong: 'diffID', expected: diffID, found: unpacked?.diffID, weight: 'missing' };
+  else if (unpacked !== undefined && isComparable(diffID, unpacked.diffID) && diffID !== unpacked.diffID) {
+    yield { wrong: 'diffID', expected: diffID, found: unpacked.diffID, weight: 'stale' };
+  }
+  if (toc !== undefined && unpacked !== undefined && toc !== unpacked.tocDigest) {
+    yield { wrong: 'toc', expected: toc, found: unpacked.tocDigest, weight: 'stale' };
+  }
+  if (createdAt !== undefined && !isTimestamp(createdAt)) {
+    yield { wrong: 'createdAt', expected: undefined, found: createdAt, weight: 'missing' };
+  }
+}
+
+/** Whether something is wrong that the bytes of the layer can put right. */
+export function needsProof(layer: Descriptor): boolean {
+  return [...faultsOf(layer, undefined)].some(({ wrong }) => wrong !== 'createdAt');
+}
+
+/**
+ * The descriptor as the bytes prove it. A date that is none goes, as a layer needs none. A descriptor with nothing wrong
+ * comes back as it is.
+ */
+export function corrected(layer: Descriptor, proof: Proof | undefined): Descriptor {
+  const wrong = new Set(Array.from(faultsOf(layer, proof), (fault) => fault.wrong));
+  if (wrong.size === 0) return layer;
+  const { encoding, unpacked } = proof ?? {};
+  const annotations = new Map(Object.entries(layer.annotations ?? {}));
+  if (wrong.has('diffID') && unpacked !== undefined) annotations.set(UNCOMPRESSED, unpacked.diffID);
+  if (wrong.has('createdAt')) annotations.delete(CREATED_AT);
+  if (wrong.has('toc') && unpacked?.tocDigest !== undefined) annotations.set(ESTARGZ_TOC_DIGEST, unpacked.tocDigest);
+  else if (wrong.has('toc'))
+    for (const name of [ESTARGZ_TOC_DIGEST, ESTARGZ_UNCOMPRESSED_SIZE]) annotations.delete(name);
+  const right = {
+    ...layer,
+    size: proof?.size ?? layer.size,
+    mediaType: wrong.has('mediaType') && encoding !== undefined ? typeFor(layer.mediaType, encoding) : layer.mediaType,
+    annotations: Object.fromEntries(annotations),
+  };
+  return JSON.stringify(right) === JSON.stringify(layer) ? layer : right;
+}
+
+/** The media type of a layer of this encoding, in the family of another one; OCI's where that is unknown. */
+export function typeFor(mediaType: string, encoding: LayerEncoding): string {
+  const known = layerEncoding(mediaType) === undefined ? OCI_LAYER : mediaType;
+  return layerMediaType(known, { docker: isDocker(mediaType), encoding });
+}
+
+/** BuildKit looks at the bytes below every known type but OCI's plain tar (containerd core/images/mediatypes.go, DiffCompression). */
+function isBelieved(mediaType: string): boolean {
+  const encoding = layerEncoding(mediaType);
+  return encoding === undefined || (encoding === 'uncompressed' && !isDocker(mediaType));
+}
+
+function isComparable(a: Digest, b: Digest): boolean {
+  return a.split(':', 1)[0] === b.split(':', 1)[0];
+}
