@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path';
 import { isSystemError } from '../errors.js';
 import { type Digest, splitDigest } from '../oci/digest.js';
 import { namesIn } from './blob-list.js';
+import { inheritFolder } from './ownership.js';
 import { digestOfName, portableName } from './portable-name.js';
 import { WORKSPACE_FOLDER } from './workspace.js';
 
@@ -68,7 +69,7 @@ export function setAside(
     } catch (error) {
       // The folder is made when it is needed; another process that went may have taken the empty one along.
       if (!isSystemError(error, 'ENOENT') || isThere(folder) || !isThere(path)) throw error;
-      for (const needed of [dirname(folder), folder]) makeFolderNow(needed);
+      for (const needed of [dirname(folder), folder]) makeFolderNow(needed, { shared: true });
     }
   }
 }
@@ -76,7 +77,8 @@ export function setAside(
 /** Puts a blob back, unless a writer has put a new one there in the meantime, or another process was faster. */
 export function putBack(root: string, { digest, path }: AsideBlob): void {
   const to = join(root, 'blobs', ...splitDigest(digest));
-  if (!isThere(dirname(to))) for (const needed of [dirname(dirname(to)), dirname(to)]) makeFolderNow(needed);
+  if (!isThere(dirname(to)))
+    for (const needed of [dirname(dirname(to)), dirname(to)]) makeFolderNow(needed, { shared: false });
   try {
     linkSync(path, to);
   } catch (error) {
@@ -87,9 +89,10 @@ export function putBack(root: string, { digest, path }: AsideBlob): void {
   rmSync(path, { force: true });
 }
 
-function makeFolderNow(path: string): void {
+function makeFolderNow(path: string, inherit: { readonly shared: boolean }): void {
   try {
     mkdirSync(path);
+    inheritFolder(path, inherit);
   } catch (error) {
     // The folder above it may have been taken along as well; the next try makes it.
     if (!isSystemError(error, 'EEXIST', 'ENOENT')) throw error;
@@ -110,6 +113,6 @@ export async function forget(root: string, blobs: readonly AsideBlob[]): Promise
 /** Removes a folder when there is nothing in it. */
 export async function removeWhenEmpty(folder: string): Promise<void> {
   await rmdir(folder).catch((error: unknown) => {
-    if (!isSystemError(error, 'ENOENT', 'ENOTEMPTY', 'EEXIST', 'EBUSY')) throw error;
+    if (!isSystemError(error, 'ENOENT', 'ENOTEMPTY', 'EEXIST', 'EBUSY', 'EPERM', 'EACCES')) throw error;
   });
 }

@@ -1,12 +1,15 @@
 import { createHash } from 'node:crypto';
-import { constants, type Stats } from 'node:fs';
-import { type FileHandle, lstat, open } from 'node:fs/promises';
+import type { Stats } from 'node:fs';
+import { type FileHandle, lstat } from 'node:fs/promises';
 import { WORTH_A_THREAD } from '../codec/limit.js';
 import { CacheError, isSystemError } from '../errors.js';
 import { type Content, type Range, verified } from '../oci/content.js';
 import type { BlobId } from '../oci/descriptor.js';
 import { type Digest, hashDigest } from '../oci/digest.js';
+import { cannotSync, syncFile } from './durable.js';
 import { GatheringWriter } from './gathering-writer.js';
+import { createFile, openRegular } from './open-file.js';
+import { settleBlob } from './ownership.js';
 
 const READ_SIZE = 1024 * 1024;
 /** Smaller blobs come several at once, and their syncs would be in each other's way. In bytes. */
@@ -15,8 +18,9 @@ const WORTH_SYNCING = 64 * 1024 * 1024;
 const SYNC_EVERY = 20;
 
 /**
- * Writes content to a new file, hashed on the way, and syncs it when that is to be durable.
+ * Writes content to a new file, hashed on the way, read-only in the end, and syncs it when that is to be durable.
  *
+ * @param root - the folder of the layout, whose owner and group are heeded
  * @param expected - what the bytes must be; left out where they are made on the way
  * @throws CacheError CORRUPT
  */
@@ -24,20 +28,16 @@ export async function writeBlobFile(
   content: Content,
   expected: BlobId | undefined,
   path: string,
-  {
-    where,
-    durable,
-    signal,
-  }: { readonly where: string; readonly durable: boolean; readonly signal?: AbortSignal | undefined },
+  { root, where, durable, signal }: ReadOptions & { readonly root: string; readonly durable: boolean },
 ): Promise<BlobId> {
-  const handle = await open(path, 'wx', 0o444);
+  const handle = await createFile(path);
   try {
     const written = writeInto(handle, content, expected, { where, signal });
-    if (!durable) return await written;
     // Packing keeps the processor busy for so long that the disk can follow.
     const isSlow = expected === undefined || expected.size >= WORTH_SYNCING;
-    const blob = await (isSlow ? syncedMeanwhile(handle, written) : written);
-    await handle.sync();
+    const blob = await (durable && isSlow ? syncedMeanwhile(handle, written) : written);
+    settleBlob(handle.fd, root);
+    if (durable) await syncFile(handle);
     return blob;
   } finally {
     await handle.close();
@@ -52,7 +52,7 @@ async function syncedMeanwhile<T>(file: FileHandle, written: Promise<T>): Promis
     syncing ??= file
       .datasync()
       // Told once only, and not by the last sync again.
-      .catch((error: unknown) => (failure ??= error))
+      .catch((error: unknown) => (failure ??= cannotSync(error) ? undefined : error))
       .then(() => (syncing = undefined));
   }, SYNC_EVERY);
   try {
@@ -144,19 +144,9 @@ export function blobFile(path: string, digest: Digest): Content {
 }
 
 async function openBlobFile(path: string, digest: Digest): Promise<FileHandle> {
-  const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
-  const handle = await open(path, flags).catch((error: unknown) => {
-    if (isSystemError(error, 'ENOENT', 'ENOTDIR')) throw missing(digest, path);
-    if (isSystemError(error, 'ELOOP')) throw linked(path);
-    throw error;
+  return openRegular(path).catch((error: unknown) => {
+    throw isSystemError(error, 'ENOENT', 'ENOTDIR') ? missing(digest, path) : error;
   });
-  try {
-    refuseOthers(await handle.stat(), path);
-    return handle;
-  } catch (error) {
-    await handle.close();
-    throw error;
-  }
 }
 
 /**
@@ -190,22 +180,6 @@ export async function statOf(path: string): Promise<Stats | undefined> {
   return lstat(path).catch((error: unknown) => {
     if (isSystemError(error, 'ENOENT', 'ENOTDIR')) return undefined;
     throw error;
-  });
-}
-
-/**
- * Links and devices in the place of blobs could lead anywhere (CVE-2024-3727 and its like).
- *
- * @throws CacheError CORRUPT
- */
-export function refuseOthers(stats: Stats, path: string): void {
-  if (stats.isSymbolicLink()) throw linked(path);
-  if (!stats.isFile()) throw new CacheError('CORRUPT', `${path} is not a regular file`);
-}
-
-function linked(path: string): CacheError {
-  return new CacheError('CORRUPT', `${path} is a link; links inside a layout are not followed`, {
-    hint: 'replace the link by the file that it leads to',
   });
 }
 

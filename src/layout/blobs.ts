@@ -1,13 +1,15 @@
 import { lstatSync } from 'node:fs';
-import { chmod, rename, rm } from 'node:fs/promises';
+import { rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { CacheError } from '../errors.js';
 import type { Content } from '../oci/content.js';
 import type { BlobId } from '../oci/descriptor.js';
 import { type Digest, splitDigest } from '../oci/digest.js';
-import { blobFile, checkContent, refuseOthers, statOf, writeBlobFile } from './blob-file.js';
+import { blobFile, checkContent, statOf, writeBlobFile } from './blob-file.js';
 import { Distrust } from './distrust.js';
-import { makeFolder, syncPath } from './durable.js';
+import { makeFolder, syncFile, syncFolder } from './durable.js';
+import { createFile, openRegular, refuseOthers } from './open-file.js';
+import { settleBlob } from './ownership.js';
 import { FileSharer, type Sharing } from './share.js';
 import type { Workspace } from './workspace.js';
 
@@ -25,6 +27,7 @@ export class Blobs {
   readonly #heal: boolean;
   readonly #sharer = new FileSharer();
   readonly #distrust: Distrust;
+  #mode: Promise<number> | undefined;
   /** Folders with names in them that a power cut might still take away. */
   readonly #unsynced = new Set<string>();
   /** What was found or written here, and its size in bytes. */
@@ -120,10 +123,9 @@ export class Blobs {
     const temporary = await this.#workspace.temporary();
     try {
       const shared = expected && (await this.#sharer.share(content, expected, temporary, { sharing, where, signal }));
-      const blob =
-        shared ?? (await writeBlobFile(content, expected, temporary, { where, durable: this.#durable, signal }));
-      if (shared !== undefined && this.#durable) await syncPath(temporary);
-      if (shared === undefined || sharing !== 'hardlink') await chmod(temporary, 0o444);
+      const options = { root: this.#root, where, durable: this.#durable, signal };
+      const blob = shared ?? (await writeBlobFile(content, expected, temporary, options));
+      if (shared !== undefined) await this.#settleShared(temporary, sharing);
       const path = this.path(blob.digest);
       await makeFolder(dirname(path), { durable: this.#durable });
       if (await this.has(blob, signal)) return blob;
@@ -137,10 +139,33 @@ export class Blobs {
     }
   }
 
+  /** A clone has the mode of what it was made from; a hard link is that very file, and stays as it is. */
+  async #settleShared(temporary: string, sharing: Sharing): Promise<void> {
+    const handle = await openRegular(temporary);
+    try {
+      if (sharing === 'copy') settleBlob(handle.fd, this.#root, await (this.#mode ??= this.#modeOfNew()));
+      if (this.#durable) await syncFile(handle);
+    } finally {
+      await handle.close();
+    }
+  }
+
+  /** What the umask leaves of the mode of a new file. Node's way to ask for it changes it for a moment. */
+  async #modeOfNew(): Promise<number> {
+    const temporary = await this.#workspace.temporary();
+    const handle = await createFile(temporary);
+    try {
+      return (await handle.stat()).mode;
+    } finally {
+      await handle.close();
+      await rm(temporary, { force: true });
+    }
+  }
+
   /** Makes what was found or written here so far survive a power cut. */
   async sync(): Promise<void> {
     if (!this.#durable) return;
-    for (const folder of this.#unsynced) await syncPath(folder);
+    for (const folder of this.#unsynced) await syncFolder(folder);
     this.#unsynced.clear();
   }
 }

@@ -50,7 +50,7 @@ export async function replaceBrokenIndex(
   const path = indexPath(layout);
   if (isReadable(bytes, path)) return false;
   const temporary = await layout.workspace.temporary();
-  await writeNewFile(temporary, encodeIndex(index), layout.settings);
+  await writeNewFile(temporary, encodeIndex(index), { ...layout.settings, place: path });
   if (await isFolder(path)) await rmdir(path);
   const missed = await replaceIndex(layout, { bytes, before: index, temporary }, signal, keptIndexPath(layout));
   if (missed === 'again') return false;

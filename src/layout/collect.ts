@@ -6,7 +6,7 @@ import type { Digest } from '../oci/digest.js';
 import type { Document } from '../oci/manifest.js';
 import { type AsideBlob, asideBlobs, forget, putBack } from './aside.js';
 import { amount, type CollectResult } from './collected.js';
-import { syncPath } from './durable.js';
+import { syncFolder } from './durable.js';
 import type { Flock } from './flock.js';
 import { isHeld } from './hold.js';
 import { indexPath, indexReading } from './index-read.js';
@@ -311,7 +311,7 @@ class Collection {
     }
     if (!settings.durable) return;
     const folders = new Set(moved.back.map(({ digest }) => dirname(this.#layout.blobs.path(digest))));
-    for (const folder of folders) await syncPath(folder);
+    for (const folder of folders) await syncFolder(folder);
   }
 
   #result({ taken, doomed, back }: Moved<Pick<AsideBlob, 'digest' | 'path' | 'size'>>): CollectResult {

@@ -1,9 +1,9 @@
-import { rm, rmdir, writeFile } from 'node:fs/promises';
+import { rm, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isSystemError } from '../errors.js';
 import type { Digest } from '../oci/digest.js';
 import { namesIn } from './blob-list.js';
-import { exists, makeFolder } from './durable.js';
+import { exists, makeFolder, writeNewFile } from './durable.js';
 import { digestOfName, portableName } from './portable-name.js';
 import { WORKSPACE_FOLDER } from './workspace.js';
 
@@ -43,10 +43,10 @@ export class Distrust {
 
   async add(digest: Digest): Promise<void> {
     try {
-      await makeFolder(this.#folder, { durable: false });
-      await writeFile(this.#paths(digest)[0], '');
+      await makeFolder(this.#folder, { durable: false, inherit: 'shared' });
+      await writeNewFile(this.#paths(digest)[0], new Uint8Array(), { durable: false });
     } catch (error) {
-      if (!isSystemError(error, 'EACCES', 'EPERM', 'EROFS', 'ENOSPC', 'EDQUOT', 'ENOENT')) throw error;
+      if (!isSystemError(error, 'EACCES', 'EPERM', 'EROFS', 'ENOSPC', 'EDQUOT', 'ENOENT', 'EEXIST')) throw error;
     }
   }
 

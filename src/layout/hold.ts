@@ -1,8 +1,9 @@
-import { closeSync, constants, openSync } from 'node:fs';
-import { type FileHandle, open } from 'node:fs/promises';
+import { closeSync } from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { isSystemError } from '../errors.js';
+import { CacheError, isSystemError } from '../errors.js';
 import type { Flock } from './flock.js';
+import { openRegular, openRegularNow } from './open-file.js';
 import { isSameFile } from './same-file.js';
 
 // How those who read a cache for long keep it from gc, whatever becomes of its tag, without a lock on index.json and
@@ -10,7 +11,6 @@ import { isSameFile } from './same-file.js';
 // which gc removes things: a manifest goes before anything that it names, and only while nobody has a lock on it. So
 // whoever has locked a manifest that is in its place has everything below it, for as long as the lock lasts.
 
-const FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 const TRIES = 20;
 const PAUSE = 5;
 
@@ -55,10 +55,10 @@ export async function isHeld(path: string): Promise<boolean> {
 export function moveUnlessHeld(path: string, move: () => void, tryFlock: Flock): boolean {
   let fd: number | undefined;
   try {
-    fd = openSync(path, FLAGS);
+    fd = openRegularNow(path);
   } catch (error) {
     // What this user may not read, or nobody, can be moved all the same.
-    if (!isSystemError(error, 'ELOOP', 'EACCES', 'EPERM', 'ENXIO')) throw error;
+    if (!(error instanceof CacheError) && !isSystemError(error, 'EACCES', 'EPERM')) throw error;
   }
   try {
     if (fd !== undefined && !tryFlock(fd, 'exclusive')) return false;
@@ -70,9 +70,9 @@ export function moveUnlessHeld(path: string, move: () => void, tryFlock: Flock):
 }
 
 async function openFile(path: string): Promise<FileHandle | 'unreadable' | undefined> {
-  return open(path, FLAGS).catch((error: unknown) => {
+  return openRegular(path).catch((error: unknown) => {
     if (isSystemError(error, 'ENOENT', 'ENOTDIR')) return undefined;
-    if (isSystemError(error, 'ELOOP', 'EACCES', 'EPERM')) return 'unreadable';
+    if (error instanceof CacheError || isSystemError(error, 'EACCES', 'EPERM')) return 'unreadable';
     throw error;
   });
 }

@@ -2,7 +2,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isSystemError } from '../errors.js';
-import { syncPath, writeNewFile } from './durable.js';
+import { syncFolder, writeNewFile } from './durable.js';
 import { decodeIndex, encodeIndex, type LayoutIndex } from './index-json.js';
 import { indexPath } from './index-read.js';
 import { type Missed, missed, type Prepared, replaceUnder, withMissed } from './index-replace.js';
@@ -74,7 +74,7 @@ export async function replaceIndex(
   const path = indexPath(layout);
   const { bytes, temporary } = prepared;
   const exchange = await import('./exchange.js');
-  const isKept = keepAs !== undefined && bytes !== undefined && (await keep(bytes, keepAs));
+  const isKept = keepAs !== undefined && bytes !== undefined && (await keep(bytes, path, keepAs));
   let replaced: ReturnType<typeof replaceUnder> = 'again';
   try {
     refuseLoss(layout);
@@ -95,7 +95,7 @@ export async function replaceIndex(
     }
   }
   if (replaced === 'again') return replaced;
-  if (layout.settings.durable) await syncPath(layout.root);
+  if (layout.settings.durable) await syncFolder(layout.root);
   return missed(replaced, path);
 }
 
@@ -114,14 +114,18 @@ async function prepare(
   const after = change(before);
   if (after === before) return undefined;
   const temporary = await layout.workspace.temporary();
-  await writeNewFile(temporary, encodeIndex(after), layout.settings);
+  await writeNewFile(temporary, encodeIndex(after), { ...layout.settings, place: path });
   return { bytes, before, temporary };
 }
 
-/** @returns whether it was not there already */
-async function keep(bytes: Buffer, path: string): Promise<boolean> {
+/**
+ * Leaves the bytes of a file under another name, for the same users.
+ *
+ * @returns whether it was not there already
+ */
+async function keep(bytes: Buffer, place: string, path: string): Promise<boolean> {
   try {
-    await writeNewFile(path, bytes, { durable: false });
+    await writeNewFile(path, bytes, { durable: false, place });
     return true;
   } catch (error) {
     if (!isSystemError(error, 'EEXIST')) throw error;

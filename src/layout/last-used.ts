@@ -1,10 +1,11 @@
-import { lstat, lutimes, readFile } from 'node:fs/promises';
+import { lstat, lutimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CacheError, isSystemError } from '../errors.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import { updateIndex } from './index-file.js';
 import { findTag, LAST_USED, type LayoutIndex } from './index-json.js';
 import { type Layout, openLayout, replaceFile } from './layout.js';
+import { contentOfFile } from './small-file.js';
 
 // https://bford.info/cachedir/: backup programs leave out folders with this file in them.
 const CACHEDIR_TAG = 'Signature: 8a477f597d28d172789f06886806bc55\n# The blobs of build caches, kept by bkcache.\n';
@@ -19,9 +20,10 @@ export async function markStore(layout: Layout): Promise<void> {
 /** Whether a layout is a store. */
 export async function isStore(root: string): Promise<boolean> {
   try {
-    return (await readFile(join(root, 'CACHEDIR.TAG'), 'utf8')) === CACHEDIR_TAG;
+    return (await contentOfFile(join(root, 'CACHEDIR.TAG')))?.toString() === CACHEDIR_TAG;
   } catch (error) {
-    if (isSystemError(error, 'ENOENT', 'ENOTDIR', 'EISDIR', 'EACCES')) return false;
+    // A link, a folder, a pipe: not ours, at any rate.
+    if (error instanceof CacheError || isSystemError(error, 'EACCES', 'EPERM')) return false;
     throw error;
   }
 }

@@ -4,7 +4,7 @@ import { CacheError, isSystemError } from '../errors.js';
 import { goJson } from '../oci/json.js';
 import { namesIn } from './blob-list.js';
 import { Blobs } from './blobs.js';
-import { exists, makeFolder, syncPath, writeNewFile } from './durable.js';
+import { exists, makeFolder, syncFolder, writeNewFile } from './durable.js';
 import { LOCK_TIMEOUT } from './lock.js';
 import { settled } from './settled.js';
 import { Workspace, WORKSPACE_FOLDER } from './workspace.js';
@@ -68,6 +68,7 @@ export async function openLayout(root: string, settings: Partial<LayoutSettings>
  */
 export async function createLayout(root: string, settings: Partial<LayoutSettings> = {}): Promise<Layout> {
   const layout = layoutAt(root, settings);
+  await makeFolder(root, { ...layout.settings, inherit: 'nothing' });
   await makeFolder(join(root, 'blobs', 'sha256'), layout.settings);
   await refuseLinks(root);
   await refuseLostIndex(layout);
@@ -88,9 +89,10 @@ export async function replaceFile(
 ): Promise<void> {
   const temporary = await workspace.temporary();
   try {
-    await writeNewFile(temporary, bytes, settings);
-    await rename(temporary, join(root, name));
-    if (settings.durable) await syncPath(root);
+    const place = join(root, name);
+    await writeNewFile(temporary, bytes, { ...settings, place });
+    await rename(temporary, place);
+    if (settings.durable) await syncFolder(root);
   } finally {
     await rm(temporary, { force: true });
   }

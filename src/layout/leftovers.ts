@@ -1,12 +1,13 @@
-import { type FileHandle, lstat, open, rm } from 'node:fs/promises';
+import { type FileHandle, lstat, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { isSystemError } from '../errors.js';
+import { CacheError, isSystemError } from '../errors.js';
 import { splitDigest } from '../oci/digest.js';
 import { asideBlobs, isAsideFolder, removeWhenEmpty } from './aside.js';
 import { statOf } from './blob-file.js';
 import { namesIn } from './blob-list.js';
 import { Distrust } from './distrust.js';
 import { exists } from './durable.js';
+import { openRegular } from './open-file.js';
 import { isSameFile } from './same-file.js';
 import { PROCESS_ID, removeWorkspace, UNLOCKED_MARKER, WORKSPACE_FOLDER } from './workspace.js';
 
@@ -64,10 +65,10 @@ async function ifDead<T>(marker: string, act: () => Promise<T>): Promise<T | und
   const { tryFlock } = await import('./flock.js');
   let handle: FileHandle;
   try {
-    handle = await open(marker, 'r');
+    handle = await openRegular(marker);
   } catch (error) {
-    // Files without a marker have nobody who could be alive.
-    if (isSystemError(error, 'ENOENT')) return act();
+    // Files without a marker have nobody who could be alive; a link or a pipe is no marker.
+    if (isSystemError(error, 'ENOENT') || error instanceof CacheError) return act();
     if (isSystemError(error, 'EACCES', 'EPERM')) return undefined;
     throw error;
   }

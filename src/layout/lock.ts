@@ -3,6 +3,7 @@ import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CacheError, isSystemError } from '../errors.js';
 import type { Flock, LockKind } from './flock.js';
+import { inheritOwnership } from './ownership.js';
 import { isSameFile } from './same-file.js';
 
 /** How long to wait for somebody else's lock, in milliseconds. They are held while index.json is read or written. */
@@ -130,7 +131,10 @@ function ofAnotherUser(path: string): CacheError {
 function openLock(path: string, kind: LockKind): number | 'of another user' | undefined {
   try {
     // Others who share the folder have to be able to lock it, too.
-    return openSync(path, constants.O_RDONLY | constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK, 0o666);
+    const flags = constants.O_RDONLY | constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+    const fd = openSync(path, flags, 0o666);
+    inheritOwnership(fd, path);
+    return fd;
   } catch (error) {
     if (isSystemError(error, 'ELOOP', 'EISDIR')) {
       const what = error.code === 'ELOOP' ? 'a link; links inside a layout are not followed' : 'a folder';

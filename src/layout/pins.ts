@@ -1,8 +1,9 @@
-import { closeSync, fstatSync, lstatSync, openSync, readdirSync, readSync } from 'node:fs';
+import { closeSync, fstatSync, lstatSync, readdirSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import { CacheError, isSystemError } from '../errors.js';
 import { type Digest, isDigest } from '../oci/digest.js';
 import type { Flock } from './flock.js';
+import { openRegularNow } from './open-file.js';
 import { PROCESS_ID, WORKSPACE_FOLDER } from './workspace.js';
 
 /**
@@ -62,9 +63,10 @@ export class Pins {
 
 function openMarker(path: string): number | undefined {
   try {
-    return openSync(path, 'r');
+    return openRegularNow(path);
   } catch (error) {
-    if (isSystemError(error, 'ENOENT')) return undefined;
+    // A link or a pipe is no marker.
+    if (isSystemError(error, 'ENOENT') || error instanceof CacheError) return undefined;
     if (!isSystemError(error, 'EACCES', 'EPERM')) throw error;
     throw new CacheError('FAILED', `nothing was deleted: ${path} says what a process needs, and is not readable`, {
       hint: 'run it as the user who writes to this folder, or as root',

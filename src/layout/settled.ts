@@ -1,8 +1,9 @@
-import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, fstatSync, readSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CacheError, isSystemError } from '../errors.js';
 import { JSON_LIMIT } from '../oci/json.js';
 import { type LockOptions, withLock } from './lock.js';
+import { openRegularNow } from './open-file.js';
 
 // How BuildKit writes index.json: under its lock, in place (client/ociindex/ociindex.go, Put). Who reads at that moment
 // sees a part of it. bkcache renames, so that its own readers need no lock. All times are in milliseconds.
@@ -77,7 +78,6 @@ export function readFileNow(
   if (fd === undefined) return undefined;
   try {
     const stats = fstatSync(fd);
-    if (!stats.isFile()) throw new CacheError('CORRUPT', `${path} is not a regular file`);
     if (stats.size > JSON_LIMIT) {
       throw new CacheError('CORRUPT', `${path} has ${stats.size} bytes; over the limit of ${JSON_LIMIT}`);
     }
@@ -95,12 +95,9 @@ export function readFileNow(
 
 function openNow(path: string): number | undefined {
   try {
-    return openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    return openRegularNow(path);
   } catch (error) {
     if (isSystemError(error, 'ENOENT', 'ENOTDIR')) return undefined;
-    if (isSystemError(error, 'ELOOP')) {
-      throw new CacheError('CORRUPT', `${path} is a link; links inside a layout are not followed`);
-    }
     throw error;
   }
 }

@@ -3,7 +3,8 @@ import { copyFile, link } from 'node:fs/promises';
 import { isSystemError } from '../errors.js';
 import type { Content } from '../oci/content.js';
 import type { BlobId } from '../oci/descriptor.js';
-import { blobFile, checkContent, missing, refuseOthers, statOf } from './blob-file.js';
+import { blobFile, checkContent, missing, statOf } from './blob-file.js';
+import { refuseOthers } from './open-file.js';
 
 /** How the bytes of a blob in another folder get here. */
 export type Sharing = 'copy' | 'hardlink';

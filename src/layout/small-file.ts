@@ -1,7 +1,7 @@
-import { constants } from 'node:fs';
-import { type FileHandle, open } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import { CacheError, isSystemError } from '../errors.js';
 import { JSON_LIMIT } from '../oci/json.js';
+import { openRegular } from './open-file.js';
 
 /**
  * A file that fits into memory, whole; undefined where there is none.
@@ -11,7 +11,7 @@ import { JSON_LIMIT } from '../oci/json.js';
 export async function contentOfFile(path: string): Promise<Buffer | undefined> {
   const handle = await openSmallFile(path);
   try {
-    return await readSmallFile(handle, path);
+    return handle && (await readSmallFile(handle, path));
   } finally {
     await handle?.close();
   }
@@ -19,21 +19,16 @@ export async function contentOfFile(path: string): Promise<Buffer | undefined> {
 
 export async function openSmallFile(path: string): Promise<FileHandle | undefined> {
   try {
-    return await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    return await openRegular(path);
   } catch (error) {
     if (isSystemError(error, 'ENOENT', 'ENOTDIR')) return undefined;
-    if (isSystemError(error, 'ELOOP')) {
-      throw new CacheError('CORRUPT', `${path} is a link; links inside a layout are not followed`);
-    }
     throw error;
   }
 }
 
 /** What is in an open file now, whole. */
-export async function readSmallFile(handle: FileHandle | undefined, path: string): Promise<Buffer | undefined> {
-  if (handle === undefined) return undefined;
+export async function readSmallFile(handle: FileHandle, path: string): Promise<Buffer> {
   const stats = await handle.stat();
-  if (!stats.isFile()) throw new CacheError('CORRUPT', `${path} is not a regular file`);
   if (stats.size > JSON_LIMIT) {
     throw new CacheError('CORRUPT', `${path} has ${stats.size} bytes; over the limit of ${JSON_LIMIT}`);
   }

@@ -1,6 +1,7 @@
-import { closeSync, constants, openSync } from 'node:fs';
+import { closeSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { openFolderNow } from './open-file.js';
 
 /** The longest wait, in milliseconds; whoever has the turn may have been stopped. */
 const LONGEST = 1000;
@@ -15,7 +16,7 @@ export async function takeTurn(
   root: string,
   signal: AbortSignal | undefined,
 ): Promise<{ readonly release: () => void }> {
-  const fd = openFolder(join(root, 'blobs'));
+  const fd = openUnlessRefused(join(root, 'blobs'));
   if (fd === undefined) return { release: () => undefined };
   const deadline = performance.now() + LONGEST;
   try {
@@ -39,9 +40,9 @@ function isTaken(lock: () => boolean): boolean {
   }
 }
 
-function openFolder(path: string): number | undefined {
+function openUnlessRefused(path: string): number | undefined {
   try {
-    return openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+    return openFolderNow(path);
   } catch {
     return undefined;
   }

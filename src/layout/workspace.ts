@@ -1,11 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import { lstatSync } from 'node:fs';
-import { type FileHandle, open, rename, rm, rmdir } from 'node:fs/promises';
+import { type FileHandle, rename, rm, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CacheError, isSystemError } from '../errors.js';
 import type { Digest } from '../oci/digest.js';
 import { namesIn } from './blob-list.js';
 import { makeFolder } from './durable.js';
+import { createFile } from './open-file.js';
+import { inheritOwnership } from './ownership.js';
 import { isSameFile } from './same-file.js';
 
 /** Where unfinished files are: beside the blobs, so that a rename moves them; hidden from tools that walk blobs/. */
@@ -93,7 +95,7 @@ export class Workspace {
       await handle.close();
     }
     await rmdir(this.#folder).catch((error: unknown) => {
-      if (!isSystemError(error, 'ENOENT', 'ENOTEMPTY', 'EEXIST', 'EBUSY')) throw error;
+      if (!isSystemError(error, 'ENOENT', 'ENOTEMPTY', 'EEXIST', 'EBUSY', 'EPERM', 'EACCES')) throw error;
     });
   }
 
@@ -108,7 +110,7 @@ export class Workspace {
   async #create(): Promise<FileHandle> {
     this.#isBusy = Date.now() - changedAt(this.#root) < LATELY;
     for (; ; this.#id = randomUUID()) {
-      await makeFolder(this.#folder, { durable: false });
+      await makeFolder(this.#folder, { durable: false, inherit: 'shared' });
       const handle = await this.#createMarker(join(this.#folder, `new.${this.#id}`), join(this.#folder, this.#id));
       if (handle === undefined) continue;
       this.#marker = handle;
@@ -122,7 +124,8 @@ export class Workspace {
     const { tryFlock } = await import('./flock.js');
     let handle: FileHandle | undefined;
     try {
-      handle = await open(unlocked, 'ax', 0o644);
+      handle = await createFile(unlocked);
+      inheritOwnership(handle.fd, unlocked);
       if (tryFlock(handle.fd, 'exclusive')) {
         await rename(unlocked, marker);
         if (isSameFile(handle.fd, marker)) return handle;
@@ -143,7 +146,7 @@ export class Workspace {
 /** Removes what a process has in a layout, its marker last. */
 export async function removeWorkspace(folder: string, id: string): Promise<void> {
   const files = (await namesIn(folder)).filter((name) => name.startsWith(`${id}.`));
-  for (const name of [...files, id]) await rm(join(folder, name), { force: true });
+  for (const name of [...files, id]) await rm(join(folder, name), { recursive: true, force: true });
 }
 
 /** In milliseconds since 1970; 0 where there is no such folder. */
