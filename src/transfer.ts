@@ -2,25 +2,17 @@ import { availableParallelism } from 'node:os';
 import type { Cache, CacheTarget } from './backend/backend.js';
 import { placesOf, withPlaces } from './backend/places.js';
 import type { Compression, Encoding } from './codec/compression.js';
-import type { Estargz } from './codec/estargz/encode-estargz.js';
-import type { RecompressOptions } from './codec/recompress.js';
+import { convert } from './convert.js';
 import type { Content } from './oci/content.js';
-import {
-  type Annotations,
-  annotationsOfTar,
-  type Descriptor,
-  ESTARGZ_TOC_DIGEST,
-  ESTARGZ_UNCOMPRESSED_SIZE,
-  UNCOMPRESSED,
-} from './oci/descriptor.js';
-import { type Digest, parseDigest } from './oci/digest.js';
+import type { Descriptor } from './oci/descriptor.js';
+import type { Digest } from './oci/digest.js';
 import { isNonDistributable } from './oci/media-types.js';
 import { parallel } from './parallel.js';
-import { type Conversion, corrections, encodingOf, type Planned, typeFor } from './plan.js';
+import { type Conversion, corrections, type Planned } from './plan.js';
 
 /**
  * What became of a layer: its bytes were copied, packed anew, taken over by a registry from another of its
- * repositories, there already, or are those of a foreign layer and nowhere near.
+ * repositories, there already (also those of an earlier conversion), or are those of a foreign layer and nowhere near.
  */
 export type LayerAction = 'copied' | 'converted' | 'mounted' | 'present' | 'foreign';
 
@@ -94,17 +86,25 @@ export async function transfer(
     };
   };
 
-  const convert = async (layer: Descriptor, encoding: Encoding, inner: AbortSignal) => {
+  const convertLayer = async (layer: Descriptor, from: Compression, encoding: Encoding, inner: AbortSignal) => {
     const threads = threadsFor(layer.size / bytes, concurrency);
     const meter = meterOf(layer);
-    const to = await withPlaces(placesOf(cache, layer), (content) => {
-      const options = { encoding, threads, maxSize: maxLayerSize };
-      return convertLayer(cache, layer, counted(content, meter()), options, target, inner);
-    });
+    const order = {
+      cache,
+      layer,
+      compression: from,
+      encoding,
+      target,
+      threads,
+      maxSize: maxLayerSize,
+      counted: (content: Content) => counted(content, meter()),
+    };
+    const { to, isKnown } = await convert(order, inner);
+    if (to.digest !== layer.digest) replacements.set(layer.digest, to);
+    if (isKnown) return report('present', layer, to, encoding.compression);
     totals.bytesRead += layer.size;
     totals.bytesWritten += to.size;
-    if (to.digest !== layer.digest) replacements.set(layer.digest, to);
-    report('converted', layer, to, encoding.compression);
+    return report('converted', layer, to, encoding.compression);
   };
 
   const copy = async (layer: Descriptor, compression: Compression, inner: AbortSignal) => {
@@ -132,7 +132,8 @@ export async function transfer(
   const largestFirst = planned.toSorted((a, b) => b.blob.size - a.blob.size);
   await parallel(largestFirst, concurrency, signal, async ({ blob, compression, action }, inner) => {
     if (action === 'leave') return report('foreign', blob, blob, compression);
-    if (action === 'convert' && conversion !== undefined) return convert(blob, conversion.encoding, inner);
+    if (action === 'convert' && conversion !== undefined)
+      return convertLayer(blob, compression, conversion.encoding, inner);
     const isOther = conversion !== undefined && compression !== conversion.encoding.compression;
     if (isOther && !isNonDistributable(blob.mediaType)) totals.kept++;
     if (present.has(blob.digest)) return report('present', blob, blob, compression);
@@ -180,47 +181,6 @@ async function presentAt(
 function threadsFor(share: number, concurrency: number): number {
   const cores = availableParallelism();
   return Math.max(1, Math.min(cores, Math.ceil(cores * Math.max(share, 1 / concurrency))));
-}
-
-async function convertLayer(
-  cache: Cache,
-  layer: Descriptor,
-  content: Content,
-  { encoding, threads, maxSize }: Pick<RecompressOptions, 'encoding' | 'threads' | 'maxSize'>,
-  target: CacheTarget,
-  signal: AbortSignal,
-): Promise<Descriptor> {
-  const claimed = layer.annotations?.[UNCOMPRESSED];
-  const diffID = claimed === undefined ? undefined : parseDigest(claimed, `${cache.name}: ${UNCOMPRESSED}`);
-  const { recompress } = await import('./codec/recompress.js');
-  const recompressed = recompress(content, {
-    blob: layer,
-    diffID,
-    tocDigest: layer.annotations?.[ESTARGZ_TOC_DIGEST],
-    encoding,
-    threads,
-    maxSize,
-    where: cache.name,
-  });
-  const blob = await target.write(recompressed.content, undefined, signal);
-  // Neither the places to fetch the old bytes from nor a copy of them belong to the new blob.
-  const { urls: _urls, data: _data, ...kept } = layer;
-  const { diffID: packedDiffID, estargz } = recompressed.packed();
-  return {
-    ...kept,
-    mediaType: typeFor(layer.mediaType, encodingOf(encoding.compression)),
-    ...blob,
-    annotations: {
-      ...annotationsOfTar(layer.annotations ?? {}),
-      [UNCOMPRESSED]: packedDiffID,
-      ...(estargz === undefined ? {} : estargzAnnotations(estargz)),
-    },
-  };
-}
-
-/** As BuildKit writes them (util/compression/estargz.go). */
-function estargzAnnotations({ tocDigest, uncompressedSize }: Estargz): Annotations {
-  return { [ESTARGZ_TOC_DIGEST]: tocDigest, [ESTARGZ_UNCOMPRESSED_SIZE]: `${uncompressedSize}` };
 }
 
 /** The same content, telling how many bytes were read of it. */

@@ -16,6 +16,7 @@ const ROOMS = [
   ['parallel.ts'],
   ['backend'],
   ['plan.ts'],
+  ['convert.ts'],
   ['transfer.ts'],
   ['copy.ts', 'resolve.ts'],
   ['store.ts', 'collect.ts', 'verify', 'repair', 'prune'],

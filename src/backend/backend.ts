@@ -1,10 +1,12 @@
 import type { Graph } from '../graph/graph.js';
 import type { Fit } from '../graph/inline.js';
 import type { SavedCache, Shape } from '../graph/save.js';
+import type { Conversion } from '../layout/conversions.js';
 import type { LayoutSettings } from '../layout/layout.js';
 import type { Sharing } from '../layout/share.js';
 import type { Content } from '../oci/content.js';
 import type { BlobId, Descriptor } from '../oci/descriptor.js';
+import type { Digest } from '../oci/digest.js';
 import type { ManifestFields } from '../oci/manifest.js';
 
 /** A build cache: its graph, and a way to the bytes of its layers. */
@@ -67,6 +69,25 @@ export interface ImageFit extends Fit {
   readonly fault?: string;
 }
 
+/** A layer that is to be converted, as far as it tells whether a blob was made from it. */
+export interface ConversionSource {
+  readonly blob: Digest;
+  /** The digest of its tar, where its descriptor says it. */
+  readonly tar: Digest | undefined;
+  /** The same out of its bytes, where the descriptor does not say it. */
+  readTar(): Promise<Digest>;
+}
+
+/** What layers became at a target when they were converted. */
+export interface ConversionMemory {
+  /**
+   * @param encoder - `encoderName` of the codec
+   * @returns undefined unless the blob that the layer became is at the target, and is one of that layer's tar
+   */
+  find(source: ConversionSource, encoder: string, signal?: AbortSignal): Promise<Conversion | undefined>;
+  add(conversion: Conversion): Promise<void>;
+}
+
 /** Where an export string leads. Blobs are written first, and `publish` makes them a cache that others can see. */
 export interface CacheTarget {
   readonly name: string;
@@ -85,6 +106,8 @@ export interface CacheTarget {
    */
   check?(cache: Publication): void;
   has(blob: BlobId, signal?: AbortSignal): Promise<boolean>;
+  /** Left out where nothing is remembered. */
+  readonly conversions?: ConversionMemory | undefined;
   /**
    * Stores a blob, checked; the whole of it or nothing.
    *

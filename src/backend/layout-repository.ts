@@ -14,6 +14,7 @@ import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import { JSON_LIMIT } from '../oci/json.js';
 import { decodeManifest } from '../oci/manifest.js';
+import { layoutConversions } from './conversion-memory.js';
 import type { Held, Reference, Repository, RepositoryReader } from './repository.js';
 import { readingImport, sourceOf } from './sides.js';
 
@@ -52,6 +53,7 @@ export function layoutRepository(layout: Layout, sharing: Sharing): Repository {
     );
   return {
     ...layoutReader(layout),
+    conversions: layoutConversions(layout),
     has: (blob, signal) => blobs.has(blob, signal),
     write,
     async publish({ descriptor, bytes }, tag, signal) {

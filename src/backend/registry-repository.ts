@@ -8,6 +8,7 @@ import { EMPTY, list, parseGo, string, struct } from '../oci/go-types.js';
 import { JSON_LIMIT } from '../oci/json.js';
 import { DOCKER_MANIFEST, DOCKER_MANIFEST_LIST, OCI_INDEX, OCI_MANIFEST } from '../oci/media-types.js';
 import { parallel } from '../parallel.js';
+import { registryConversions } from './conversion-memory.js';
 import { downloadOf } from './registry-download.js';
 import { nameOf, type RegistryPlace, requestTo } from './registry-place.js';
 import { uploadBlob, uploadStream } from './registry-upload.js';
@@ -52,6 +53,7 @@ export function registryRepository(place: RegistryPlace): Repository {
       return { ...downloadOf(place, `blobs/${digest}`, { size, what: `blob ${digest}` }), origin };
     },
     has,
+    conversions: registryConversions(has),
     write(content, expected, signal) {
       return readingImport(async () => {
         if (expected === undefined) return uploadStream(place, content, (blob) => has(blob, signal), signal);

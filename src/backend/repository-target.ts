@@ -10,6 +10,7 @@ export function repositoryTarget(repository: Repository, tag: string, { allowOve
     name: repository.name,
     concurrency: repository.concurrency,
     has: (blob, signal) => repository.has(blob, signal),
+    conversions: repository.conversions,
     write: (content, expected, signal) => repository.write(content, expected, signal),
     check(cache) {
       if (!allowOversize) checkSizes(documentsOf(cache));

@@ -2,6 +2,7 @@ import type { Content } from '../oci/content.js';
 import type { BlobId, Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import type { Document } from '../oci/manifest.js';
+import type { ConversionMemory } from './backend.js';
 
 /** What names a manifest in a repository. */
 export type Reference = { readonly tag: string } | { readonly digest: Digest };
@@ -50,6 +51,8 @@ export interface RepositoryReader {
 
 export interface Repository extends RepositoryReader {
   has(blob: BlobId, signal?: AbortSignal): Promise<boolean>;
+  /** What layers became here when they were converted. */
+  readonly conversions?: ConversionMemory | undefined;
   /**
    * Stores a blob, checked; the whole of it or nothing.
    *

@@ -1,6 +1,6 @@
 import { CacheError, type PlainCacheError } from '../errors.js';
 import type { BlobId } from '../oci/descriptor.js';
-import type { Packed, RecompressOptions } from './recompress.js';
+import type { Packed, RecompressOptions, Unpacked, UnpackOptions } from './recompress.js';
 
 /** Work on one blob for a thread. Files are named by their descriptors, which all threads share; who asks closes them. */
 export type Job =
@@ -17,6 +17,11 @@ export type Job =
       readonly from: number;
       readonly to: number;
       readonly options: RecompressOptions;
+    }
+  | {
+      readonly kind: 'unpack';
+      readonly from: number;
+      readonly options: UnpackOptions;
     };
 
 /** A job, and the gate that the thread passes for each touch of its files. */
@@ -29,6 +34,7 @@ export interface Order {
 export interface JobResults {
   readonly copy: BlobId;
   readonly recompress: { readonly blob: BlobId; readonly packed: Packed };
+  readonly unpack: Unpacked;
 }
 
 /** What a thread says: how many bytes it read since the last time, and how it ended. */

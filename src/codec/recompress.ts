@@ -1,4 +1,4 @@
-import { createHash, type Hash } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { CacheError } from '../errors.js';
 import { type Content, verified } from '../oci/content.js';
 import type { BlobId } from '../oci/descriptor.js';
@@ -26,6 +26,10 @@ export interface Unpacked {
   readonly compression: Compression;
   /** The digest of all that it unpacks to; for eStargz that includes the table's tar. */
   readonly diffID: Digest;
+  /** Of all that it unpacks to, in bytes. */
+  readonly size: number;
+  /** The digest of the tar that it was made from: of eStargz without the table's. */
+  readonly tar: Digest;
   /** Of the table of contents in an eStargz blob. */
   readonly tocDigest: Digest | undefined;
 }
@@ -90,67 +94,97 @@ export function recompress(source: Content, options: RecompressOptions): Recompr
   };
 }
 
+/** What is known of a blob, to be checked. */
+export type UnpackOptions = Omit<RecompressOptions, 'encoding' | 'threads'>;
+
+/**
+ * Unpacks a blob to nowhere. Its size, digest, diffID and table of contents are checked on the way; a file of some size
+ * is read in another thread.
+ *
+ * @throws CacheError CORRUPT; FAILED for more bytes than `maxSize`
+ */
+export async function unpack(source: Content, options: UnpackOptions, signal?: AbortSignal): Promise<Unpacked> {
+  if (source.openFile !== undefined && options.blob.size >= WORTH_A_THREAD) {
+    const handle = await source.openFile();
+    try {
+      return await inThread({ kind: 'unpack', from: handle.fd, options }, { signal, onRead: source.onRead });
+    } finally {
+      await handle.close();
+    }
+  }
+  const sniffed = await sniff(source, options.blob.size, signal);
+  const tar = originalTar(source, sniffed, options, signal);
+  for (let next = await tar.next(); ; next = await tar.next()) if (next.done === true) return next.value;
+}
+
 async function* pack(
   source: Content,
   options: RecompressOptions,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<Uint8Array, Packed, undefined> {
   const sniffed = await sniff(source, options.blob.size, signal);
-  let read: { readonly original: Digest; readonly unpacked: Unpacked } | undefined;
-  const tar = originalTar(source, sniffed, options, signal, (original, unpacked) => {
-    read = { original, unpacked };
+  let unpacked: Unpacked | undefined;
+  const tar = withReturn(originalTar(source, sniffed, options, signal), (value) => {
+    unpacked = value;
   });
   const name = `${options.where}: blob ${options.blob.digest}`;
   const estargz = yield* encode(tar, options.encoding, { where: name, threads: options.threads });
-  if (read === undefined) throw new Error('the tar was not read to its end');
-  const { original, unpacked } = read;
+  if (unpacked === undefined) throw new Error('the tar was not read to its end');
   return estargz === undefined
-    ? { diffID: original, source: unpacked }
+    ? { diffID: unpacked.tar, source: unpacked }
     : { diffID: estargz.diffID, estargz, source: unpacked };
 }
 
-/**
- * The tar that a layer was made from.
- *
- * @param onEnd - told at its end the digest of that tar, and what the blob is
- */
+/** Passes on what a generator yields, and tells what it returns. */
+async function* withReturn<T, R>(
+  generator: AsyncGenerator<T, R, undefined>,
+  onReturn: (value: R) => void,
+): AsyncGenerator<T, void, undefined> {
+  onReturn(yield* generator);
+}
+
+/** The tar that a layer was made from. */
 async function* originalTar(
   source: Content,
   { compression, tocOffset }: Sniffed,
-  { blob, diffID, tocDigest, where, maxSize = MAX_LAYER_SIZE }: RecompressOptions,
+  { blob, diffID, tocDigest, where, maxSize = MAX_LAYER_SIZE }: UnpackOptions,
   signal: AbortSignal | undefined,
-  onEnd: (original: Digest, unpacked: Unpacked) => void,
-): AsyncGenerator<Uint8Array, void, undefined> {
+): AsyncGenerator<Uint8Array, Unpacked, undefined> {
   const name = `${where}: blob ${blob.digest}`;
   const bytes = verified(source.open({}, signal), blob, where);
   const whole = createHash('sha256');
+  let size = 0;
+  const unpacked = async function* (part: AsyncIterable<Uint8Array>) {
+    for await (const chunk of limited(decode(part, compression, name), maxSize, name)) {
+      whole.update(chunk);
+      size += chunk.length;
+      yield chunk;
+    }
+  };
   if (tocOffset === undefined) {
-    yield* hashed(limited(decode(bytes, compression, name), maxSize, name), [whole]);
+    yield* unpacked(bytes);
     if (tocDigest !== undefined) throw wrongToc(undefined, tocDigest, name);
     const digest = hashDigest('sha256', whole);
     checkDiffID(digest, diffID, name);
-    onEnd(digest, { compression, diffID: digest, tocDigest: undefined });
-  } else {
-    // The members before the table are the original tar; the rest is read for the digest of the whole alone.
-    const original = createHash('sha256');
-    const parts = splitAt(bytes, tocOffset);
-    let found: Digest | undefined;
-    try {
-      // Nothing before the table is an empty layer, and no gzip.
-      if (tocOffset > 0) {
-        yield* hashed(limited(decode(parts.head, compression, name), maxSize, name), [whole, original]);
-      }
-      const table = limited(decode(parts.tail, compression, name), maxSize, name);
-      found = await readToc(hashed(table, [whole]), name);
-      if (found === undefined || found !== (tocDigest ?? found)) throw wrongToc(found, tocDigest, name);
-    } finally {
-      // Neither part closes the source when it is given up.
-      await bytes.return();
-    }
-    const digest = hashDigest('sha256', whole);
-    checkDiffID(digest, diffID, name);
-    onEnd(hashDigest('sha256', original), { compression, diffID: digest, tocDigest: found });
+    return { compression, tar: digest, size, diffID: digest, tocDigest: undefined };
   }
+  // The members before the table are the original tar; the rest is read for the digest of the whole alone.
+  const parts = splitAt(bytes, tocOffset);
+  let original: Digest;
+  let found: Digest | undefined;
+  try {
+    // Nothing before the table is an empty layer, and no gzip.
+    if (tocOffset > 0) yield* unpacked(parts.head);
+    original = hashDigest('sha256', whole.copy());
+    found = await readToc(unpacked(parts.tail), name);
+    if (found === undefined || found !== (tocDigest ?? found)) throw wrongToc(found, tocDigest, name);
+  } finally {
+    // Neither part closes the source when it is given up.
+    await bytes.return();
+  }
+  const digest = hashDigest('sha256', whole);
+  checkDiffID(digest, diffID, name);
+  return { compression, tar: original, size, diffID: digest, tocDigest: found };
 }
 
 function wrongToc(found: Digest | undefined, tocDigest: string | undefined, name: string): CacheError {
@@ -175,16 +209,6 @@ function checkDiffID(found: Digest, diffID: Digest | undefined, name: string): v
     expected: diffID,
     found,
   });
-}
-
-async function* hashed(
-  bytes: AsyncIterable<Uint8Array>,
-  hashes: readonly Hash[],
-): AsyncGenerator<Uint8Array, void, undefined> {
-  for await (const chunk of bytes) {
-    for (const hash of hashes) hash.update(chunk);
-    yield chunk;
-  }
 }
 
 /** One stream as two, the second of which can be read once the first has been. */

@@ -6,6 +6,7 @@ import type { BlobId } from '../oci/descriptor.js';
 import { hashDigest, hasherFor } from '../oci/digest.js';
 import { Gate } from './gate.js';
 import { type Job, type JobResults, type Message, type Order, toPlain } from './jobs.js';
+import type { Recompressed, RecompressOptions } from './recompress.js';
 
 /** Fits into the cache of a core, in which it is read, hashed and written. */
 const COPY_CHUNK = 256 * 1024;
@@ -34,7 +35,11 @@ function tell(message: Message): void {
 
 async function run(job: Job, gate: Gate): Promise<JobResults[Job['kind']]> {
   unreported = 0;
-  return job.kind === 'copy' ? copy(job, gate) : repack(job, gate);
+  if (job.kind === 'copy') return copy(job, gate);
+  // Most threads only copy.
+  const codec = await import('./recompress.js');
+  if (job.kind === 'unpack') return codec.unpack(fileContent(job.from, gate), job.options);
+  return repack(job, gate, codec.recompress);
 }
 
 /** Reads each byte once, into the same memory again and again. */
@@ -61,9 +66,8 @@ function copy({ from, to, expected, where }: Extract<Job, { kind: 'copy' }>, gat
 async function repack(
   { from, to, options }: Extract<Job, { kind: 'recompress' }>,
   gate: Gate,
+  recompress: (source: Content, options: RecompressOptions) => Recompressed,
 ): Promise<JobResults['recompress']> {
-  // Most threads only copy.
-  const { recompress } = await import('./recompress.js');
   const { content, packed } = recompress(fileContent(from, gate), options);
   // What is not compressed has the digest of its tar, which is computed on the way as it is.
   const hash = options.encoding.compression === 'uncompressed' ? undefined : createHash('sha256');

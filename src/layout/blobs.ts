@@ -97,6 +97,11 @@ export class Blobs {
     return this.#relied.size > 0;
   }
 
+  /** Has whoever needs a blob look at its bytes first. */
+  async suspect(digest: Digest): Promise<void> {
+    await this.#distrust.add(digest);
+  }
+
   /** Whether the bytes under a digest are the right ones. */
   async isWhole(blob: BlobId, signal?: AbortSignal): Promise<boolean> {
     try {

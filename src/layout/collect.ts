@@ -6,6 +6,7 @@ import type { Digest } from '../oci/digest.js';
 import type { Document } from '../oci/manifest.js';
 import { type AsideBlob, asideBlobs, forget, putBack } from './aside.js';
 import { amount, type CollectResult } from './collected.js';
+import { pruneConversions } from './conversions.js';
 import { syncFolder } from './durable.js';
 import type { Flock } from './flock.js';
 import { isHeld } from './hold.js';
@@ -154,6 +155,7 @@ class Collection {
     for (const { remove } of this.#leftovers) await remove();
     await this.#moveAll(moved);
     await this.#settle(moved);
+    await pruneConversions(root);
     await forget(root, [...moved.doomed, ...(this.#isBeingWritten ? [] : moved.taken)]);
     // The marks of what has just gone.
     for (const { remove } of await emptyRemains(root)) await remove();

@@ -13,7 +13,21 @@ const SAFE = constants.O_NOFOLLOW | constants.O_NONBLOCK;
  * @throws CacheError CORRUPT for a link, and for anything else that is no regular file; the system's errors
  */
 export async function openRegular(path: string): Promise<FileHandle> {
-  const handle = await open(path, constants.O_RDONLY | SAFE).catch((error: unknown) => {
+  return openWith(path, constants.O_RDONLY);
+}
+
+/**
+ * Opens a file to add lines to it, each in one write; made where there is none.
+ *
+ * @param mode - of a new one, as far as the umask leaves it
+ * @throws CacheError CORRUPT for a link, and for anything else that is no regular file; the system's errors
+ */
+export async function openToAppend(path: string, mode: number): Promise<FileHandle> {
+  return openWith(path, constants.O_RDWR | constants.O_APPEND | constants.O_CREAT, mode);
+}
+
+async function openWith(path: string, flags: number, mode?: number): Promise<FileHandle> {
+  const handle = await open(path, flags | SAFE, mode).catch((error: unknown) => {
     throw explained(error, path);
   });
   try {
