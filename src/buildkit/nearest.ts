@@ -1,8 +1,10 @@
 import { distance } from 'fastest-levenshtein';
 
+const letters = (word: string) => Array.from(word).toSorted().join('');
+
 /**
  * The name that somebody who wrote another word is likely to have meant: one that the word begins, or that differs from
- * it in a few letters.
+ * it in a few letters or in their order.
  *
  * @returns undefined when no name is near
  */
@@ -12,7 +14,7 @@ export function nearest(word: string, names: Iterable<string>): string | undefin
   let least = Math.floor(Math.max(word.length, 3) / 3) + 1;
   for (const name of names) {
     if (word.length >= 3 && name.startsWith(lower)) return name;
-    const apart = distance(lower, name);
+    const apart = letters(lower) === letters(name) ? 1 : distance(lower, name);
     if (apart < least) [best, least] = [name, apart];
   }
   return best;

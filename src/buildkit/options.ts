@@ -1,7 +1,7 @@
-import { closest } from 'fastest-levenshtein';
 import { CacheError, type Side } from '../errors.js';
 import { type AttributeKind, ATTRIBUTES, type CacheType, ENVIRONMENT, NAMES, REQUIRED } from './attributes.js';
 import { formatCsvField, parseCsvLine } from './csv.js';
+import { nearest } from './nearest.js';
 import { parseFlag, validate } from './values.js';
 import { whyWithoutEffect } from './without-effect.js';
 
@@ -34,7 +34,9 @@ export function parseImport(text: string, env: NodeJS.ProcessEnv = process.env):
       side: 'import',
     });
   }
-  return options;
+  // cache/remotecache/s3/s3.go, newImporter: azblob reads all of them.
+  if (options.type !== 's3' || options.attributes['name']?.includes(';') !== true) return options;
+  return withNote(options, 'name= has no effect behind the first ";": an import of type=s3 reads one name');
 }
 
 /**
@@ -50,10 +52,11 @@ export function parseExport(text: string, env: NodeJS.ProcessEnv = process.env):
   checkCombinations(options);
   // client/ociindex: written all the same, and never found by a tag.
   if (options.attributes['tag'] !== '') return options;
-  return {
-    ...options,
-    notes: [...(options.notes ?? []), 'tag= is empty: this cache can be imported by its digest only'],
-  };
+  return withNote(options, 'tag= is empty: this cache can be imported by its digest only');
+}
+
+function withNote(options: CacheOptions, note: string): CacheOptions {
+  return { ...options, notes: [...(options.notes ?? []), note] };
 }
 
 /**
@@ -76,6 +79,10 @@ export function optionsBehindPath(text: string, side: Side): CacheError | undefi
 }
 
 const PATH_ATTRIBUTE: Readonly<Record<Side, string>> = { import: 'src', export: 'dest' };
+
+function otherSide(side: Side): Side {
+  return side === 'import' ? 'export' : 'import';
+}
 
 function isPath(text: string): boolean {
   return /^(?:\/|\.\.?\/)/.test(text);
@@ -135,12 +142,17 @@ function parse(text: string, side: Side, env: NodeJS.ProcessEnv): CacheOptions {
       'USAGE',
       type === '' ? 'the option string has no type' : `there is no cache type ${JSON.stringify(type)}`,
       {
-        hint: `${type === '' ? '' : `did you mean ${closest(type, TYPES)}? `}the types are ${TYPES.join(', ')}`,
+        hint: `${didYouMean(type, TYPES)}the types are ${TYPES.join(', ')}`,
         side,
       },
     );
   }
   return checked(type, others, side, env);
+}
+
+function didYouMean(word: string, names: readonly string[]): string {
+  const name = nearest(word, names);
+  return name === undefined ? '' : `did you mean ${name}? `;
 }
 
 const TYPES = Object.keys(ATTRIBUTES);
@@ -187,7 +199,7 @@ function kindOf(type: CacheType, side: Side, name: string): AttributeKind | unde
   if (Object.hasOwn(known, name)) return known[name];
   if (NAMES.has(name)) return undefined;
   throw new CacheError('USAGE', `type=${type} knows no attribute ${JSON.stringify(name)} on ${side}`, {
-    hint: `did you mean ${closest(name, Object.keys(known))}? it knows ${Object.keys(known).join(', ')}`,
+    hint: `${didYouMean(name, Object.keys(known))}it knows ${Object.keys(known).join(', ')}`,
     side,
   });
 }
@@ -201,7 +213,7 @@ function checkRequired(
   for (const group of REQUIRED[type][side]) {
     if (group.some((name) => (attributes[name] ?? '') !== '')) continue;
     const variables = group.flatMap((name) => ENVIRONMENT[type]?.[name] ?? []);
-    const isOtherSide = Object.hasOwn(named, side === 'import' ? 'dest' : 'src');
+    const isOtherSide = group.includes(PATH_ATTRIBUTE[side]) && Object.hasOwn(named, PATH_ATTRIBUTE[otherSide(side)]);
     const hint = isOtherSide ? 'an import has src=, and an export dest=' : `name it, or set ${variables.join(' or ')}`;
     throw new CacheError('USAGE', `type=${type} needs ${group.map((name) => `${name}=`).join(' or ')} on ${side}`, {
       ...(isOtherSide || variables.length > 0 ? { hint } : {}),

@@ -145,7 +145,6 @@ const ROWS: readonly Row[] = [
   ...both((side) => [
     [side, 'inline', 'registry.insecure=true', noted('registry.insecure= has no effect: the image is in a folder')],
     [side, 's3', 'name=', COUNTS],
-    [side, 's3', 'name=a;b', COUNTS],
     [side, 's3', 'prefix=', COUNTS],
     [side, 's3', 'blobs_prefix=', COUNTS],
     [side, 's3', 'manifests_prefix=', COUNTS],
@@ -177,6 +176,8 @@ const ROWS: readonly Row[] = [
     [side, 'gha', 'url=', refused(/needs a value/)],
     [side, 'gha', 'url_v2=v', noted('url_v2= has no effect: version=1 takes url='), 'version=1'],
   ]),
+  ['export', 's3', 'name=a;b', COUNTS],
+  ['import', 'azblob', 'name=a;b', COUNTS],
   ['import', 's3', 'touch_refresh=1h', noted('touch_refresh= has no effect on an import of type=s3')],
   ['import', 's3', 'upload_parallelism=2', noted('upload_parallelism= has no effect: it is about exports')],
   ['import', 's3', 'upload_parallelism=0', refused(/from 1 on/)],
@@ -225,6 +226,17 @@ test('an empty tag is written, as BuildKit writes it, and a note says how it is 
   });
 });
 
+test('of several names, type=s3 imports the first one', (t) => {
+  const options = parseImport(`${LEAST.s3.import},name=a;b`, NONE);
+  t.is(options.attributes['name'], 'a;b');
+  t.deepEqual(options.notes, ['name= has no effect behind the first ";": an import of type=s3 reads one name']);
+});
+
+test('a name that nothing is near to is refused without a guess', (t) => {
+  const { hint = '' } = t.throws(() => parseImport('type=local,src=x,quality=9', NONE), { instanceOf: CacheError });
+  t.regex(hint, /^it knows src, digest, tag$/);
+});
+
 test('gha: url= has no effect beside url_v2=, whoever gives that', (t) => {
   const note = 'url= has no effect: url_v2= comes first';
   const named = parseImport('type=gha,url=u,url_v2=v,token=t', NONE);
@@ -243,6 +255,7 @@ test('what an import has as src= an export has as dest=, and a string for the ot
     const error = t.throws(() => parse(side, text), { instanceOf: CacheError });
     t.is(error.hint, 'an import has src=, and an export dest=');
   }
+  t.is(t.throws(() => parseImport('type=registry,dest=x', NONE), { instanceOf: CacheError }).hint, undefined);
 });
 
 test('several notes come in the order of the string, and of none of them is there a secret', (t) => {
