@@ -5,7 +5,13 @@ import { fromPlain, type Job, type JobResults, type Message } from './jobs.js';
 /** How long a thread without work is kept for the next blob, in milliseconds. */
 const IDLE_TIME = 2000;
 
-const idle: Worker[] = [];
+/** A thread without work, and the timer that ends it. */
+interface IdleThread {
+  readonly worker: Worker;
+  readonly timer: NodeJS.Timeout;
+}
+
+const idle: IdleThread[] = [];
 let ending = 0;
 
 /** Whether there are threads that were stopped and have not ended yet: zstd's workers finish their jobs first. */
@@ -33,8 +39,7 @@ export async function inThread<K extends Job['kind']>(
   { signal, onRead }: JobOptions,
 ): Promise<JobResults[K]> {
   signal?.throwIfAborted();
-  const worker = idle.pop() ?? new Worker(new URL('./worker.js', import.meta.url));
-  worker.removeAllListeners();
+  const worker = takeIdle() ?? new Worker(new URL('./worker.js', import.meta.url));
   worker.ref();
   const gate = new Gate();
   let abort: (() => void) | undefined;
@@ -57,7 +62,7 @@ export async function inThread<K extends Job['kind']>(
     return result as JobResults[K];
   } catch (error) {
     // It may be in the middle of something, such as a read that fails late.
-    worker.removeAllListeners();
+    forget(worker);
     await gate.close();
     end(worker);
     throw error;
@@ -73,20 +78,33 @@ function end(worker: Worker): void {
   void worker.terminate().finally(() => ending--);
 }
 
+/** A thread that has no work; its time to be idle is over with that. */
+function takeIdle(): Worker | undefined {
+  const taken = idle.pop();
+  if (taken === undefined) return undefined;
+  clearTimeout(taken.timer);
+  forget(taken.worker);
+  return taken.worker;
+}
+
+/** Takes our listeners off. Node has its own on a Worker, without which messages do not arrive. */
+function forget(worker: Worker): void {
+  for (const event of ['message', 'error', 'exit']) worker.removeAllListeners(event);
+}
+
 /** Keeps a thread for a while; it does not keep the process. */
 function keep(worker: Worker): void {
-  worker.removeAllListeners();
+  forget(worker);
   const drop = () => {
     clearTimeout(timer);
-    const at = idle.indexOf(worker);
+    const at = idle.findIndex((thread) => thread.worker === worker);
     if (at !== -1) idle.splice(at, 1);
   };
   const timer = setTimeout(() => {
-    if (!idle.includes(worker)) return;
     drop();
     void worker.terminate();
   }, IDLE_TIME).unref();
   worker.once('error', drop).once('exit', drop);
   worker.unref();
-  idle.push(worker);
+  idle.push({ worker, timer });
 }

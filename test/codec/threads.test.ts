@@ -141,3 +141,19 @@ test('what is stopped lets go of its files at once, in the middle of what zstd i
   await sleep(200);
   t.is(statSync(join(folder, 'packed')).size, packed);
 });
+
+test('a thread does one job after the other', async (t) => {
+  const folder = temporary(t);
+  const bytes = Buffer.alloc(1_000_000, 'bytes');
+  writeFileSync(join(folder, 'from'), bytes);
+  const expected = { digest: sha256(bytes), size: bytes.length };
+  for (const name of ['first', 'second', 'third']) {
+    const [from, to] = [openSync(join(folder, 'from'), 'r'), openSync(join(folder, name), 'w')];
+    let read = 0;
+    await inThread({ kind: 'copy', from, to, expected, where: 'test' }, { onRead: (count) => (read += count) });
+    closeSync(from);
+    closeSync(to);
+    t.is(read, bytes.length);
+    t.deepEqual(readFileSync(join(folder, name)), bytes);
+  }
+});
