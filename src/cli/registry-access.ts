@@ -1,8 +1,10 @@
-import { text } from 'node:stream/consumers';
 import { CacheError } from '../errors.js';
 import type { RegistryAccess } from '../net/registries.js';
 import type { REGISTRY_OPTIONS } from './shared-options.js';
 import type { Arguments } from './verb.js';
+
+/** More than any registry has for a password, in bytes. */
+const PASSWORD_LIMIT = 1024 * 1024;
 
 /**
  * How the command's options want registries to be reached. A password comes from stdin alone, since everybody on a
@@ -19,7 +21,18 @@ export async function registryAccess(argv: Arguments<typeof REGISTRY_OPTIONS>): 
   }
   if (!fromStdin) return { ca };
   // What an editor or echo put behind it, as in docker login.
-  const password = (await text(process.stdin)).replace(/\r?\n$/, '');
+  const password = (await readAll(process.stdin)).replace(/\r?\n$/, '');
   if (password === '') throw new CacheError('USAGE', 'there is no password on stdin');
   return { ca, username, password };
+}
+
+async function readAll(stream: AsyncIterable<Uint8Array | string>): Promise<string> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of stream) {
+    size += chunk.length;
+    if (size > PASSWORD_LIMIT) throw new CacheError('USAGE', 'what is on stdin is too long for a password');
+    chunks.push(Buffer.from(chunk));
+  }
+  return Buffer.concat(chunks).toString();
 }

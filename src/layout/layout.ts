@@ -43,9 +43,10 @@ export interface Layout {
 /**
  * A layout to read from. A missing `oci-layout` file is no fault, since BuildKit does not look for it.
  *
- * @throws CacheError NOT_FOUND, CORRUPT when a folder in it leads elsewhere
+ * @throws CacheError NOT_FOUND, CORRUPT when a folder in it leads elsewhere, USAGE for a path that is not UTF-8
  */
 export async function openLayout(root: string, settings: Partial<LayoutSettings> = {}): Promise<Layout> {
+  refuseMangled(root);
   const stats = await stat(root).catch((error: unknown) => {
     // A path that leads nowhere, whatever it is that ends it.
     if (isSystemError(error, 'ENOENT', 'ENOTDIR', 'ELOOP', 'ENAMETOOLONG')) return undefined;
@@ -64,9 +65,11 @@ export async function openLayout(root: string, settings: Partial<LayoutSettings>
 /**
  * A layout to write to; made when it is not there.
  *
- * @throws CacheError CORRUPT when a folder in it leads elsewhere, or its index was lost; BUSY
+ * @throws CacheError CORRUPT when a folder in it leads elsewhere, or its index was lost; BUSY; USAGE for a path that is not
+ *   UTF-8
  */
 export async function createLayout(root: string, settings: Partial<LayoutSettings> = {}): Promise<Layout> {
+  refuseMangled(root);
   const layout = layoutAt(root, settings);
   await makeFolder(root, { ...layout.settings, inherit: 'nothing' });
   await makeFolder(join(root, 'blobs', 'sha256'), layout.settings);
@@ -74,6 +77,14 @@ export async function createLayout(root: string, settings: Partial<LayoutSetting
   await refuseLostIndex(layout);
   if (!(await exists(join(root, 'oci-layout')))) await writeMarker(layout);
   return layout;
+}
+
+/** Of a path that is not UTF-8, Node hands on another one, with a sign for what could not be read: that leads elsewhere. */
+function refuseMangled(root: string): void {
+  if (!root.includes('\uFFFD')) return;
+  throw new CacheError('USAGE', `the path ${root} is not UTF-8, and others cannot be handled`, {
+    hint: 'rename the folder, or use it by another name, such as that of a link to it',
+  });
 }
 
 /** Writes `oci-layout`, which says that the folder is a layout. */

@@ -1,7 +1,7 @@
 import { X509Certificate } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import * as tls from 'node:tls';
 import { CacheError, isSystemError } from '../errors.js';
+import { readUserFile } from './user-file.js';
 
 /** Where systems keep what they trust, in the order in which Go looks (crypto/x509, root_linux.go, root_bsd.go). */
 const BUNDLES = [
@@ -33,9 +33,9 @@ async function systemCertificates(env: NodeJS.ProcessEnv): Promise<string[] | un
   const named = env['SSL_CERT_FILE'];
   for (const path of named === undefined || named === '' ? BUNDLES : [named]) {
     try {
-      return [await readFile(path, 'utf8')];
+      return [await readUserFile(path)];
     } catch (error) {
-      if (!isSystemError(error, 'ENOENT', 'ENOTDIR', 'EACCES')) throw error;
+      if (!isSystemError(error, 'ENOENT', 'ENOTDIR', 'EACCES')) throw unreadable(path, error);
     }
   }
   // Node 22.15 and later ask the system itself, which matters on macOS and Windows.
@@ -43,10 +43,14 @@ async function systemCertificates(env: NodeJS.ProcessEnv): Promise<string[] | un
   return getCACertificates?.('system');
 }
 
+function unreadable(path: string, cause: unknown): CacheError {
+  return new CacheError('USAGE', `cannot read the certificates in ${path}: ${(cause as Error).message}`, { cause });
+}
+
 /** A file of the user's, of which every block has to be a certificate: OpenSSL takes what it can read of one. */
 async function readCertificates(path: string): Promise<string> {
-  const text = await readFile(path, 'utf8').catch((cause: unknown) => {
-    throw new CacheError('USAGE', `cannot read the certificates in ${path}: ${(cause as Error).message}`, { cause });
+  const text = await readUserFile(path, { pipe: true }).catch((cause: unknown) => {
+    throw unreadable(path, cause);
   });
   const blocks = text.split(BEGIN).slice(1);
   if (blocks.length === 0) throw new CacheError('USAGE', `${path} has no certificates in PEM form`, { hint: PEM_HINT });

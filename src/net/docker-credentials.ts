@@ -1,9 +1,9 @@
 import { spawn } from 'node:child_process';
-import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { CacheError, isSystemError } from '../errors.js';
+import { readUserFile } from './user-file.js';
 
 /** What a registry or its token server is told of the user. */
 export interface Credentials {
@@ -72,7 +72,7 @@ export async function dockerCredentials(
 async function readConfig(path: string): Promise<v.InferOutput<typeof configSchema> | undefined> {
   let bytes: string;
   try {
-    bytes = await readFile(path, 'utf8');
+    bytes = await readUserFile(path);
   } catch (error) {
     if (isSystemError(error, 'ENOENT', 'ENOTDIR')) return undefined;
     throw new CacheError('DENIED', `cannot read ${path}: ${(error as Error).message}`, {
