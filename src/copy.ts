@@ -1,4 +1,5 @@
 import type { Cache, CacheSource, CacheTarget, HeldCache, ImageFit, Publication } from './backend/backend.js';
+import { Brought } from './brought.js';
 import { exportShape } from './backend/export-shape.js';
 import { readExport, readImport } from './backend/option-string.js';
 import { checkExports, checkImports, openSource, openTarget } from './backend/open.js';
@@ -188,9 +189,14 @@ async function exportCache(
     ...(options.layout === undefined ? {} : { layout: options.layout }),
   } as const;
   const target = await openTarget(exported, settings, registries);
+  const brought = new Brought();
   try {
-    const result = await write(cache, exported, shape, conversion, target, options);
+    const onProgress = brought.counting(options.onProgress);
+    const result = await write(cache, exported, shape, conversion, target, { ...options, onProgress });
     return { ...result, duration: performance.now() - start };
+  } catch (error) {
+    brought.tell(target.name, options.onProgress);
+    throw error;
   } finally {
     await target.close();
   }

@@ -1,3 +1,5 @@
+import { constants } from 'node:os';
+
 /**
  * What went wrong, as far as a caller can act on it.
  *
@@ -151,5 +153,12 @@ export async function abortable<T>(signal: AbortSignal | undefined, run: () => P
 /** Whether an error carries one of these codes of the operating system (`ENOENT`, `ENOSPC`, …), or any when none is named. */
 export function isSystemError(error: unknown, ...codes: readonly string[]): error is NodeJS.ErrnoException {
   if (!(error instanceof Error) || !('code' in error)) return false;
-  return codes.length === 0 ? 'syscall' in error : codes.includes(String(error.code));
+  return codes.length === 0 ? 'syscall' in error : codes.includes(systemCode(error as NodeJS.ErrnoException));
+}
+
+/** The code of an error of the operating system: Node calls those that libuv has no name for, as EDQUOT, by their number. */
+export function systemCode({ code, errno }: NodeJS.ErrnoException): string {
+  const name = String(code);
+  if (errno === undefined || !name.startsWith('Unknown system error')) return name;
+  return Object.entries(constants.errno).find(([, number]) => number === -errno)?.[0] ?? name;
 }

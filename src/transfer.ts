@@ -20,7 +20,9 @@ export type LayerAction = 'copied' | 'converted' | 'mounted' | 'present' | 'fore
 export type ProgressEvent =
   | { readonly type: 'start'; readonly target: string; readonly layers: number; readonly bytes: number }
   | { readonly type: 'bytes'; readonly digest: Digest; readonly bytes: number }
-  | { readonly type: 'layer'; readonly action: LayerAction; readonly from: Descriptor; readonly to: Descriptor };
+  | { readonly type: 'layer'; readonly action: LayerAction; readonly from: Descriptor; readonly to: Descriptor }
+  /** An export failed, or was stopped; these layers are whole at the target, and the next one finds them there. */
+  | { readonly type: 'kept'; readonly target: string; readonly layers: number; readonly bytes: number };
 
 export interface TransferOptions {
   readonly conversion: Conversion | undefined;

@@ -19,6 +19,7 @@ import { collectGarbage } from '../src/collect.js';
 import { type CopyOptions, copyCache } from '../src/copy.js';
 import type { Conversion } from '../src/layout/conversions.js';
 import { sha256 } from '../src/oci/digest.js';
+import type { ProgressEvent } from '../src/transfer.js';
 import { blobPath, copyFixture, importOf, temporary } from './support/fixtures.js';
 import { assertSound } from './support/sound.js';
 
@@ -78,10 +79,19 @@ test('what a run that was stopped has converted is not converted again', async (
   const onProgress: CopyOptions['onProgress'] = (event) => {
     if (event.type === 'layer') stop.abort(new Error('stopped'));
   };
-  const options = { concurrency: 1, signal: stop.signal, onProgress };
+  const kept: number[] = [];
+  const options = {
+    concurrency: 1,
+    signal: stop.signal,
+    onProgress(event: ProgressEvent) {
+      if (event.type === 'kept') kept.push(event.layers);
+      else onProgress?.(event);
+    },
+  };
   await t.throwsAsync(converted(folder, GZIP_TO_ZSTD, options), { message: 'stopped' });
   t.false(existsSync(join(folder, 'index.json')));
   const done = lines(folder).length;
+  t.deepEqual(kept, [done]);
   t.true(done > 0);
   const { present, converted: rest } = await converted(folder, GZIP_TO_ZSTD);
   t.is(present, done);

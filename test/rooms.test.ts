@@ -18,6 +18,7 @@ const ROOMS = [
   ['plan.ts'],
   ['convert.ts'],
   ['transfer.ts'],
+  ['brought.ts'],
   ['copy.ts', 'resolve.ts'],
   ['store.ts', 'collect.ts', 'verify', 'repair', 'prune'],
   ['report'],

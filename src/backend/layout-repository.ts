@@ -5,6 +5,7 @@ import { exists } from '../layout/durable.js';
 import { updateIndex } from '../layout/index-file.js';
 import { readIndex } from '../layout/index-read.js';
 import { findTag, type LayoutIndex, namesOf, tagOf, withTag } from '../layout/index-json.js';
+import { writingTo } from '../layout/disk-error.js';
 import { holdFile } from '../layout/hold.js';
 import { isStore, recordUse, usedNow } from '../layout/last-used.js';
 import type { Layout } from '../layout/layout.js';
@@ -49,23 +50,26 @@ export function layoutRepository(layout: Layout, sharing: Sharing): Repository {
   const { root, blobs } = layout;
   const write: Repository['write'] = (content, expected, signal) =>
     readingImport(() =>
-      blobs.write(content, expected, { where: sourceOf(content) ?? root, sharing, ...(signal ? { signal } : {}) }),
+      writingTo(root, () =>
+        blobs.write(content, expected, { where: sourceOf(content) ?? root, sharing, ...(signal ? { signal } : {}) }),
+      ),
     );
   return {
     ...layoutReader(layout),
     conversions: layoutConversions(layout),
     has: (blob, signal) => blobs.has(blob, signal),
     write,
-    async publish({ descriptor, bytes }, tag, signal) {
-      // In this order they survive a power cut: what a manifest names, the manifest, and then what names that.
-      await blobs.sync();
-      if (await blobs.has(descriptor, signal)) await recordUse(layout, descriptor, undefined, signal);
-      else await write(contentOf(bytes), descriptor, signal);
-      await blobs.sync();
-      if (tag === undefined) return;
-      const entry = (await isStore(root)) ? usedNow(descriptor) : descriptor;
-      await updateIndex(layout, (index) => withTag(index, tag, entry), signal);
-    },
+    publish: ({ descriptor, bytes }, tag, signal) =>
+      writingTo(root, async () => {
+        // In this order they survive a power cut: what a manifest names, the manifest, and then what names that.
+        await blobs.sync();
+        if (await blobs.has(descriptor, signal)) await recordUse(layout, descriptor, undefined, signal);
+        else await write(contentOf(bytes), descriptor, signal);
+        await blobs.sync();
+        if (tag === undefined) return;
+        const entry = (await isStore(root)) ? usedNow(descriptor) : descriptor;
+        await updateIndex(layout, (index) => withTag(index, tag, entry), signal);
+      }),
     close: () => layout.close(),
   };
 }

@@ -1,5 +1,6 @@
 import type { SingleBar } from 'cli-progress';
 import prettyBytes from 'pretty-bytes';
+import { printed } from '../report/visible.js';
 import type { ProgressEvent } from '../transfer.js';
 
 /** Progress on stderr: a bar on a terminal, and a line per layer elsewhere. */
@@ -21,6 +22,7 @@ export class ProgressView {
 
   show(event: ProgressEvent): void {
     if (this.#quiet) return;
+    if (event.type === 'kept') return this.#tellKept(event);
     if (this.#Bar) this.#draw(event);
     else if (event.type === 'layer') process.stderr.write(`${line(event)}\n`);
   }
@@ -37,6 +39,12 @@ export class ProgressView {
   end(): void {
     this.#bar?.stop();
     this.#bar = undefined;
+  }
+
+  #tellKept({ target, layers, bytes }: Extract<ProgressEvent, { type: 'kept' }>): void {
+    this.end();
+    const what = `${layers} ${layers === 1 ? 'layer' : 'layers'} (${prettyBytes(bytes)})`;
+    process.stderr.write(printed([`kept for the next run: ${what} in ${target}`]));
   }
 
   #start(format: string, bytes: number, values: Readonly<Record<string, string | number>>): void {
@@ -63,7 +71,7 @@ export class ProgressView {
       });
     } else if (event.type === 'bytes') {
       this.#bar?.increment(event.bytes);
-    } else if (event.action === 'present' || event.action === 'foreign') {
+    } else if (event.type === 'layer' && (event.action === 'present' || event.action === 'foreign')) {
       this.#bar?.increment(event.from.size);
     }
   }

@@ -1,4 +1,4 @@
-import { CacheError, type PlainCacheError } from '../errors.js';
+import { CacheError, isSystemError, systemCode, type PlainCacheError } from '../errors.js';
 import type { BlobId } from '../oci/descriptor.js';
 import type { Packed, RecompressOptions, Unpacked, UnpackOptions } from './recompress.js';
 
@@ -50,21 +50,20 @@ interface PlainError {
   /** What it was, where it was a CacheError. */
   readonly cache?: PlainCacheError;
   /** The code of the operating system. */
-  readonly code?: string | undefined;
+  readonly system?: { readonly code: string | undefined; readonly syscall: string | undefined };
 }
 
 export function toPlain(thrown: unknown): PlainError {
   const error = thrown instanceof Error ? thrown : new Error(String(thrown));
   const { message, stack } = error;
   if (error instanceof CacheError) return { message, stack, cache: error.toJSON() };
-  return { message, stack, code: 'code' in error ? String(error.code) : undefined };
+  if (!isSystemError(error)) return { message, stack };
+  return { message, stack, system: { code: systemCode(error), syscall: error.syscall } };
 }
 
-export function fromPlain({ message, stack, cache, code }: PlainError): Error {
+export function fromPlain({ message, stack, cache, system }: PlainError): Error {
   const error =
-    cache === undefined
-      ? Object.assign(new Error(message), code === undefined ? {} : { code })
-      : new CacheError(cache.code, message, cache);
+    cache === undefined ? Object.assign(new Error(message), system) : new CacheError(cache.code, message, cache);
   if (stack !== undefined) error.stack = stack;
   return error;
 }

@@ -82,9 +82,10 @@ function explained(error: unknown, path: string): unknown {
 function linked(path: string): CacheError {
   return new CacheError('CORRUPT', `${path} is a link; links inside a layout are not followed`, {
     hint: 'replace the link by the file that it leads to',
+    wrong: 'notAFile',
   });
 }
 
 function irregular(path: string): CacheError {
-  return new CacheError('CORRUPT', `${path} is not a regular file`);
+  return new CacheError('CORRUPT', `${path} is not a regular file`, { wrong: 'notAFile' });
 }

@@ -1,5 +1,15 @@
 import { spawnSync } from 'node:child_process';
-import { chmodSync, chownSync, lstatSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
@@ -206,8 +216,27 @@ test('a disk that fails is no filesystem without modes or syncs', async (t) => {
     const env = refusing(t, { [call]: 5 });
     if (env === undefined) return;
     const folder = folderOf(t);
-    const { code } = await bkcache(copyTo(folder, 'new'), env);
+    const { code, stderr } = await bkcache(copyTo(folder, 'new'), env);
     t.is(code, 1, call);
+    t.true(stderr.includes(`export: the disk fails: ${folder} (`), stderr);
     t.deepEqual(tagsOf(folder), ['latest']);
+    t.false(existsSync(join(folder, '.bkcache')));
+  }
+});
+
+test('a full disk and a quota that is used up are named, with the folder', async (t) => {
+  for (const [errno, message] of [
+    [28, /the disk is full/],
+    [122, /quota of the disk is used up/],
+  ] as const) {
+    const env = refusing(t, { fsync: errno });
+    if (env === undefined) return;
+    const folder = folderOf(t);
+    const { code, stderr } = await bkcache(copyTo(folder, 'new'), env);
+    t.is(code, 1);
+    t.regex(stderr, message);
+    t.regex(stderr, /hint: make room, and run it again/);
+    t.true(stderr.includes(folder));
+    t.notRegex(stderr, /nothing was changed/);
   }
 });
