@@ -14,7 +14,8 @@ import {
   UNCOMPRESSED,
 } from './oci/descriptor.js';
 import { type Digest, parseDigest } from './oci/digest.js';
-import { encodingOf, typeFor } from './plan.js';
+import { typeFor } from './oci/media-types.js';
+import { encodingOf } from './plan.js';
 
 /** A layer, and how it is to be converted. */
 export interface Order {

@@ -6,7 +6,7 @@ import { CacheError } from './errors.js';
 import type { Content } from './oci/content.js';
 import { type Descriptor, ESTARGZ_TOC_DIGEST, UNCOMPRESSED } from './oci/descriptor.js';
 import type { Digest } from './oci/digest.js';
-import { isNonDistributable, type LayerEncoding, layerEncoding, layerMediaType, OCI_LAYER } from './oci/media-types.js';
+import { isNonDistributable, type LayerEncoding, layerEncoding, OCI_LAYER, typeFor } from './oci/media-types.js';
 import { parallel } from './parallel.js';
 
 /** The compression that was asked for, and whether layers that are compressed otherwise take it too. */
@@ -113,11 +113,6 @@ async function beginning(content: Content, length: number, signal: AbortSignal):
 /** What a media type calls it. */
 export function encodingOf(compression: Compression): LayerEncoding {
   return compression === 'estargz' ? 'gzip' : compression;
-}
-
-/** The media type of a layer of this encoding, in the family of another one; OCI's where that is unknown. */
-export function typeFor(mediaType: string, encoding: LayerEncoding): string {
-  return layerMediaType(layerEncoding(mediaType) === undefined ? OCI_LAYER : mediaType, { docker: false, encoding });
 }
 
 /** Descriptors for the layers whose media type says something else than their bytes. */

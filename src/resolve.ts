@@ -21,6 +21,13 @@ export async function resolveCache(
   );
 }
 
+/** An image whose cache ends BuildKit's daemon, and every build on it. */
+function dangerous(danger: string): CacheError {
+  return new CacheError('CORRUPT', `BuildKit's daemon exits when it imports this: ${danger}`, {
+    hint: '"bkcache repair" fills in the history of an image in a folder; in a registry, copy a cache into the image again',
+  });
+}
+
 /** The tools whose flags can be written. */
 export const TOOLS = ['buildctl', 'buildx', 'envd'] as const;
 export type Tool = (typeof TOOLS)[number];
@@ -52,6 +59,9 @@ export async function importArguments(
       try {
         const source = await openSource(options, registries, layout);
         await source.resolve(signal);
+        // What a build would fail on, or get nothing from, is left out as well.
+        const { danger } = await source.load(signal);
+        if (danger !== undefined) throw dangerous(danger);
         words.push(FLAGS[tool], formatOptions(options));
       } catch (error) {
         // The string is fine, so that wrong usage is that of an option beside it, such as --registry-ca.

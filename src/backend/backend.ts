@@ -20,6 +20,8 @@ export interface Cache {
   readonly saved?: SavedCache;
   /** For a cache inside an image: the platforms that have one, such as `linux/arm64/v8`. */
   readonly platforms?: readonly string[];
+  /** Why BuildKit's daemon exits when it imports this very cache. */
+  readonly danger?: string | undefined;
   /** A layer's bytes, unverified. Reading them throws CacheError CORRUPT when they are not there. */
   blob(blob: BlobId): Content;
   /** The same bytes in other places, for when they are missing or damaged in the first. */
@@ -65,6 +67,8 @@ export interface Publication {
 export interface ImageFit extends Fit {
   /** Such as `linux/arm64/v8`. */
   readonly platform: string;
+  /** How many entries its history lacks, and gets with the cache: BuildKit's daemon exits on fewer than there are layers. */
+  readonly addedHistory?: number;
   /** Why this image cannot have a cache at all. */
   readonly fault?: string;
 }

@@ -4,7 +4,7 @@ import type { Graph } from '../graph/graph.js';
 import { fromInline } from '../graph/inline.js';
 import { merge } from '../graph/merge.js';
 import type { Cache } from './backend.js';
-import { type Image, imagesIn, notAnImage, readImage } from './image.js';
+import { type Image, imagesIn, notAnImage, readImages } from './image.js';
 import type { StoredManifest } from './manifest.js';
 import type { RepositoryReader } from './repository.js';
 
@@ -19,7 +19,7 @@ export async function loadInlineCache(
   signal?: AbortSignal,
 ): Promise<Cache> {
   const where = `${repository.name}: ${manifest.descriptor.digest}`;
-  const content = await readImage(repository, manifest, signal);
+  const content = await readImages(repository, manifest, signal);
   if (content === undefined) throw notAnImage(where, 'import');
   const images = imagesIn(content);
   const caches = images.flatMap((image) => {
@@ -31,6 +31,7 @@ export async function loadInlineCache(
     name: repository.name,
     concurrency: repository.concurrency,
     graph: merge(caches.map(({ graph }) => graph)),
+    danger: images.find(({ content: { cache }, danger }) => cache !== undefined && danger !== undefined)?.danger,
     platforms: caches.map(({ image }) => image.content.platform),
     blob: (blob) => repository.blob(blob),
   };

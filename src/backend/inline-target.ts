@@ -5,13 +5,13 @@ import { fitOf, fitToImage, toInline } from '../graph/inline.js';
 import { configOf } from '../graph/load.js';
 import { merge } from '../graph/merge.js';
 import { contentOf } from '../oci/content.js';
-import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
-import { INLINE_CACHE, REFERENCE_DIGEST } from '../oci/image.js';
-import { editJson, type JsonEdit } from '../oci/json-edit.js';
-import { type Document, documentOf } from '../oci/manifest.js';
+import type { Descriptor } from '../oci/descriptor.js';
+import { INLINE_CACHE } from '../oci/image.js';
 import type { CacheTarget, ImageFit } from './backend.js';
-import { type Image, type Images, imagesIn, notAnImage, readImage } from './image.js';
+import { type Image, imagesIn, notAnImage, readImages } from './image.js';
+import { historyEdits, missingHistory } from './inline-history.js';
+import { dataOf, type ImageChange, rewriteImages } from './inline-rewrite.js';
 import { readManifest } from './manifest.js';
 import type { Repository } from './repository.js';
 
@@ -30,7 +30,7 @@ export async function inlineTarget(repository: Repository, tag: string, signal?:
       hint: 'type=inline puts a cache into an image; type=local and type=registry write caches of their own',
     });
   }
-  const content = await readImage(repository, manifest, signal);
+  const content = await readImages(repository, manifest, signal);
   if (content === undefined) throw notAnImage(where, 'export');
   return {
     name: repository.name,
@@ -38,13 +38,16 @@ export async function inlineTarget(repository: Repository, tag: string, signal?:
     has: (blob, inner) => repository.has(blob, inner),
     write: (bytes, expected, inner) => repository.write(bytes, expected, inner),
     async publish({ graph }, inner) {
-      const changed = await rewrite(repository, content, graph, inner);
+      const changed = rewriteImages(content, (image) => withCache(image, graph));
       if (changed === undefined) return plain(manifest.descriptor);
-      await refuseMoved(repository, tag, [found.digest, changed.descriptor.digest], inner);
+      for (const { bytes, descriptor } of changed.configs) await repository.write(contentOf(bytes), descriptor, inner);
+      for (const document of changed.manifests) await repository.publish(document, undefined, inner);
+      await refuseMoved(repository, tag, [found.digest, changed.top.descriptor.digest], inner);
       // What names the image where it is, such as the annotations of its entry in index.json, goes on to name it.
-      const descriptor = { ...found, ...changed.descriptor, ...dataOf(found, changed) };
-      await repository.publish({ ...changed, descriptor }, tag, inner);
-      return changed.descriptor;
+      const { top } = changed;
+      const descriptor = { ...found, ...top.descriptor, ...dataOf(found, top) };
+      await repository.publish({ ...top, descriptor }, tag, inner);
+      return top.descriptor;
     },
     close: () => repository.close(),
   };
@@ -54,9 +57,9 @@ function fit(graph: Graph, images: readonly Image[], where: string): { graph: Gr
   const fits = images.map((image): ImageFit => {
     const { platform } = image.content;
     const { fitting, others } = fitOf(graph, image.layers);
-    return image.fault === undefined
-      ? { platform, fitting, others }
-      : { platform, fitting: [], others, fault: image.fault };
+    if (image.fault !== undefined) return { platform, fitting: [], others, fault: image.fault };
+    const added = fitting.length > 0 || image.content.cache !== undefined ? missingHistory(image) : 0;
+    return { platform, fitting, others, ...(added === 0 ? {} : { addedHistory: added }) };
   });
   if (fits.every(({ fitting }) => fitting.length === 0)) throw nothingFits(where, fits);
   const parts = images.filter((image) => image.fault === undefined).map(({ layers }) => fitToImage(graph, layers));
@@ -77,73 +80,13 @@ function nothingFits(where: string, fits: readonly ImageFit[]): CacheError {
   });
 }
 
-/**
- * Writes what changes: configs first, then manifests, then the index of an index.
- *
- * @returns the outermost manifest, which is left to the caller to publish; undefined when it stays as it is
- */
-async function rewrite(
-  repository: Repository,
-  content: Image | Images,
-  graph: Graph,
-  signal?: AbortSignal,
-): Promise<Document | undefined> {
-  return content.kind === 'image'
-    ? rewriteImage(repository, content, graph, signal)
-    : rewriteIndex(repository, content, graph, signal);
-}
-
-async function rewriteImage(
-  repository: Repository,
-  { manifest, config, layers, fault }: Image,
-  graph: Graph,
-  signal?: AbortSignal,
-): Promise<Document | undefined> {
-  const records = toInline(graph, layers);
-  // An image that nothing fits keeps what it has.
-  if (records.length === 0 || fault !== undefined) return undefined;
+/** An image that nothing fits keeps the cache that it has. */
+function withCache(image: Image, graph: Graph): ImageChange | undefined {
+  if (image.fault !== undefined) return undefined;
+  const records = toInline(graph, image.layers);
+  if (records.length === 0 && image.content.cache === undefined) return undefined;
   const value = encodeRecords(records).toString('base64');
-  const changed = documentOf(config.descriptor.mediaType, editJson(config.bytes, [{ path: [INLINE_CACHE], value }]));
-  if (changed.descriptor.digest === config.descriptor.digest) return undefined;
-  await repository.write(contentOf(changed.bytes), changed.descriptor, signal);
-  const edits = renaming(['config'], config.descriptor, changed);
-  return documentOf(manifest.descriptor.mediaType, editJson(manifest.bytes, edits));
-}
-
-async function rewriteIndex(
-  repository: Repository,
-  { manifest, listed, entries }: Images,
-  graph: Graph,
-  signal?: AbortSignal,
-): Promise<Document | undefined> {
-  const edits: JsonEdit[] = [];
-  const renamed = new Map<string, Digest>();
-  for (const { position, content } of entries) {
-    const old = listed[position];
-    const changed = old && (await rewrite(repository, content, graph, signal));
-    if (changed === undefined || old === undefined) continue;
-    await repository.publish(changed, undefined, signal);
-    edits.push(...renaming(['manifests', position], old, changed));
-    renamed.set(old.digest, changed.descriptor.digest);
-  }
-  // An attestation stays the document that it is; its entry has to find the image that it is about.
-  for (const [position, { annotations }] of listed.entries()) {
-    const value = renamed.get(annotations?.[REFERENCE_DIGEST] ?? '');
-    if (value !== undefined) edits.push({ path: ['manifests', position, 'annotations', REFERENCE_DIGEST], value });
-  }
-  return edits.length === 0 ? undefined : documentOf(manifest.descriptor.mediaType, editJson(manifest.bytes, edits));
-}
-
-/** Makes a descriptor inside a manifest name another document. */
-function renaming(path: JsonEdit['path'], old: Descriptor, changed: Document): JsonEdit[] {
-  const { digest, size } = changed.descriptor;
-  const fields = Object.entries({ digest, size, ...dataOf(old, changed) });
-  return fields.map(([name, value]) => ({ path: [...path, name], value }));
-}
-
-/** A descriptor that carries its document whole carries the new one. */
-function dataOf(old: Descriptor, { bytes }: Document): { readonly data?: string } {
-  return old['data'] === undefined ? {} : { data: Buffer.from(bytes).toString('base64') };
+  return { config: [...historyEdits(image), ...(records.length === 0 ? [] : [{ path: [INLINE_CACHE], value }])] };
 }
 
 /** A tag that another build has moved in the meantime is that build's. */

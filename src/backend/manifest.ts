@@ -1,5 +1,5 @@
 import { CacheError } from '../errors.js';
-import { readWhole } from '../oci/content.js';
+import { readDocument } from '../oci/content.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import { JSON_LIMIT } from '../oci/json.js';
 import { decodeManifest, type Document, type Manifest } from '../oci/manifest.js';
@@ -16,12 +16,13 @@ export interface StoredManifest extends Document {
  * @throws CacheError CORRUPT
  */
 export async function readManifest(
-  repository: RepositoryReader,
+  repository: Pick<RepositoryReader, 'name' | 'manifest'>,
   descriptor: Descriptor,
   signal?: AbortSignal,
 ): Promise<StoredManifest> {
   const limits = { limit: JSON_LIMIT, signal };
-  const bytes = await readWhole(repository.manifest(descriptor), descriptor, repository.name, limits);
+  // BuildKit goes by the digest, whatever size something says that the manifest has.
+  const bytes = await readDocument(repository.manifest(descriptor), descriptor.digest, repository.name, limits);
   const where = `${repository.name}: ${descriptor.digest}`;
   const content = decodeManifest(bytes, where);
   if (content.fault !== undefined) {
@@ -29,5 +30,5 @@ export async function readManifest(
       hint: 'BuildKit refuses this cache too; export it anew',
     });
   }
-  return { descriptor: { ...descriptor, mediaType: content.mediaType }, bytes, content };
+  return { descriptor: { ...descriptor, mediaType: content.mediaType, size: bytes.length }, bytes, content };
 }

@@ -57,7 +57,10 @@ export const repair = verb({
       repairFolder(folder, { ...options, signal, onProgress: progress.work('read') }),
     ).finally(() => progress.end());
     if (argv.json) process.stdout.write(`${JSON.stringify({ folder, dryRun: argv['dry-run'], ...result })}\n`);
-    else process.stdout.write((await import('../report/repaired.js')).repairedText(folder, result, argv['dry-run']));
-    if (!result.sound && !argv['dry-run']) process.exitCode = 4;
+    else if (!argv.quiet) {
+      const { repairedText } = await import('../report/repaired.js');
+      process.stdout.write(repairedText(folder, result, argv['dry-run']));
+    }
+    if (!result.sound) process.exitCode = 4;
   },
 });

@@ -62,7 +62,7 @@ export const verify = verb({
       return target.includes('type=') ? verifyCache(target, settings) : verifyFolder(target, settings);
     }).finally(() => progress.end());
     if (argv.json) process.stdout.write(`${JSON.stringify(result)}\n`);
-    else process.stdout.write((await import('../report/verified.js')).verifiedText(result, argv.quiet));
+    else if (!argv.quiet) process.stdout.write((await import('../report/verified.js')).verifiedText(result));
     if (!result.sound) process.exitCode = 4;
   },
 });

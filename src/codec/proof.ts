@@ -6,6 +6,7 @@ import type { LayerEncoding } from '../oci/media-types.js';
 import type { Compression } from './compression.js';
 import { recompress } from './recompress.js';
 import { compressionOf } from './sniff.js';
+import { startsTar, TAR_BLOCK } from './tar-start.js';
 
 export interface ProofOptions {
   readonly digest: Digest;
@@ -43,21 +44,28 @@ export async function prove(content: Content, options: ProofOptions): Promise<Pr
 
 async function proveOf(content: Content, size: number, options: ProofOptions): Promise<Proof> {
   const { digest, layer, maxSize, where, signal, onBytes } = options;
+  let head = Buffer.alloc(0);
+  const look = (chunk: Uint8Array) => {
+    if (head.length < TAR_BLOCK) head = Buffer.concat([head, chunk.subarray(0, TAR_BLOCK - head.length)]);
+    onBytes?.(chunk.length);
+  };
   if (layer === 'whole') {
     // The tar as it is: the digest of the blob is checked on the way.
     const encoding = { compression: 'uncompressed' } as const;
     const read = recompress(content, { blob: { digest, size }, diffID: undefined, encoding, where, maxSize });
-    for await (const chunk of read.content.open({}, signal)) onBytes?.(chunk.length);
+    for await (const chunk of read.content.open({}, signal)) look(chunk);
     const { compression, diffID, tocDigest } = read.packed().source;
-    return { size, ...(size === 0 ? {} : { encoding: encodingOf(compression) }), unpacked: { diffID, tocDigest } };
+    const unpacked = { diffID, tocDigest };
+    return isUnclear(compression, head) ? { size } : { size, encoding: encodingOf(compression), unpacked };
   }
-  let head = Buffer.alloc(0);
-  for await (const chunk of verified(content.open({}, signal), { digest, size }, where)) {
-    if (head.length < 4) head = Buffer.concat([head, chunk.subarray(0, 4)]);
-    onBytes?.(chunk.length);
-  }
-  // An empty blob is an empty layer of any type.
-  return layer === undefined || size === 0 ? { size } : { size, encoding: compressionOf(head) };
+  for await (const chunk of verified(content.open({}, signal), { digest, size }, where)) look(chunk);
+  const compression = compressionOf(head);
+  return layer === undefined || isUnclear(compression, head) ? { size } : { size, encoding: compression };
+}
+
+/** Whether it may be anything, such as an encrypted layer. An empty blob is an empty layer of any type. */
+function isUnclear(compression: Compression, head: Buffer): boolean {
+  return compression === 'uncompressed' && !(head.length > 0 && startsTar(head));
 }
 
 /** What a media type calls it. */

@@ -41,6 +41,7 @@ function* rangeFaults({ layers, records }: CacheConfig): Generator<string> {
       if (alternatives.length === 0) yield `record ${index} has no alternative for input ${input}`;
       for (const { link } of alternatives) {
         if (outside(link, records)) yield `record ${index} links to record ${link}, and there are ${records.length}`;
+        else if (isRandom(records[link])) yield `record ${index} links to record ${link}, whose digest is random`;
       }
     }
   }
@@ -54,6 +55,11 @@ function* loopFaults({ layers, records }: CacheConfig): Generator<string> {
   for (const layer of layerLoop.looping) yield `layer ${layer} is among its own parents, or one of its parents is`;
   const recordLoop = dependenciesFirst(records.length, (record) => links(records[record]));
   for (const record of recordLoop.looping) yield `record ${record} loops: its inputs lead back to it or to such a loop`;
+}
+
+/** Keys of steps that are never cached; BuildKit takes none from a cache (cache/remotecache/v1/chains.go, Add). */
+export function isRandom(record: CacheRecord | undefined): boolean {
+  return record?.digest.startsWith('random:') === true;
 }
 
 function namedLayers({ results, chains }: CacheRecord): number[] {

@@ -1,5 +1,5 @@
 import type { CacheConfig, CacheRecord } from '../buildkit/cache-config.js';
-import { links } from './check.js';
+import { isRandom, links } from './check.js';
 import { dependenciesFirst } from './order.js';
 import { keepRecords } from './keep.js';
 
@@ -46,16 +46,16 @@ function mendLayers(config: CacheConfig): CacheConfig {
 function mendRecords(config: CacheConfig): CacheConfig {
   const { records } = config;
   const linksTo = records.map((record) => links(record).filter((link) => link >= 0 && link < records.length));
-  const circular = onLoops(linksTo);
+  const refused = new Set([...onLoops(linksTo), ...linksTo.flat().filter((link) => isRandom(records[link]))]);
   // In this order it is known of all alternatives whether they stay before the record itself is looked at.
   const { order } = dependenciesFirst(records.length, (index) =>
-    circular.has(index) ? [] : (linksTo[index] ?? []).filter((link) => !circular.has(link)),
+    refused.has(index) ? [] : (linksTo[index] ?? []).filter((link) => !refused.has(link)),
   );
   const kept = new Set<number>();
   for (const index of order) {
     const { inputs } = records[index] ?? { inputs: [] };
     const isPossible = inputs.every((alternatives) => alternatives.some(({ link }) => kept.has(link)));
-    if (isPossible && !circular.has(index)) kept.add(index);
+    if (isPossible && !refused.has(index)) kept.add(index);
   }
   const isWhole = records.every((record, index) => kept.has(index) && links(record).every((link) => kept.has(link)));
   return isWhole ? config : { ...config, records: keepRecords(records, kept) };

@@ -8,13 +8,13 @@ import {
   UNCOMPRESSED,
 } from '../oci/descriptor.js';
 import { type Digest, isDigest } from '../oci/digest.js';
-import { isDocker, type LayerEncoding, layerEncoding, layerMediaType, OCI_LAYER } from '../oci/media-types.js';
+import { isDocker, type LayerEncoding, layerEncoding, typeFor } from '../oci/media-types.js';
 
 /** What the bytes of a blob prove, whatever is said of them. Their digest is right. */
 export interface Proof {
   /** In bytes. */
   readonly size: number;
-  /** What the first bytes are; of layers. */
+  /** What the first bytes are; of layers, but for those that may be anything: no tar, and not compressed. */
   readonly encoding?: LayerEncoding;
   /** What came out of the layer when it was unpacked. */
   readonly unpacked?: {
@@ -91,12 +91,6 @@ export function corrected(layer: Descriptor, proof: Proof | undefined): Descript
     annotations: Object.fromEntries(annotations),
   };
   return JSON.stringify(right) === JSON.stringify(layer) ? layer : right;
-}
-
-/** The media type of a layer of this encoding, in the family of another one; OCI's where that is unknown. */
-export function typeFor(mediaType: string, encoding: LayerEncoding): string {
-  const known = layerEncoding(mediaType) === undefined ? OCI_LAYER : mediaType;
-  return layerMediaType(known, { docker: isDocker(mediaType), encoding });
 }
 
 /** BuildKit looks at the bytes below every known type but OCI's plain tar (containerd core/images/mediatypes.go, DiffCompression). */

@@ -77,6 +77,11 @@ export function layerMediaType(
   return family === undefined ? mediaType : build(family, encoding ?? found.encoding);
 }
 
+/** The media type of a layer of this encoding, in OCI's words; of the same family where that is known. */
+export function typeFor(mediaType: string, encoding: LayerEncoding): string {
+  return layerMediaType(layerEncoding(mediaType) === undefined ? OCI_LAYER : mediaType, { docker: false, encoding });
+}
+
 const IMAGES: ReadonlySet<string> = new Set([OCI_INDEX, OCI_MANIFEST, DOCKER_MANIFEST_LIST, DOCKER_MANIFEST]);
 
 /** Whether what is listed with this media type can be an image or a cache, or several of them; older ones have none. */

@@ -2,7 +2,7 @@ import type { Wrong } from '../errors.js';
 import { hasResults } from '../graph/graph.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
-import type { Fate } from './cut.js';
+import { type Fate, topOf } from './cut.js';
 
 /** Something that repair did, or would do. */
 export type RepairAction =
@@ -56,15 +56,15 @@ export function actionOf(
     case 'corrected':
       return { type: 'corrected', tag, digest };
     case 'rewritten':
-      return { type: 'rewritten', tag, from: digest, to: fate.saved.manifest.descriptor.digest, wrong: fate.wrong };
+      return { type: 'rewritten', tag, from: digest, to: topOf(fate).digest, wrong: fate.wrong };
     case 'joined':
-      return { type: 'joined', tag, from: digest, to: fate.saved.manifest.descriptor.digest, ends: fate.ends };
+      return { type: 'joined', tag, from: digest, to: topOf(fate).digest, ends: fate.ends };
     case 'cut':
       return {
         type: 'cut',
         tag,
         from: digest,
-        to: fate.saved.manifest.descriptor.digest,
+        to: topOf(fate).digest,
         resultsBefore: fate.before?.records.filter(hasResults).length,
         results: fate.graph.records.filter(hasResults).length,
       };

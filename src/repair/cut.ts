@@ -10,9 +10,11 @@ import { saveGraph, type SavedCache, shapeOf } from '../graph/save.js';
 import { corrected, faultsOf, type Proof } from '../graph/statement.js';
 import { type Descriptor, UNCOMPRESSED } from '../oci/descriptor.js';
 import { type Digest, isDigest } from '../oci/digest.js';
-import { decodeManifest, type Manifest } from '../oci/manifest.js';
+import { decodeManifest, type Document, type Manifest } from '../oci/manifest.js';
 import { isImageType, isNonDistributable } from '../oci/media-types.js';
+import { readRectified } from '../verify/rectify.js';
 import type { Documents } from './documents.js';
+import { type MendedImage, mendImage } from './image-fate.js';
 
 /** What is to become of an entry of the index. */
 export type Fate =
@@ -22,17 +24,23 @@ export type Fate =
   /** The entry says something else than the manifest that it names. */
   | { readonly kind: 'corrected'; readonly descriptor: Descriptor }
   /** Results went that need what is not there. */
-  | { readonly kind: 'cut'; readonly saved: SavedCache; readonly graph: Graph; readonly before: Graph | undefined }
+  | {
+      readonly kind: 'cut';
+      readonly documents: readonly Document[];
+      readonly graph: Graph;
+      readonly before: Graph | undefined;
+    }
   /** Nothing went; its manifest says now what the bytes prove. */
-  | { readonly kind: 'rewritten'; readonly saved: SavedCache; readonly wrong: readonly Wrong[] }
+  | ({ readonly kind: 'rewritten' } & MendedImage)
   /** Nothing went; its ends are joined, so that BuildKit loses no links on import. */
-  | { readonly kind: 'joined'; readonly saved: SavedCache; readonly ends: number };
+  | { readonly kind: 'joined'; readonly documents: readonly Document[]; readonly ends: number };
 
 /** What is known of blobs, whatever a manifest says of them. */
 export interface Evidence {
   /** Those that are missing or damaged. */
   readonly bad: ReadonlySet<Digest>;
   readonly proofs: ReadonlyMap<Digest, Proof>;
+  readonly signal: AbortSignal | undefined;
 }
 
 /**
@@ -40,55 +48,81 @@ export interface Evidence {
  * when its layers cannot be had. Images stay, as far as their own manifest is there: they may be there in part.
  */
 export async function fateOf(documents: Documents, entry: Descriptor, evidence: Evidence): Promise<Fate> {
+  const wrong = new Set<Wrong>();
   let manifest: Manifest;
   let bytes: Buffer | undefined;
   try {
     bytes = await documents.read(entry.digest);
-    manifest = decodeManifest(bytes, entry.digest);
+    const read = readRectified(bytes, (document) => decodeManifest(document, entry.digest));
+    manifest = read.value;
+    if (read.fault !== undefined) wrong.add('format');
   } catch (error) {
     // What is of a kind that is not known is whole when its bytes are.
     return bytes !== undefined && !isImageType(entry.mediaType) ? { kind: 'stays' } : withoutDocument(error);
   }
   const size = bytes.length;
   const config = configOf(manifest);
-  if (config === undefined) return correctedEntry(entry, manifest, size);
+  if (config === undefined) {
+    const stored = { descriptor: { ...entry, mediaType: manifest.mediaType, size }, bytes, content: manifest };
+    const mended = await mendImage(documents, stored, evidence.proofs, evidence.signal);
+    return mended === undefined ? correctedEntry(entry, manifest, size) : { kind: 'rewritten', ...mended };
+  }
   let decoded: CacheConfig;
   let configSize: number;
   try {
     const configBytes = await documents.read(config.digest);
     configSize = configBytes.length;
-    decoded = decodeCacheConfig(configBytes, config.digest);
+    const read = readRectified(configBytes, (document) => decodeCacheConfig(document, config.digest));
+    decoded = read.value;
+    if (read.fault !== undefined) wrong.add('format');
   } catch (error) {
     return withoutDocument(error);
   }
   const mended = mend(decoded);
-  const { graph: before, wrong } = withProofs(graphOf(manifest, mended), evidence.proofs);
+  const before = withProofs(graphOf(manifest, mended), evidence.proofs, wrong);
   if (configSize !== config.size) wrong.add('size');
   if (manifest.fault !== undefined) wrong.add('shape');
   const graph = unlist(evict(before, unusable(before, evidence.bad)), evidence.bad);
   const save = () => saveGraph(graph, shapeOf(manifest.mediaType), manifest.fields);
-  if (mended !== decoded || graph !== before) return { kind: 'cut', saved: save(), graph, before };
-  if (wrong.size > 0) return { kind: 'rewritten', saved: save(), wrong: [...wrong].toSorted() };
+  if (mended !== decoded || graph !== before) return { kind: 'cut', documents: documentsOf(save()), graph, before };
+  if (wrong.size > 0) return { kind: 'rewritten', documents: documentsOf(save()), wrong: [...wrong].toSorted() };
   const ends = endsOf(decoded.records).length;
   if (ends > 1) {
     const saved = save();
     // What is over the limit does not import at all.
-    if (saved.config.bytes.length <= IMPORT_LIMIT) return { kind: 'joined', saved, ends };
+    if (saved.config.bytes.length <= IMPORT_LIMIT) return { kind: 'joined', documents: documentsOf(saved), ends };
   }
   return correctedEntry(entry, manifest, size);
 }
 
-/** The graph with what the bytes prove of its layers, and what was wrong with it. */
-function withProofs(graph: Graph, proofs: ReadonlyMap<Digest, Proof>): { graph: Graph; wrong: Set<Wrong> } {
-  const wrong = new Set<Wrong>();
+/** The manifest that an entry is to name. */
+export function topOf({ documents }: { readonly documents: readonly Document[] }): Descriptor {
+  const top = documents.at(-1);
+  if (top === undefined) throw new RangeError('there are no documents');
+  return top.descriptor;
+}
+
+function documentsOf({ config, manifest }: SavedCache): Document[] {
+  return [config, manifest];
+}
+
+/**
+ * The graph with what the bytes prove of its layers.
+ *
+ * @param wrong - is added what was wrong with it
+ */
+function withProofs(graph: Graph, proofs: ReadonlyMap<Digest, Proof>, wrong: Set<Wrong>): Graph {
   const descriptors = new Map<Digest, Descriptor>();
+  let isRight = true;
   for (const [digest, layer] of graph.descriptors) {
     const proof = proofs.get(digest);
     const right = corrected(layer, proof);
     descriptors.set(digest, right);
-    if (right !== layer) for (const fault of faultsOf(layer, proof)) wrong.add(fault.wrong);
+    if (right === layer) continue;
+    isRight = false;
+    for (const fault of faultsOf(layer, proof)) wrong.add(fault.wrong);
   }
-  return wrong.size === 0 ? { graph, wrong } : { graph: { ...graph, descriptors }, wrong };
+  return isRight ? graph : { ...graph, descriptors };
 }
 
 function withoutDocument(error: unknown): Fate {

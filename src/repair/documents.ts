@@ -22,6 +22,11 @@ export class Documents {
     this.#signal = signal;
   }
 
+  /** Where they are, for messages. */
+  get name(): string {
+    return this.#layout.root;
+  }
+
   /** The bytes that a document that cannot be read here has elsewhere. */
   async restore(descriptor: Descriptor, required: boolean): Promise<Buffer | undefined> {
     const { digest, size } = descriptor;

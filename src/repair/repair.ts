@@ -11,18 +11,18 @@ import { replaceBrokenIndex } from '../layout/broken-index.js';
 import { keptIndexPath, updateIndex } from '../layout/index-file.js';
 import { entryKey, type LayoutIndex } from '../layout/index-json.js';
 import { type Layout, type LayoutSettings, openLayout, writeMarker } from '../layout/layout.js';
-import type { SavedCache } from '../graph/save.js';
 import { rewriting } from '../layout/lost-blobs.js';
 import { type Registries, type RegistryAccess, withRegistries } from '../net/registries.js';
 import { type Content, contentOf } from '../oci/content.js';
 import type { BlobId } from '../oci/descriptor.js';
+import type { Document } from '../oci/manifest.js';
 import { type Digest, isKnownAlgorithm, splitDigest } from '../oci/digest.js';
 import type { Finding } from '../verify/finding.js';
 import { isContradicted, isLayer, type Need } from '../verify/need.js';
 import { type Examination, examineFolder, type VerifyProgress, verifyFolder } from '../verify/verify.js';
 import { actionOf, type RepairAction } from './action.js';
 import { Copies, type LackedBlob } from './copies.js';
-import { type Evidence, type Fate, fateOf } from './cut.js';
+import { type Evidence, type Fate, fateOf, topOf } from './cut.js';
 import { Documents } from './documents.js';
 import { type Salvaged, salvageIndex } from './salvage.js';
 import { openSources } from './sources.js';
@@ -141,7 +141,7 @@ class Repair {
       if (fate.kind === 'stays') continue;
       fates.set(entryKey(descriptor), fate);
       actions.push(actionOf(fate, tag, descriptor));
-      if ('saved' in fate && !this.#isDry) await this.#write(fate.saved);
+      if ('documents' in fate && !this.#isDry) await this.#write(fate.documents);
     }
     if (!this.#isDry && !(await this.#publish(fates, salvaged))) return undefined;
     if (isMarkerWrong(examination, this.#layout)) {
@@ -169,7 +169,7 @@ class Repair {
       // What this user may not read is whole for others, perhaps.
       if (outcome === 'lacked' && found !== 'EACCES' && found !== 'EPERM') bad.add(digest);
     }
-    return { bad, proofs };
+    return { bad, proofs, signal: this.#options.signal };
   }
 
   async #fetch(
@@ -214,9 +214,9 @@ class Repair {
     await this.#layout.blobs.write(content, blob, { where, sharing: 'copy', ...(signal ? { signal } : {}) });
   }
 
-  async #write({ config, manifest }: SavedCache): Promise<void> {
+  async #write(documents: readonly Document[]): Promise<void> {
     const { blobs, root } = this.#layout;
-    for (const { descriptor, bytes } of [config, manifest]) {
+    for (const { descriptor, bytes } of documents) {
       if (!(await blobs.has(descriptor)))
         await blobs.write(contentOf(bytes), descriptor, { where: root, sharing: 'copy' });
     }
@@ -279,7 +279,7 @@ function withFates(index: LayoutIndex, fates: ReadonlyMap<string, Fate>): Layout
     const fate = fates.get(entryKey(entry));
     if (fate === undefined || fate.kind === 'stays') return entry;
     if (fate.kind === 'goes') return [];
-    return { ...entry, ...('saved' in fate ? fate.saved.manifest.descriptor : fate.descriptor) };
+    return { ...entry, ...('documents' in fate ? topOf(fate) : fate.descriptor) };
   });
   return { ...index, manifests };
 }

@@ -25,11 +25,16 @@ function lines(result: ExportResult): string[] {
 
 /** Which records went into an image, and which could not. */
 function inlineLines({ target, descriptor, duration }: ExportResult, images: readonly ImageFit[]): string[] {
-  const platforms = images.map(({ platform, fitting, others, fault }) => {
+  const platforms = images.map(({ platform, fitting, others, fault, addedHistory = 0 }) => {
     const count = `${fitting.length} of ${fitting.length + others.length} records with results`;
     if (fault !== undefined) return [`  ${platform}: left alone: ${fault}`];
     return [
       `  inline in ${platform}: ${count} consist of its layers`,
+      ...(addedHistory === 0
+        ? []
+        : [
+            `    history: ${addedHistory} ${addedHistory === 1 ? 'entry' : 'entries'} added, as BuildKit needs one for each layer`,
+          ]),
       ...(fitting.length === 0 ? [] : [`    kept: ${names(fitting)}`]),
       ...(others.length === 0 ? [] : [`    not: ${names(others.map(({ record }) => record))}`]),
     ];

@@ -4,15 +4,13 @@ import type { VerifyResult } from '../verify/verify.js';
 import { printed } from './visible.js';
 
 /** What verify found, a paragraph for each finding, and a line at the end that sums it up. */
-export function verifiedText(result: VerifyResult, quiet: boolean): string {
+export function verifiedText(result: VerifyResult): string {
   const { target, sound, findings, tags, blobs, read, bytesRead } = result;
   const wrong = findings.filter(({ severity }) => severity === 'corrupt').length;
-  const shown = quiet ? findings.filter(({ severity }) => severity === 'corrupt') : findings;
   const part = read === blobs ? `${read}` : `${read} of ${blobs}`;
   const what = `${tags} ${plural(tags, 'entry', 'entries')}, ${part} blobs read (${prettyBytes(bytesRead)})`;
   const verdict = sound ? 'sound' : `${wrong} ${plural(wrong, 'thing is', 'things are')} wrong`;
-  const end = quiet && sound ? [] : [`${target}: ${verdict}; ${what}`];
-  return printed([...shown.flatMap(lines), ...end]);
+  return printed([...findings.flatMap(lines), `${target}: ${verdict}; ${what}`]);
 }
 
 function lines(finding: Finding): string[] {

@@ -11,6 +11,7 @@ import type { Manifest } from '../oci/manifest.js';
 import { isNonDistributable } from '../oci/media-types.js';
 import type { Needs } from './need.js';
 import type { Origin } from './origin.js';
+import { readRectified } from './rectify.js';
 import type { Report } from './report.js';
 
 /** Where what is found goes. */
@@ -41,7 +42,8 @@ interface CacheContent {
 export function cacheConfig(bytes: Uint8Array | undefined, { digest }: Descriptor): ConfigContent {
   if (bytes === undefined) return { size: undefined, config: undefined, fault: undefined };
   try {
-    return { size: bytes.length, config: decodeCacheConfig(bytes, digest), fault: undefined };
+    const { value, fault } = readRectified(bytes, (document) => decodeCacheConfig(document, digest));
+    return { size: bytes.length, config: value, fault };
   } catch (error) {
     if (!(error instanceof CacheError)) throw error;
     return { size: bytes.length, config: undefined, fault: error };
@@ -55,10 +57,6 @@ export function checkCache(context: Context, { digest, size, manifest, descripto
   const layers = [...new Map(layersIn(manifest).map((layer) => [layer.digest, layer])).values()];
   for (const layer of layers) needs.add(layer, 'layer', !isNonDistributable(layer.mediaType), origin);
   needs.add(descriptor, 'config', true, origin);
-  if (manifest.fault !== undefined) {
-    const message = `BuildKit refuses the manifest: ${manifest.fault}`;
-    report.say({ kind: 'document', effect: 'import-refused', wrong: 'shape', message, digest }, origin);
-  }
   checkLimit(context, 'manifest', digest, size);
   // BuildKit goes by the size that the manifest has for a config, too (cache/remotecache/import.go, readBlob).
   checkLimit(context, 'config', descriptor.digest, Math.max(config.size ?? 0, descriptor.size));

@@ -7,7 +7,7 @@ import { readIndex } from '../layout/index-read.js';
 import { entryKey, type LayoutIndex } from '../layout/index-json.js';
 import { type Layout, type LayoutSettings, openLayout } from '../layout/layout.js';
 import { type Registries, type RegistryAccess, withRegistries } from '../net/registries.js';
-import { abortable } from '../errors.js';
+import { abortable, CacheError } from '../errors.js';
 import { type Finding, quoted, sortedFindings } from './finding.js';
 import { FolderCheck } from './folder.js';
 import { type Read, readBlobs } from './read-blobs.js';
@@ -136,6 +136,7 @@ async function verifyIn(parsed: CacheOptions, options: VerifyOptions, registries
   const repository = await openRepository(parsed, registries, options.layout);
   const entries = [{ tag: tagIn(parsed), descriptor }];
   const walk = await walkAll(repository, entries, { signal: options.signal });
+  if (walk.caches === 0) refuseOther(source.name, walk.findings);
   const read = await readBlobs(repository, source.name, walk, [], options);
   const findings = [...walk.findings, ...read.findings];
   const folder = parsed.attributes['src'];
@@ -151,6 +152,20 @@ async function verifyIn(parsed: CacheOptions, options: VerifyOptions, registries
 
 const JOIN_HINT =
   'copy it into a folder, run "bkcache repair" on that folder, and copy it back: repair joins the ends under one record';
+
+/**
+ * A tag of something else is no cache that could be sound.
+ *
+ * @throws CacheError NOT_FOUND
+ */
+function refuseOther(name: string, findings: readonly Finding[]): void {
+  if (findings.some(({ severity }) => severity === 'corrupt')) return;
+  const what = findings.find(({ kind }) => kind === 'unknown');
+  throw new CacheError('NOT_FOUND', `there is no build cache at ${name}: ${what?.message ?? 'it holds nothing'}`, {
+    hint: 'look at what is there with "bkcache list", or export a cache to it again',
+    side: 'import',
+  });
+}
 
 /** What a registry has not is simply sent; nothing that is sent replaces what it has. */
 function inRegistry(name: string, finding: Finding): Finding {

@@ -13,6 +13,7 @@ import { checkImage, imageConfig, type ImageContent } from './check-image.js';
 import type { Finding } from './finding.js';
 import { Needs } from './need.js';
 import { Origin } from './origin.js';
+import { readRectified } from './rectify.js';
 import { Report } from './report.js';
 
 /**
@@ -114,7 +115,9 @@ export class Walk {
     );
     if (bytes === undefined) return [];
     try {
-      visited.manifest = decodeManifest(bytes, digest);
+      const { value, fault } = readRectified(bytes, (document) => decodeManifest(document, digest));
+      visited.manifest = value;
+      if (fault !== undefined) this.#strange(visited, fault);
     } catch (error) {
       if (!(error instanceof CacheError)) throw error;
       this.#strange(visited, error);
@@ -153,6 +156,10 @@ export class Walk {
         if (manifest !== undefined) this.#listed(descriptor, manifest, isEntry ? by : by.origin);
       }
       if (manifest === undefined) continue;
+      if (manifest.fault !== undefined) {
+        const message = `BuildKit refuses the manifest: ${manifest.fault}`;
+        this.#report.say({ kind: 'document', effect: 'import-refused', wrong: 'shape', message, digest }, origin);
+      }
       const config = configOf(manifest);
       if (config !== undefined) {
         this.caches++;

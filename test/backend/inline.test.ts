@@ -11,11 +11,14 @@ import { openLayout } from '../../src/layout/layout.js';
 import { inspectCache, listCaches } from '../../src/report/describe.js';
 import { summary } from '../../src/report/summary.js';
 import { inspectText, listTable } from '../../src/report/tables.js';
+import { repairFolder } from '../../src/repair/repair.js';
 import { importArguments } from '../../src/resolve.js';
+import { verifyCache, verifyFolder } from '../../src/verify/verify.js';
 import { fixture, importOf, loadFixture, temporary } from '../support/fixtures.js';
 import { type Entry, ImageFolder, stripped } from '../support/image.js';
 import { assertSound } from '../support/sound.js';
 
+const INDEX = 'application/vnd.oci.image.index.v1+json';
 const SINGLE = importOf('inline-image', 'inline');
 const MULTI = importOf('inline-multiplatform', 'multi');
 const THEIRS = parseDigest('sha256:7d7e7b238f379786109ba402e383e0e01ae749d80a6fc1642b04d77140fd7784', 'fixture');
@@ -379,4 +382,79 @@ test("an image with Docker's media types keeps them, and its layers have OCI's i
   await assertSound(t, out);
   const { layers } = await inspectCache(out);
   t.deepEqual([...new Set(layers.map(({ mediaType }) => mediaType))], ['application/vnd.oci.image.layer.v1.tar+gzip']);
+});
+
+test('an image without enough history gets an entry for each layer with its cache', async (t) => {
+  for (const [history, added] of [
+    ['[{"created_by":"mine"}]', 2],
+    ['null', 3],
+  ] as const) {
+    const image = bare(t);
+    const shorten = (config: string) => config.replace(/"history":\[.*?\](?=[,}])/s, `"history":${history}`);
+    image.retag(image.changeConfig(image.top.digest, shorten));
+    const result = await copyOne(SINGLE, `type=inline,dest=${image.path},tag=inline`);
+    const { config } = image.json(image.top.digest) as { config: Entry };
+    t.is((image.json(config.digest) as { history: object[] }).history.length, 3);
+    t.is(result.images?.[0]?.addedHistory, added);
+    t.regex(summary({ imports: [], exports: [result], ignored: [] }), /history: [23] entries added/);
+    // A second copy has nothing to add.
+    const again = await copyOne(SINGLE, `type=inline,dest=${image.path},tag=inline`);
+    t.is(again.descriptor.digest, result.descriptor.digest);
+    t.is(again.images?.[0]?.addedHistory, undefined);
+  }
+});
+
+test('an image whose cache ends the daemon is not among the flags of a build, and repair fills its history', async (t) => {
+  const image = new ImageFolder(t, 'inline-multiplatform');
+  const index = image.json(image.top.digest) as { manifests: Entry[] };
+  const [first] = index.manifests;
+  if (first === undefined) throw new Error('there is no image');
+  Object.assign(
+    first,
+    image.put(image.changeConfig(first.digest, (text) => text.replace(/"history":/, '"x-history":'))),
+  );
+  image.retag(JSON.stringify(index));
+  const text = `type=local,src=${image.path},tag=multi`;
+  const left: string[] = [];
+  t.deepEqual(await importArguments([text], 'buildctl', (_options, reason) => left.push(reason.message)), []);
+  t.regex(left[0] ?? '', /daemon exits/);
+  const { findings } = await verifyCache(text);
+  t.like(findings[0], { effect: 'daemon-exits', wrong: 'history', repair: `bkcache repair ${image.path}` });
+  const { actions, sound } = await repairFolder(image.path);
+  t.true(sound);
+  t.like(actions, { length: 1, 0: { type: 'rewritten', wrong: ['history'] } });
+  t.is((await importArguments([text], 'buildctl', () => t.fail())).length, 2);
+});
+
+test('an index that lists its children twice, many levels deep, is read once', async (t) => {
+  const image = new ImageFolder(t, 'inline-image');
+  let child: Entry = { ...image.top };
+  for (let level = 0; level < 40; level++) {
+    const text = JSON.stringify({ schemaVersion: 2, mediaType: INDEX, manifests: [child, child] });
+    child = { mediaType: INDEX, ...image.put(text) };
+  }
+  const { manifests } = image.index;
+  image.index = { ...image.index, manifests: [{ ...manifests[0], ...child }] };
+  const description = await inspectCache(`type=local,src=${image.path},tag=inline`);
+  t.deepEqual(description.platforms, ['linux/amd64']);
+  t.true((await verifyFolder(image.path)).sound);
+  t.true((await listCaches(image.path)).every(({ cache }) => cache !== undefined));
+  const cache = temporary(t);
+  await copyOne(SINGLE, `type=local,dest=${cache}`);
+  const result = await copyOne(`type=local,src=${cache}`, `type=inline,dest=${image.path},tag=inline`);
+  t.is(String(result.descriptor.digest), child.digest);
+});
+
+test('asked for one cache, what is none is not found; in a folder it is noted', async (t) => {
+  const image = bare(t);
+  const error = await t.throwsAsync(verifyCache(`type=local,src=${image.path},tag=inline`), { instanceOf: CacheError });
+  t.like(error, { code: 'NOT_FOUND' });
+  t.regex(error?.message ?? '', /an image without a build cache/);
+  const { sound, findings } = await verifyFolder(image.path);
+  t.true(sound);
+  t.true(findings.some(({ kind, message }) => kind === 'unknown' && message.includes('without a build cache')));
+  const left: string[] = [];
+  const text = `type=local,src=${image.path},tag=inline`;
+  t.deepEqual(await importArguments([text], 'buildx', (_options, reason) => left.push(reason.message)), []);
+  t.regex(left[0] ?? '', /without a build cache/);
 });
