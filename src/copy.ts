@@ -1,3 +1,4 @@
+import { agreedGraphs } from './backend/agreement.js';
 import type { Cache, CacheSource, CacheTarget, HeldCache, ImageFit, Publication } from './backend/backend.js';
 import { Brought } from './brought.js';
 import { exportShape } from './backend/export-shape.js';
@@ -122,7 +123,7 @@ async function exportAll(
   options: CopyOptions,
   registries: Registries,
 ): Promise<CopyResult> {
-  const cache = mergeCaches(caches);
+  const cache = await mergeCaches(caches, options.signal);
   // All are looked at before the first is written.
   const planned = exports.map((exported) => ({ exported, shape: exportShape(exported, cache.saved?.shape) }));
   const results: ExportResult[] = [];
@@ -151,7 +152,7 @@ async function exportAll(
 }
 
 /** Several caches as one. The same cache given twice counts once, and its blobs may come from either place. */
-function mergeCaches(caches: readonly Cache[]): Cache {
+async function mergeCaches(caches: readonly Cache[], signal: AbortSignal | undefined): Promise<Cache> {
   const [only, ...others] = caches;
   if (only !== undefined && others.length === 0) return only;
   const unique = [
@@ -163,7 +164,7 @@ function mergeCaches(caches: readonly Cache[]): Cache {
     ...(unique.length === 1 ? unique[0] : {}),
     name: [...new Set(caches.map(({ name }) => name))].join(' + '),
     concurrency: Math.max(...caches.map(({ concurrency = 1 }) => concurrency)),
-    graph: merge(unique.map(({ graph }) => graph)),
+    graph: merge(unique.length === 1 ? unique.map(({ graph }) => graph) : await agreedGraphs(unique, signal)),
     blob(blob) {
       const [first] = places(blob);
       if (first === undefined) throw new RangeError(`no import has ${blob.digest}`);

@@ -8,6 +8,7 @@ import {
   UNCOMPRESSED,
 } from '../oci/descriptor.js';
 import { type Digest, isDigest } from '../oci/digest.js';
+import type { Graph } from './graph.js';
 import { isDocker, type LayerEncoding, layerEncoding, typeFor } from '../oci/media-types.js';
 
 /** What the bytes of a blob prove, whatever is said of them. Their digest is right. */
@@ -91,6 +92,25 @@ export function corrected(layer: Descriptor, proof: Proof | undefined): Descript
     annotations: Object.fromEntries(annotations),
   };
   return JSON.stringify(right) === JSON.stringify(layer) ? layer : right;
+}
+
+/**
+ * The graph with what the bytes prove of its layers.
+ *
+ * @param wrong - is added what was wrong with it
+ */
+export function correctedGraph(graph: Graph, proofs: ReadonlyMap<Digest, Proof>, wrong = new Set<Wrong>()): Graph {
+  const descriptors = new Map<Digest, Descriptor>();
+  let isRight = true;
+  for (const [digest, layer] of graph.descriptors) {
+    const proof = proofs.get(digest);
+    const right = corrected(layer, proof);
+    descriptors.set(digest, right);
+    if (right === layer) continue;
+    isRight = false;
+    for (const fault of faultsOf(layer, proof)) wrong.add(fault.wrong);
+  }
+  return isRight ? graph : { ...graph, descriptors };
 }
 
 /** BuildKit looks at the bytes below every known type but OCI's plain tar (containerd core/images/mediatypes.go, DiffCompression). */

@@ -7,7 +7,7 @@ import type { Graph } from '../graph/graph.js';
 import { configOf, graphOf } from '../graph/load.js';
 import { mend } from '../graph/mend.js';
 import { saveGraph, type SavedCache, shapeOf } from '../graph/save.js';
-import { corrected, faultsOf, type Proof } from '../graph/statement.js';
+import { correctedGraph, type Proof } from '../graph/statement.js';
 import { type Descriptor, UNCOMPRESSED } from '../oci/descriptor.js';
 import { type Digest, isDigest } from '../oci/digest.js';
 import { decodeManifest, type Document, type Manifest } from '../oci/manifest.js';
@@ -79,7 +79,7 @@ export async function fateOf(documents: Documents, entry: Descriptor, evidence: 
     return withoutDocument(error);
   }
   const mended = mend(decoded);
-  const before = withProofs(graphOf(manifest, mended), evidence.proofs, wrong);
+  const before = correctedGraph(graphOf(manifest, mended), evidence.proofs, wrong);
   if (configSize !== config.size) wrong.add('size');
   if (manifest.fault !== undefined) wrong.add('shape');
   const graph = unlist(evict(before, unusable(before, evidence.bad)), evidence.bad);
@@ -104,25 +104,6 @@ export function topOf({ documents }: { readonly documents: readonly Document[] }
 
 function documentsOf({ config, manifest }: SavedCache): Document[] {
   return [config, manifest];
-}
-
-/**
- * The graph with what the bytes prove of its layers.
- *
- * @param wrong - is added what was wrong with it
- */
-function withProofs(graph: Graph, proofs: ReadonlyMap<Digest, Proof>, wrong: Set<Wrong>): Graph {
-  const descriptors = new Map<Digest, Descriptor>();
-  let isRight = true;
-  for (const [digest, layer] of graph.descriptors) {
-    const proof = proofs.get(digest);
-    const right = corrected(layer, proof);
-    descriptors.set(digest, right);
-    if (right === layer) continue;
-    isRight = false;
-    for (const fault of faultsOf(layer, proof)) wrong.add(fault.wrong);
-  }
-  return isRight ? graph : { ...graph, descriptors };
 }
 
 function withoutDocument(error: unknown): Fate {

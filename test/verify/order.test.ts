@@ -2,6 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import fc from 'fast-check';
+import { copyCache } from '../../src/copy.js';
 import { CREATED_AT, UNCOMPRESSED } from '../../src/oci/descriptor.js';
 import { sha256 } from '../../src/oci/digest.js';
 import { repairFolder } from '../../src/repair/repair.js';
@@ -108,5 +109,19 @@ test('what one manifest says wrong of a layer costs another tag nothing, and its
     // A date that is none goes; everything else is as BuildKit wrote it.
     const isWhole = lie !== LIES.length - 1;
     t.is(entriesOf(folder)[0]?.digest === right, isWhole, `lie ${lie}`);
+  }
+});
+
+test('a merge takes what the bytes prove, whichever import says it', async (t) => {
+  for (const [lie] of LIES.entries()) {
+    if (lie === LIES.length - 1) continue;
+    const { folder, entries } = liars(t, [[lie, 1]], undefined);
+    writeEntries(folder, entries);
+    const imports = ['tag 0', 'latest'].map((tag) => `type=local,src=${folder},tag=${tag}`);
+    for (const order of [imports, imports.toReversed()]) {
+      const out = join(temporary(t), 'out');
+      const { exports } = await copyCache({ imports: order, exports: [`type=local,dest=${out}`] });
+      t.is(String(exports[0]?.descriptor.digest), entries[1]?.digest ?? '', `lie ${lie}`);
+    }
   }
 });
