@@ -24,7 +24,7 @@ export interface Context {
   readonly busybox: boolean;
   /** The platforms that one build is for; this machine's by default. */
   readonly platforms?: readonly string[];
-  /** Whether BuildKit's own min and inline caches lack results whose layers they have: of some COPY --link. */
+  /** Whether BuildKit's own min and inline caches lack results whose layers they have, as of some COPY --link. */
   readonly forgetful?: boolean;
   /** The image that `ARG BASE` in the Dockerfile names. */
   readonly base?: BaseImage;
@@ -53,6 +53,7 @@ export const CONTEXT_LIST: readonly Context[] = [
     branches: PAIR,
     busybox: false,
     platforms: ['linux/amd64', 'linux/arm64'],
+    forgetful: true,
   },
   // RUN with a cache mount, and with another stage mounted.
   { name: 'mounts', stages: ['tools', 'build'], source: 'src/x', branches: PAIR, busybox: true },

@@ -6,6 +6,11 @@ import { gunzipSync } from 'node:zlib';
 import { extract } from 'tar-stream';
 import { decompress } from 'zstd-napi';
 
+/** An image that BuildKit wrote says of a layer what is not so. */
+export class ImageError extends Error {
+  override readonly name = 'ImageError';
+}
+
 /** A layer of an image that BuildKit wrote. */
 export interface ImageLayer {
   readonly diffID: string;
@@ -30,7 +35,7 @@ interface Index {
  * Reads an image out of the OCI layout that a build wrote, with other means than bkcache's own. The images of several
  * platforms follow one another.
  *
- * @throws Error when a layer does not unpack to the diffID that the image's config has for it
+ * @throws ImageError when a layer does not unpack to the diffID that the image's config has for it
  */
 export async function readImage(folder: string): Promise<ImageLayer[]> {
   const index = JSON.parse(await readFile(join(folder, 'index.json'), 'utf8')) as Index;
@@ -57,7 +62,9 @@ async function layersOf(folder: string, manifest: Manifest): Promise<ImageLayer[
   for (const [index, diffID] of diffIDs.entries()) {
     const layer = manifest.layers[index] as Reference;
     const tar = unpack(await blob(folder, layer), layer.mediaType);
-    if (sha256(tar) !== diffID) throw new Error(`layer ${index} of the image unpacks to ${sha256(tar)}, not ${diffID}`);
+    if (sha256(tar) !== diffID) {
+      throw new ImageError(`layer ${index} of the image unpacks to ${sha256(tar)}, not ${diffID}`);
+    }
     layers.push({ diffID, tar });
   }
   return layers;

@@ -54,16 +54,25 @@ export async function removeBlob(folder: string, blob: Pick<Entry, 'digest'>): P
   await rm(blobPath(folder, blob));
 }
 
+export async function readText(folder: string, blob: Pick<Entry, 'digest'>): Promise<string> {
+  return readFile(blobPath(folder, blob), 'utf8');
+}
+
 export async function readJson<T>(folder: string, blob: Pick<Entry, 'digest'>): Promise<T> {
-  return JSON.parse(await readFile(blobPath(folder, blob), 'utf8')) as T;
+  return JSON.parse(await readText(folder, blob)) as T;
+}
+
+/** Writes a blob, and gives back its digest and size. */
+export async function writeText(folder: string, text: string): Promise<Pick<Entry, 'digest' | 'size'>> {
+  const bytes = Buffer.from(text);
+  const digest = `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
+  await writeFile(blobPath(folder, { digest }), bytes);
+  return { digest, size: bytes.length };
 }
 
 /** Writes a blob, and gives back its descriptor. */
 export async function writeBlob(folder: string, mediaType: string, content: object): Promise<Entry> {
-  const bytes = Buffer.from(JSON.stringify(content));
-  const digest = `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
-  await writeFile(blobPath(folder, { digest }), bytes);
-  return { mediaType, digest, size: bytes.length };
+  return { mediaType, ...(await writeText(folder, JSON.stringify(content))) };
 }
 
 /** Turns a few bits in the middle of a blob; its size stays. */

@@ -1,5 +1,6 @@
 import { controls } from './controls.js';
 import { conversions } from './conversions.js';
+import { faults } from './faults.js';
 import type { Group } from './group.js';
 import { inline } from './inline.js';
 import { livingTogether } from './living-together.js';
@@ -21,5 +22,6 @@ export const GROUPS: readonly Group[] = [
   registry,
   inline,
   upkeep,
+  faults,
   controls,
 ];

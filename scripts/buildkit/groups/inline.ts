@@ -69,11 +69,21 @@ async function differences({ context }: Bench, theirs: string, ours: string): Pr
   return [`the image is ${await digestIn(ours)}, and BuildKit's own is ${await digestIn(theirs)}`];
 }
 
-/** An image, but for its cache. */
-async function withoutCache(folder: string): Promise<object> {
-  const { config, ...manifest } = await readJson<Manifest>(folder, await entryIn(folder));
+/** An image, but for its cache; of an index, all its images. */
+async function withoutCache(folder: string, entry?: Entry): Promise<object> {
+  const document = await readJson<Manifest | Index>(folder, entry ?? (await entryIn(folder)));
+  if ('manifests' in document) {
+    const images = [];
+    for (const image of document.manifests) images.push(await withoutCache(folder, image));
+    return images;
+  }
+  const { config, ...manifest } = document;
   const { 'moby.buildkit.cache.v0': _, ...rest } = await readJson<Config>(folder, config);
   return { manifest, rest };
+}
+
+interface Index {
+  readonly manifests: readonly Entry[];
 }
 
 interface Manifest {
@@ -105,7 +115,8 @@ async function inRegistry(bench: Bench): Promise<Verdict> {
     await bench.send('main', output(ours));
     await put(bench, `type=local,src=${cache}`, `type=inline,ref=${ours}`);
     const [expected, found] = [await resolved(bench, theirs), await resolved(bench, ours)];
-    const problems = expected === found ? [] : [`the image is ${found}, and BuildKit's own is ${expected}`];
+    const isSame = expected === found || bench.context.forgetful === true;
+    const problems = isSame ? [] : [`the image is ${found}, and BuildKit's own is ${expected}`];
     const verdict = await compared(bench, `type=registry,ref=${theirs}`, `type=registry,ref=${ours}`);
     const folder = await bench.copy([`type=registry,ref=${theirs}`], '');
     const read = await compared(bench, `type=registry,ref=${theirs}`, `type=local,src=${folder}`);
