@@ -90,7 +90,7 @@ for (const [name, config] of Object.entries({
   'no alternatives': '{"records":[{"digest":"sha256:D","inputs":[[]]}]}',
   'a record that loops': '{"records":[{"digest":"sha256:D","inputs":[[{"link":0}]]}]}',
   'a layer that loops': '{"layers":[{"blob":"sha256:D"}]}',
-  'a digest that is a path': '{"records":[{"digest":"../../etc/passwd"}]}',
+  'a digest that is a path': '{"layers":[{"blob":"../../etc/passwd"}]}',
   'a wrong type': '{"records":{}}',
   'half a document': '{"records":[',
 })) {

@@ -1,8 +1,11 @@
 import { cp } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { startRegistry } from '../../servers/registry.js';
 import type { Bench, Options } from '../bench.js';
-import { type Entry, entriesOf, readJson } from '../layout.js';
-import { asUseful, type Verdict } from '../verdict.js';
+import type { Builder } from '../builder.js';
+import { editEntries, type Entry, entriesOf, readJson, writeBlob } from '../layout.js';
+import { CommandError, lastLines } from '../run.js';
+import { asUseful, count, unused, type Verdict } from '../verdict.js';
 import type { Check, Group } from './group.js';
 
 /** Caches inside images: what bkcache puts there is what BuildKit puts there, and serves the same steps. */
@@ -20,6 +23,20 @@ export const inline: Group = {
     // Without RUN, one machine builds for any platform.
     if (bench.context.name === 'tiny') {
       checks.push({ name: 'inline, two platforms with provenance', run: () => twoPlatforms(bench) });
+    }
+    // They have to do with the image's config, and not with what was built.
+    if (bench.context.name === 'two-stages') {
+      checks.push(
+        { name: 'control: inline, in an image without history', run: async () => killing(bench, await images()) },
+        {
+          name: 'control: inline, in an image that lacks a diffID',
+          run: async () => {
+            const folder = await edited(bench, (await images()).theirs, ({ rootfs }) => rootfs.diff_ids.pop());
+            return unused(await bench.build('main', { cacheFrom: [imageIn(folder)] }));
+          },
+        },
+        { name: 'inline, put into an image without history', run: async () => filledIn(bench, await images()) },
+      );
     }
     return checks;
   },
@@ -91,7 +108,50 @@ interface Manifest {
 }
 
 interface Config {
+  readonly rootfs: { readonly diff_ids: string[] };
+  history?: unknown;
   readonly 'moby.buildkit.cache.v0'?: string;
+}
+
+/** BuildKit looks for an entry of history for each layer, and ends where there is none. */
+async function killing(bench: Bench, { theirs }: Images): Promise<Verdict> {
+  const folder = await edited(bench, theirs, (config) => delete config.history);
+  try {
+    const build = await bench.build('main', { cacheFrom: [imageIn(folder)] });
+    return { ...count(build), problems: ['the build went on'] };
+  } catch (error) {
+    if (!(error instanceof CommandError)) throw error;
+    const problems = (await hasEnded(bench.builder)) ? [] : [`BuildKit lives on: ${lastLines(error.message, 1)}`];
+    return { steps: 0, cached: 0, seconds: 0, problems, note: 'BuildKit has exited' };
+  } finally {
+    await bench.builder.renew();
+  }
+}
+
+/** Whether BuildKit ends, which may take it a moment longer than the build. */
+async function hasEnded(builder: Builder): Promise<boolean> {
+  for (let count = 0; count < 50 && builder.isAlive(); count++) await sleep(100);
+  return !builder.isAlive();
+}
+
+/** bkcache fills in the history that BuildKit needs. */
+async function filledIn(bench: Bench, { theirs, bare, cache }: Images): Promise<Verdict> {
+  const ours = await edited(bench, bare, (config) => delete config.history);
+  await put(bench, `type=local,src=${cache}`, `type=inline,dest=${ours},tag=${NAME}`);
+  return compared(bench, imageIn(theirs), imageIn(ours));
+}
+
+/** A copy of an image with another config. */
+async function edited(bench: Bench, image: string, edit: (config: Config) => void): Promise<string> {
+  const folder = await copyOf(bench, image);
+  const entry = await entryIn(folder);
+  const manifest = await readJson<Manifest>(folder, entry);
+  const config = await readJson<Config>(folder, manifest.config);
+  edit(config);
+  const changed = await writeBlob(folder, manifest.config.mediaType, config);
+  const written = await writeBlob(folder, entry.mediaType, { ...manifest, config: changed });
+  await editEntries(folder, ([old]) => [{ ...old, ...written }]);
+  return folder;
 }
 
 async function putBack(bench: Bench, { theirs, bare }: Images, cache: string) {
