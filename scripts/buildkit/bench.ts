@@ -1,3 +1,4 @@
+import { cp } from 'node:fs/promises';
 import { join } from 'node:path';
 import { startRegistry } from '../servers/registry.js';
 import { bkcache } from './bkcache.js';
@@ -12,8 +13,10 @@ import { judge, together, type Verdict } from './verdict.js';
 /** What BuildKit made of a branch without a cache. */
 export interface First {
   readonly branch: Branch;
-  /** The folder of the cache, exported with mode=max. */
+  /** The folder of the cache, exported with mode=max. BuildKit's own caches of several platforms have been repaired. */
   readonly cache: string;
+  /** The same, as BuildKit wrote it. */
+  readonly exported: string;
   readonly builds: Builds;
 }
 
@@ -154,14 +157,31 @@ export class Bench {
   /** The build of a branch without a cache, and what came out of it. It is done once. */
   first(branch: Branch): Promise<First> {
     return memoized(this.firsts, branch, async () => {
-      const cache = this.path(`${branch}-cache`);
-      const builds = await this.buildAll(branch, [], [`type=local,dest=${cache},mode=max`]);
+      const exported = this.path(`${branch}-cache`);
+      const builds = await this.buildAll(branch, [], [`type=local,dest=${exported},mode=max`]);
       // Otherwise a RUN could run again unnoticed.
       const steps = [...builds.values()].flatMap((build) => build.steps);
       const silent = steps.find((step) => isRun(step) && !step.cached && !step.printed);
       if (silent !== undefined) throw new Error(`${silent.name} prints nothing`);
-      return { branch, cache, builds };
+      return { branch, cache: await this.joined(exported), exported, builds };
     });
+  }
+
+  /**
+   * A cache that BuildKit exported, in a state in which BuildKit imports it whole: for several platforms it has several ends,
+   * of which BuildKit loses links since 0.25, and a copy of bkcache that changes nothing keeps its bytes.
+   */
+  private async joined(exported: string): Promise<string> {
+    if (this.context.platforms === undefined) return exported;
+    const folder = this.path('joined');
+    await cp(exported, folder, { recursive: true });
+    await this.join(folder);
+    return folder;
+  }
+
+  /** Has bkcache join the ends of what BuildKit has written into a folder, if there are several. */
+  async join(folder: string): Promise<void> {
+    if (this.context.platforms !== undefined) await this.bkcache('repair', folder);
   }
 
   /**

@@ -107,7 +107,7 @@ function lostLinks(bench: Bench): Check[] {
   const theirs: Check = {
     name: "control: BuildKit's own cache of two platforms",
     skipped,
-    run: async () => losing(bench, (await bench.first('main')).cache, ['main']),
+    run: async () => losing(bench, (await bench.first('main')).exported, ['main']),
   };
   return bench.context.platforms === undefined ? [merged] : [merged, theirs];
 }

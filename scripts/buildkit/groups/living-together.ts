@@ -59,6 +59,7 @@ class Shared {
   async buildKitWrites(branch: Branch, tag: string): Promise<Verdict> {
     const before = await this.digests();
     await this.bench.build(branch, { cacheTo: [`type=local,dest=${this.folder},tag=${tag},mode=max`] });
+    await this.bench.join(this.folder);
     this.branchOf.set(tag, branch);
     return this.check(before, tag);
   }

@@ -3,7 +3,7 @@ import { startRegistry } from '../../servers/registry.js';
 import type { Bench } from '../bench.js';
 import type { Builds } from '../build.js';
 import type { Likeness } from '../image.js';
-import type { Group } from './group.js';
+import type { Check, Group } from './group.js';
 
 /** What BuildKit exports to a registry travels within it, to another one and to a folder and back, and imports whole. */
 export const registry: Group = {
@@ -12,27 +12,33 @@ export const registry: Group = {
     let made: Promise<Registries> | undefined;
     const registries = () => (made ??= Registries.start(bench));
     /** A copy, and then builds from it alone. */
-    const check = (name: string, copy: (all: Registries) => Promise<string>, like?: Likeness) => ({
+    const check = (name: string, copy: (all: Registries) => Promise<string>, like?: Likeness): Check => ({
       name: `registry, ${name}`,
       run: async () => {
         const all = await registries();
         return bench.wholeAs(all.builds, 'main', await copy(all), like);
       },
     });
+    const losing = bench.context.platforms !== undefined && bench.builder.release >= 25;
+    /** A copy that keeps the bytes of BuildKit's own cache, and so its ends. */
+    const unchanged = (name: string, copy: (all: Registries) => Promise<string>): Check => ({
+      ...check(name, copy),
+      skipped: losing ? 'BuildKit loses links of its own cache, of which this is a copy' : undefined,
+    });
     const encoded = 'compression=zstd,force-compression=true';
     return [
-      check('copied to another repository', (all) => all.copy(all.exported(), all.ref('copied'))),
+      unchanged('copied to another repository', (all) => all.copy(all.exported(), all.ref('copied'))),
       check('converted to zstd', (all) => all.copy(all.exported(), all.ref('zstd'), encoded)),
-      check('converted to an image manifest', (all) =>
+      unchanged('converted to an image manifest', (all) =>
         all.copy(all.exported(), all.ref('shape'), 'image-manifest=true'),
       ),
       check('converted in its place', async (all) => {
         const ref = await all.copy(all.exported(), all.ref('in-place'));
         return all.copy(ref, ref, encoded);
       }),
-      check('copied to another registry', (all) => all.copy(all.exported(), all.other('copied'))),
-      check('to a folder', (all) => all.toFolder()),
-      check('to a folder and back', async (all) => all.copy(await all.toFolder(), all.other('back'))),
+      unchanged('copied to another registry', (all) => all.copy(all.exported(), all.other('copied'))),
+      unchanged('to a folder', (all) => all.toFolder()),
+      unchanged('to a folder and back', async (all) => all.copy(await all.toFolder(), all.other('back'))),
       check('both branches as one', (all) => all.branchesAsOne(), 'files'),
     ];
   },

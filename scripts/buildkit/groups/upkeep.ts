@@ -43,6 +43,7 @@ async function healed(bench: Bench): Promise<Verdict> {
   await damageOne(folder);
   await bench.bkcache('repair', folder);
   await bench.build('main', { cacheTo: [`type=local,dest=${folder},mode=max`] });
+  await bench.join(folder);
   await bench.bkcache('verify', '--deep', folder);
   return bench.whole('main', `type=local,src=${folder}`, 'files');
 }
@@ -67,6 +68,7 @@ async function beside(bench: Bench): Promise<Verdict> {
   }
   done.abort();
   const rounds = await cleaning;
+  await bench.join(folder);
   await bench.bkcache('verify', '--deep', folder);
   const tags = await tagsOf(folder);
   const problems = Array.from({ length: EXPORTS }, (_, round) => [`main-${round}`, `feature-${round}`])
