@@ -1,29 +1,29 @@
 import { CacheError } from '../errors.js';
 import { discard } from '../net/http.js';
+import { codingsOf } from '../net/content-encoding.js';
 import { headerOf, type RegistryResponse } from '../net/registry-client.js';
 import { contentOf } from '../oci/content.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import { isDigest, sha256 } from '../oci/digest.js';
-import { EMPTY, list, parseGo, string, struct } from '../oci/go-types.js';
 import { JSON_LIMIT } from '../oci/json.js';
 import { DOCKER_MANIFEST, DOCKER_MANIFEST_LIST, OCI_INDEX, OCI_MANIFEST } from '../oci/media-types.js';
+import { isTag } from '../oci/reference.js';
 import { parallel } from '../parallel.js';
 import { registryConversions } from './conversion-memory.js';
+import { Outage } from './outage.js';
 import { downloadOf } from './registry-download.js';
 import { nameOf, type RegistryPlace, requestTo } from './registry-place.js';
-import { uploadBlob, uploadStream } from './registry-upload.js';
-import type { Reference, Repository, RepositoryEntry } from './repository.js';
+import { listTags } from './registry-tags.js';
+import { uploadStream } from './registry-stream.js';
+import { uploadBlob } from './registry-upload.js';
+import type { Reference, Repository, RepositoryEntry, UnreadEntry } from './repository.js';
 import { readingImport } from './sides.js';
 
 const ACCEPT = [OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_MANIFEST_LIST].join(', ');
 /** How many requests a registry gets at once; most of the time goes by on the way. */
 const CONCURRENCY = 8;
-const TAGS_A_PAGE = 1000;
 /** How many tags a message names. */
 const TAGS_SHOWN = 20;
-
-const NO_TAGS: readonly string[] = EMPTY;
-const tagsType = struct(() => ({ tags: NO_TAGS }), { tags: ['tags', list(string)] });
 
 /** A repository in a registry: distribution-spec. What it reads and writes goes through one connection pool. */
 export function registryRepository(place: RegistryPlace): Repository {
@@ -34,12 +34,15 @@ export function registryRepository(place: RegistryPlace): Repository {
       ...requestTo(place, `blobs/${blob.digest}`),
       method: 'HEAD',
       purpose: `look for blob ${blob.digest}`,
-      accept: [404],
+      // A range of nothing is what an empty blob has.
+      accept: [404, 416],
       signal,
     });
     discard(response);
-    const length = headerOf(response.headers, 'content-length');
-    return response.status === 200 && (length === undefined || Number(length) === blob.size);
+    if (response.status === 404) return false;
+    if (response.status === 416) return blob.size === 0;
+    const length = lengthOf(response);
+    return length === undefined || length === blob.size;
   };
   return {
     name,
@@ -109,17 +112,15 @@ async function find(place: RegistryPlace, reference: Reference, signal?: AbortSi
     accept: [404],
     signal,
   };
-  const head = await place.client.request({ ...request, method: 'HEAD' });
-  discard(head);
-  if (head.status === 404) return undefined;
-  const known = described(head, reference);
-  if (known !== undefined) return known;
-  const response = await place.client.request({ ...request, method: 'GET' });
-  if (response.status === 404) {
-    discard(response);
-    return undefined;
+  if (place.client.abilities.head) {
+    const head = await place.client.request({ ...request, method: 'HEAD' });
+    discard(head);
+    if (head.status === 404) return undefined;
+    const known = described(head, reference);
+    if (known !== undefined) return known;
   }
-  const bytes = await readDocument(response, nameOf(place));
+  const { response, bytes } = await place.client.document({ ...request, method: 'GET' }, JSON_LIMIT);
+  if (bytes === undefined) return undefined;
   const digest = 'digest' in reference ? reference.digest : sha256(bytes);
   return { mediaType: mediaTypeOf(response), digest, size: bytes.length };
 }
@@ -127,10 +128,19 @@ async function find(place: RegistryPlace, reference: Reference, signal?: AbortSi
 /** What the headers of an answer say; undefined when they do not say all. */
 function described(response: RegistryResponse, reference: Reference): Descriptor | undefined {
   const digest = 'digest' in reference ? reference.digest : headerOf(response.headers, 'docker-content-digest');
-  const size = Number(headerOf(response.headers, 'content-length') ?? Number.NaN);
+  const size = lengthOf(response) ?? 0;
   const mediaType = mediaTypeOf(response);
   if (!isDigest(digest) || !(size > 0) || mediaType === '') return undefined;
   return { mediaType, digest, size };
+}
+
+/** How many bytes there are behind an answer, of which it may have only a part; undefined where it does not say. */
+function lengthOf({ status, headers }: RegistryResponse): number | undefined {
+  // That length would be the one of the coded bytes.
+  if (codingsOf(headers).length > 0) return undefined;
+  const [, total] = /^bytes \d+-\d*\/(\d+)$/.exec(headers['content-range'] ?? '') ?? [];
+  const text = status === 206 ? total : headerOf(headers, 'content-length');
+  return text === undefined ? undefined : Number(text);
 }
 
 function mediaTypeOf({ headers }: RegistryResponse): string {
@@ -149,49 +159,29 @@ async function hintOf(place: RegistryPlace, signal?: AbortSignal): Promise<strin
   }
 }
 
-async function entries(place: RegistryPlace, signal?: AbortSignal): Promise<readonly RepositoryEntry[]> {
+async function entries(
+  place: RegistryPlace,
+  signal?: AbortSignal,
+): Promise<readonly (RepositoryEntry | UnreadEntry)[]> {
   const tags = await listTags(place, signal);
-  const found = new Map<string, Descriptor>();
+  const found = new Map<string, RepositoryEntry | UnreadEntry>();
+  const outage = new Outage();
   await parallel(tags, CONCURRENCY, signal, async (tag, inner) => {
-    const descriptor = await find(place, { tag }, inner);
-    // One that went away while the list was read is not there any more.
-    if (descriptor !== undefined) found.set(tag, descriptor);
+    if (!isTag(tag)) {
+      const problem = new CacheError('UNREACHABLE', `${nameOf(place)} lists a tag whose name is none`);
+      found.set(tag, { tag, problem });
+      return;
+    }
+    try {
+      const descriptor = await find(place, { tag }, inner);
+      outage.answered();
+      // One that went away while the list was read is not there any more.
+      if (descriptor !== undefined) found.set(tag, { tag, descriptor });
+    } catch (error) {
+      inner.throwIfAborted();
+      found.set(tag, { tag, problem: outage.failed(error) });
+    }
   });
-  return tags.flatMap((tag) => {
-    const descriptor = found.get(tag);
-    return descriptor === undefined ? [] : [{ tag, descriptor }];
-  });
-}
-
-async function listTags(place: RegistryPlace, signal?: AbortSignal): Promise<string[]> {
-  const { target, ...request } = requestTo(place, `tags/list?n=${TAGS_A_PAGE}`);
-  const tags = new Set<string>();
-  for (let page: string | URL | undefined = target; page !== undefined;) {
-    const response: RegistryResponse = await place.client.request({
-      ...request,
-      method: 'GET',
-      target: page,
-      purpose: 'list the tags',
-      signal,
-    });
-    const before: number = tags.size;
-    const where = `${nameOf(place)}: the list of tags`;
-    for (const tag of parseGo(tagsType, await readDocument(response, nameOf(place)), where).tags) tags.add(tag);
-    const next = /<([^>]+)>\s*;\s*rel="?next"?/i.exec(headerOf(response.headers, 'link') ?? '')?.[1];
-    // A page without anything new would be followed by itself.
-    page = next === undefined || tags.size === before ? undefined : new URL(next, response.url);
-  }
-  // Registries have orders of their own.
-  return [...tags].toSorted();
-}
-
-async function readDocument({ body }: RegistryResponse, where: string): Promise<Buffer> {
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  for await (const chunk of body as AsyncIterable<Uint8Array>) {
-    size += chunk.length;
-    if (size > JSON_LIMIT) throw new CacheError('CORRUPT', `${where}: a document has over ${JSON_LIMIT} bytes`);
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks);
+  outage.end();
+  return tags.flatMap((tag) => found.get(tag) ?? []);
 }

@@ -1,3 +1,4 @@
+import type { CacheError } from '../errors.js';
 import type { Content } from '../oci/content.js';
 import type { BlobId, Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
@@ -17,6 +18,12 @@ export interface Held {
 export interface RepositoryEntry {
   readonly tag: string | undefined;
   readonly descriptor: Descriptor;
+}
+
+/** A tag of which it cannot be said what it names. */
+export interface UnreadEntry {
+  readonly tag: string;
+  readonly problem: CacheError;
 }
 
 /**
@@ -42,7 +49,7 @@ export interface RepositoryReader {
   /** Records that a manifest is being used, and what it was asked for by, where that is kept. */
   used?(descriptor: Descriptor, reference: Reference, signal?: AbortSignal): Promise<void>;
   /** Every manifest that can be asked for by name. */
-  entries(signal?: AbortSignal): Promise<readonly RepositoryEntry[]>;
+  entries(signal?: AbortSignal): Promise<readonly (RepositoryEntry | UnreadEntry)[]>;
   /** A manifest's bytes, unverified. Reading them throws CacheError CORRUPT when they are not there. */
   manifest(descriptor: Descriptor): Content;
   /** A config's or layer's bytes, unverified. Reading them throws CacheError CORRUPT when they are not there. */

@@ -1,5 +1,6 @@
+import type { CacheError } from '../errors.js';
 import { discard } from '../net/http.js';
-import { headerOf, type RegistryResponse } from '../net/registry-client.js';
+import { headerOf, type RegistryRequest, type RegistryResponse, statusOf } from '../net/registry-client.js';
 import { TransientError } from '../net/retry.js';
 import type { Digest } from '../oci/digest.js';
 import { nameOf, type RegistryPlace, requestTo } from './registry-place.js';
@@ -7,8 +8,29 @@ import { nameOf, type RegistryPlace, requestTo } from './registry-place.js';
 /** A registry may take long to put a large blob in its place. In milliseconds. */
 const FINISH_TIMEOUT = 600_000;
 
-/** The registry takes no chunks. */
-export class ChunksRefused extends Error {}
+/**
+ * Statuses that refuse a chunk, whatever is in it: registries and the proxies before them have many ways to say that it is
+ * too large, or that they take none (GitHub's says 416 above 4 MiB).
+ */
+const REFUSES_CHUNK: ReadonlySet<number | undefined> = new Set([400, 405, 411, 413, 415, 501]);
+/** Statuses that mean the same where nothing was sent before, and later that the registry has lost the upload. */
+const LOST: ReadonlySet<number | undefined> = new Set([404, 409, 416, 422]);
+const LOST_AT_END: ReadonlySet<number | undefined> = new Set([404, 416]);
+/** Statuses that refuse a blob in one request for its size. */
+const REFUSES_WHOLE: ReadonlySet<number | undefined> = new Set([413, 416]);
+
+/** The registry does not take so many bytes in one request. Its cause is the refusal. */
+export class BodyRefused extends Error {
+  override readonly cause: CacheError;
+  /** In bytes. */
+  readonly size: number;
+
+  constructor(cause: CacheError, size: number) {
+    super(cause.message);
+    this.cause = cause;
+    this.size = size;
+  }
+}
 
 /** Bytes to send, made anew for each attempt. */
 export interface Body {
@@ -47,7 +69,7 @@ export class UploadSession {
     this.#place = place;
     this.#what = what;
     this.#signal = signal;
-    this.#location = locationOf(opened);
+    this.#location = place.client.addressIn(opened.headers.location, opened, { ...place, purpose: opening(what) });
     this.minimum = Number(headerOf(opened.headers, 'oci-chunk-min-length') ?? 0) || 0;
   }
 
@@ -83,30 +105,43 @@ export class UploadSession {
   /**
    * Sends the next bytes, and leaves the upload open.
    *
-   * @throws ChunksRefused, TransientError, CacheError
+   * @throws BodyRefused, CacheError
    */
   async append(body: Body): Promise<void> {
     const end = this.#offset + body.length;
-    const response = await this.#send('PATCH', this.#location, body, [400, 405, 404, 411, 413, 415, 416, 501]);
-    this.#checkLost(response);
-    if (response.status >= 300) {
-      discard(response);
-      throw new ChunksRefused(`${nameOf(this.#place)}: HTTP ${response.status}`);
+    let response: RegistryResponse;
+    try {
+      response = await this.#place.client.request(this.#request('PATCH', this.#location, body));
+    } catch (error) {
+      const status = statusOf(error);
+      const isFirst = this.#offset === 0;
+      if (REFUSES_CHUNK.has(status) || (isFirst && LOST.has(status))) {
+        throw new BodyRefused(error as CacheError, body.length);
+      }
+      throw this.#orLost(error, LOST);
     }
     discard(response);
-    this.#location = locationOf(response);
+    this.#moveOn(response);
     const known = endOf(response);
     // It may take less than it was sent; some say nothing useful.
     this.#offset = known !== undefined && known > this.#offset && known < end ? known : end;
   }
 
-  /** Sends the last bytes, if any are left, and makes a blob of all. */
+  /**
+   * Sends the last bytes, if any are left, and makes a blob of all.
+   *
+   * @throws BodyRefused, CacheError
+   */
   async finish(digest: Digest, body: Body = NOTHING): Promise<void> {
     const url = new URL(this.#location);
     url.searchParams.set('digest', digest);
-    const response = await this.#send('PUT', url, body, [404, 416]);
-    this.#checkLost(response);
-    discard(response);
+    try {
+      discard(await this.#place.client.request(this.#request('PUT', url, body)));
+    } catch (error) {
+      const isWhole = this.#offset === 0 && body.length > 0;
+      if (isWhole && REFUSES_WHOLE.has(statusOf(error))) throw new BodyRefused(error as CacheError, body.length);
+      throw this.#orLost(error, LOST_AT_END);
+    }
     this.#offset += body.length;
   }
 
@@ -121,19 +156,28 @@ export class UploadSession {
       method: 'GET',
       target: this.#location,
       purpose: `go on with writing ${this.#what}`,
-      accept: [400, 404, 405, 416],
+      accept: [400, 404, 405, 409, 410, 416, 501],
       signal: this.#signal,
     });
     discard(response);
-    if (response.status >= 300) return false;
-    this.#location = locationOf(response, this.#location);
-    this.#offset = endOf(response) ?? 0;
+    const known = endOf(response);
+    // Where it does not say, nothing can be added to it.
+    if (response.status >= 300 || known === undefined) return false;
+    this.#moveOn(response);
+    this.#offset = known;
     return true;
   }
 
-  #send(method: 'PATCH' | 'PUT', target: URL, { length, open }: Body, accept: number[]): Promise<RegistryResponse> {
+  /** An answer may name the address for the next request; where it does not, that stays. */
+  #moveOn(response: RegistryResponse): void {
+    const { location } = response.headers;
+    const asked = { ...this.#place, purpose: `write ${this.#what}` };
+    if (location !== undefined) this.#location = this.#place.client.addressIn(location, response, asked);
+  }
+
+  #request(method: 'PATCH' | 'PUT', target: URL, { length, open }: Body): RegistryRequest {
     const end = this.#offset + length - 1;
-    return this.#place.client.request({
+    return {
       ...requestTo(this.#place, ''),
       method,
       target,
@@ -148,19 +192,23 @@ export class UploadSession {
       },
       ...(length > 0 ? { body: open } : {}),
       timeout: FINISH_TIMEOUT,
-      accept,
       retry: false,
       signal: this.#signal,
-    });
+    };
   }
 
-  /** The registry has another view of the upload than we do: that can be mended by asking it. */
-  #checkLost(response: RegistryResponse): void {
-    if (response.status !== 404 && response.status !== 416) return;
-    discard(response);
-    const what = response.status === 404 ? 'the upload is not known any more' : 'the offset is not the right one';
-    throw new TransientError(`${nameOf(this.#place)}: cannot write ${this.#what}: ${what}`, { side: this.#place.side });
+  /** Where the registry has another view of the upload than we do, that can be mended by asking it. */
+  #orLost(error: unknown, statuses: ReadonlySet<number | undefined>): unknown {
+    const status = statusOf(error);
+    if (status === undefined || !statuses.has(status)) return error;
+    const what = status === 404 ? 'the upload is not known any more' : 'the offset is not the right one';
+    const message = `${nameOf(this.#place)}: cannot write ${this.#what}: ${what} (HTTP ${status})`;
+    return new TransientError(message, { side: this.#place.side });
   }
+}
+
+function opening(what: string): string {
+  return `start to write ${what}`;
 }
 
 async function post(
@@ -176,17 +224,13 @@ async function post(
     method: 'POST',
     target: query === undefined ? target : `${target}?${query}`,
     scopes: [...scopes, ...(mount ? [`repository:${mount.from}:pull`] : [])],
-    purpose: `start to write ${what}`,
+    purpose: opening(what),
     headers: { 'content-length': '0' },
     hint: 'some registries want a repository to be made before anything is pushed to it',
     signal,
   });
   discard(response);
   return response;
-}
-
-function locationOf({ headers, url }: RegistryResponse, fallback = url): URL {
-  return headers.location === undefined ? fallback : new URL(headers.location, url);
 }
 
 /** Behind the last byte that the registry has; an empty upload may say `0-0` as well as `0--1`. */

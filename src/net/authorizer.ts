@@ -1,17 +1,21 @@
 import * as v from 'valibot';
 import { CacheError } from '../errors.js';
 import { type Challenge, parseChallenges } from './challenge.js';
+import { decoded } from './content-encoding.js';
 import type { Credentials, FoundCredentials } from './docker-credentials.js';
-import { type HttpClient, type HttpRequest } from './http.js';
+import { discard, type HttpClient } from './http.js';
 import { onTheWayTo } from './network-error.js';
-import { faultOf } from './registry-error.js';
+import { type RedirectableRequest, sendRedirected } from './redirects.js';
+import { apiHost } from './registry-address.js';
 import { isTransient, retryAfterOf, TransientError } from './retry.js';
+import { Secrets } from './secrets.js';
+import { until } from './until.js';
 
 export interface AuthorizerSettings {
   readonly registry: string;
   readonly http: HttpClient;
   /** Asked once, when the registry wants to know. */
-  readonly lookUp: () => Promise<FoundCredentials>;
+  readonly lookUp: (signal: AbortSignal) => Promise<FoundCredentials>;
   /** Whether credentials may go to a token server over plain HTTP. */
   readonly allowPlain: boolean;
 }
@@ -25,6 +29,8 @@ interface Token {
 /** What a token is good for when its server does not say: distribution's spec of token authentication. In seconds. */
 const DEFAULT_LIFE = 60;
 const CLIENT_ID = 'bkcache';
+const BASIC = 'Basic ';
+const BEARER = 'Bearer ';
 
 const tokenSchema = v.looseObject({
   token: v.nullish(v.string()),
@@ -42,6 +48,9 @@ export class Authorizer {
   readonly #tokens = new Map<string, Promise<Token>>();
   /** What challenges asked for beside the scopes of the requests that they answered. */
   readonly #extra = new Map<string, readonly string[]>();
+  readonly #secrets = new Secrets();
+  /** Ends what several requests wait for; no single one of them does. */
+  readonly #closing = new AbortController();
   #challenge: Challenge | undefined;
   #found: Promise<FoundCredentials> | undefined;
 
@@ -53,10 +62,10 @@ export class Authorizer {
   async authorization(scopes: readonly string[], signal?: AbortSignal): Promise<string | undefined> {
     const challenge = this.#challenge;
     if (challenge === undefined) return undefined;
-    const { credentials = {} } = await this.#lookUp();
+    const { credentials = {} } = await until(this.#lookUp(), signal);
     if (challenge.scheme === 'basic') return basic(credentials);
-    if (credentials.registryToken !== undefined) return `Bearer ${credentials.registryToken}`;
-    return (await this.#token(challenge, scopes, credentials, signal)).header;
+    if (credentials.registryToken !== undefined) return bearer(credentials.registryToken);
+    return (await until(this.#token(challenge, scopes, credentials), signal)).header;
   }
 
   /**
@@ -85,7 +94,7 @@ export class Authorizer {
     this.#extra.set(keyOf(scopes), extra ?? []);
     if (challenge.scheme === 'bearer' && refused !== undefined) {
       const key = keyOf(scopes);
-      const known = await this.#tokens.get(key)?.catch(() => undefined);
+      const known = await until(Promise.resolve(this.#tokens.get(key)?.catch(() => undefined)), signal);
       // Another request may have fetched a new one since.
       if (known?.header === refused) this.#tokens.delete(key);
     }
@@ -104,21 +113,32 @@ export class Authorizer {
       : `the registry does not take the credentials for ${registry}, or they do not allow this; to change them, ${login}`;
   }
 
-  #lookUp(): Promise<FoundCredentials> {
-    return (this.#found ??= this.#settings.lookUp());
+  /** Whether a text has anything in it that was sent to the registry or its token server in confidence. */
+  isSecret(text: string): boolean {
+    return this.#secrets.isIn(text);
   }
 
-  #token(
-    challenge: Challenge,
-    scopes: readonly string[],
-    credentials: Credentials,
-    signal: AbortSignal | undefined,
-  ): Promise<Token> {
+  /** Ends what is under way. */
+  close(): void {
+    this.#closing.abort();
+  }
+
+  #lookUp(): Promise<FoundCredentials> {
+    this.#found ??= this.#settings.lookUp(this.#closing.signal).then((found) => {
+      const { password, identityToken, registryToken } = found.credentials ?? {};
+      for (const secret of [password, identityToken, registryToken]) this.#secrets.add(secret);
+      this.#secrets.add(basic(found.credentials ?? {})?.slice(BASIC.length));
+      return found;
+    });
+    return this.#found;
+  }
+
+  #token(challenge: Challenge, scopes: readonly string[], credentials: Credentials): Promise<Token> {
     const key = keyOf(scopes);
     const fetched = (async () => {
       const known = await this.#tokens.get(key)?.catch(() => undefined);
       if (known !== undefined && Date.now() < known.renewAt) return known;
-      return this.#fetchToken(challenge, scopes, credentials, signal);
+      return this.#fetchToken(challenge, scopes, credentials);
     })();
     // Whoever comes while it is under way waits for this one.
     this.#tokens.set(key, fetched);
@@ -126,13 +146,8 @@ export class Authorizer {
     return fetched;
   }
 
-  async #fetchToken(
-    { parameters }: Challenge,
-    scopes: readonly string[],
-    credentials: Credentials,
-    signal: AbortSignal | undefined,
-  ): Promise<Token> {
-    const { registry, http } = this.#settings;
+  async #fetchToken({ parameters }: Challenge, scopes: readonly string[], credentials: Credentials): Promise<Token> {
+    const { registry, http, allowPlain } = this.#settings;
     const url = this.#realm(parameters['realm'] ?? '', Object.keys(credentials).length > 0);
     const service = parameters['service'];
     const wanted = [...scopes, ...(this.#extra.get(keyOf(scopes)) ?? [])];
@@ -141,20 +156,27 @@ export class Authorizer {
         ? withPassword(url, service, wanted, credentials)
         : withIdentityToken(url, service, wanted, credentials.identityToken);
     const peer = `its token server ${url.host}`;
-    const response = await http.send({ ...request, signal }).catch(onTheWayTo(peer));
+    const { signal } = this.#closing;
+    const response = await sendRedirected(
+      http,
+      { ...request, namedBy: new URL(`https://${apiHost(registry)}`), signal },
+      { allowPlain, nameOf: ({ host }) => (host === url.host ? peer : `${peer}, by way of ${host}`) },
+    );
     const { status } = response;
+    // Nothing of an answer is repeated: it may hold a token, or what was sent.
+    if (status < 200 || status >= 300) discard(response);
     if (isTransient(status)) {
       const retryAfter = retryAfterOf(response.headers['retry-after']);
-      const { text } = await faultOf(response);
-      throw new TransientError(`${registry}: ${peer} is not available: ${text}`, { retryAfter });
+      throw new TransientError(`${registry}: ${peer} is not available: HTTP ${status}`, { retryAfter });
     }
-    if (status !== 200) {
-      const { text } = await faultOf(response);
-      throw new CacheError('DENIED', `${registry}: ${peer} refuses: ${text}`, {
-        hint: await this.hint(),
-      });
+    if (status >= 400) {
+      throw new CacheError('DENIED', `${registry}: ${peer} refuses: HTTP ${status}`, { hint: await this.hint() });
     }
-    return tokenOf(await readBody(response.body).catch(onTheWayTo(peer)), `${registry}: the answer of ${peer}`);
+    const where = `${registry}: the answer of ${peer}`;
+    if (status < 200 || status >= 300) throw new CacheError('UNREACHABLE', `${where} is of no use: HTTP ${status}`);
+    const token = tokenOf(await readBody(decoded(response)).catch(onTheWayTo(peer)), where);
+    this.#secrets.add(token.header.slice(BEARER.length));
+    return token;
   }
 
   #realm(realm: string, isSecret: boolean): URL {
@@ -164,6 +186,9 @@ export class Authorizer {
       url = new URL(realm);
     } catch {
       throw new CacheError('UNREACHABLE', `${registry}: its challenge names no token server`);
+    }
+    if (!/^https?:$/.test(url.protocol)) {
+      throw new CacheError('UNREACHABLE', `${registry}: its challenge names a token server that is not one for HTTP`);
     }
     if (url.protocol === 'https:' || (url.protocol === 'http:' && (allowPlain || !isSecret))) return url;
     throw new CacheError('DENIED', `${registry}: it wants credentials sent to ${url.host} without encryption`, {
@@ -182,8 +207,15 @@ function resourceOf(scope: string): string {
 }
 
 function basic({ username = '', password = '' }: Credentials): string | undefined {
-  if (username === '' && password === '') return undefined;
-  return `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`;
+  if (username === '' && password.length === 0) return undefined;
+  const bytes = Buffer.concat([Buffer.from(`${username}:`), Buffer.from(password)]);
+  return `${BASIC}${bytes.toString('base64')}`;
+}
+
+/** @throws CacheError UNREACHABLE for what no header can hold */
+function bearer(token: string, where = 'the registry token'): string {
+  if (/^[\x21-\x7e]+$/.test(token)) return `${BEARER}${token}`;
+  throw new CacheError('UNREACHABLE', `${where} has characters that no token has`);
 }
 
 function withPassword(
@@ -191,13 +223,13 @@ function withPassword(
   service: string | undefined,
   scopes: readonly string[],
   credentials: Credentials,
-): HttpRequest {
+): RedirectableRequest {
   const url = new URL(realm);
   if (service !== undefined) url.searchParams.set('service', service);
   for (const scope of scopes) url.searchParams.append('scope', scope);
   if (credentials.username !== undefined) url.searchParams.set('account', credentials.username);
   const authorization = basic(credentials);
-  return { method: 'GET', url, headers: authorization === undefined ? {} : { authorization } };
+  return { method: 'GET', url, authorization };
 }
 
 function withIdentityToken(
@@ -205,7 +237,7 @@ function withIdentityToken(
   service: string | undefined,
   scopes: readonly string[],
   identityToken: string,
-): HttpRequest {
+): RedirectableRequest {
   const form = new URLSearchParams({
     grant_type: 'refresh_token',
     refresh_token: identityToken,
@@ -218,9 +250,10 @@ function withIdentityToken(
     method: 'POST',
     url,
     headers: { 'content-type': 'application/x-www-form-urlencoded', 'content-length': `${bytes.length}` },
-    body: (async function* () {
+    async *body() {
       yield bytes;
-    })(),
+    },
+    isSecret: true,
   };
 }
 
@@ -246,5 +279,5 @@ function tokenOf(text: string, where: string): Token {
   const value = token || access;
   if (!value) throw new CacheError('UNREACHABLE', `${where} has no token in it`);
   // A tenth early, since the token has to last until the registry looks at it.
-  return { header: `Bearer ${value}`, renewAt: Date.now() + (life ?? DEFAULT_LIFE) * 900 };
+  return { header: bearer(value, where), renewAt: Date.now() + (life ?? DEFAULT_LIFE) * 900 };
 }

@@ -71,6 +71,11 @@ export function timedOut(timeout: number): Error {
   return Object.assign(new Error(`nothing moved for ${timeout / 1000} s`), { code: 'ETIMEDOUT', stalled: timeout });
 }
 
+/** The error for a connection that ended without an answer. */
+export function cutOff(): Error {
+  return Object.assign(new Error('it ended without an answer'), { code: 'ECONNRESET' });
+}
+
 /** The code of what failed, as the system or Node names it. */
 export function codeOf(error: unknown): string | undefined {
   const cause = error instanceof ConnectionError ? error.cause : error;
@@ -93,7 +98,9 @@ export function speaksNoTls(error: unknown): boolean {
 export function describeFailure(error: unknown, what: string, side: Side): unknown {
   if (!(error instanceof ConnectionError)) return describe(error, what, { side, peer: undefined, wasReached: true });
   const { cause, peer, wasReached } = error;
-  return describe(cause, peer === undefined ? what : `${what}: ${peer.name}`, { side, peer, wasReached });
+  const where = peer === undefined ? what : `${what}: ${peer.name}`;
+  if (cause instanceof CacheError) return cause.saying(`${where}: ${cause.message}`).on(side);
+  return describe(cause, where, { side, peer, wasReached });
 }
 
 function describe(
@@ -101,9 +108,7 @@ function describe(
   what: string,
   { side, peer, wasReached }: { readonly side: Side; readonly peer: Peer | undefined; readonly wasReached: boolean },
 ): unknown {
-  if (error instanceof CacheError) {
-    return peer === undefined ? error : error.saying(`${what}: ${error.message}`).on(side);
-  }
+  if (error instanceof CacheError) return error;
   const code = codeOf(error);
   if (!(error instanceof Error) || code === undefined) return error;
   const options = { side, cause: error };

@@ -67,7 +67,7 @@ export class Registries {
     const { ca, username = '', password = '' } = this.#access;
     const lookUp = this.#isGiven
       ? () => Promise.resolve({ credentials: { username, password } })
-      : () => dockerCredentials(registry);
+      : (signal: AbortSignal) => dockerCredentials(registry, process.env, signal);
     return new RegistryClient({ registry, insecure, ca, lookUp, policy: this.#policy });
   }
 }

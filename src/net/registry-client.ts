@@ -1,13 +1,18 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { CacheError, type CacheErrorOptions, type Side } from '../errors.js';
 import { isLoopback } from '../oci/reference.js';
+import { Abilities } from './abilities.js';
 import { Authorizer } from './authorizer.js';
+import { decoded } from './content-encoding.js';
 import type { FoundCredentials } from './docker-credentials.js';
-import { discard, HttpClient, type HttpRequest, type HttpResponse } from './http.js';
-import { describeFailure, onTheWayTo } from './network-error.js';
+import { discard, HttpClient, type HttpRequest } from './http.js';
+import { isSameService, namedAddress } from './named-address.js';
+import { ConnectionError, describeFailure } from './network-error.js';
+import { type RedirectedResponse, sendRedirected } from './redirects.js';
 import { apiHost, findAddress } from './registry-address.js';
-import { faultOf } from './registry-error.js';
+import { reasonIn, refusalText } from './registry-error.js';
 import { isTransient, patiently, type RetryPolicy, retryAfterOf, TransientError } from './retry.js';
+import { until } from './until.js';
 
 export interface RegistrySettings {
   readonly registry: string;
@@ -15,7 +20,8 @@ export interface RegistrySettings {
   readonly insecure: boolean;
   /** A PEM file with certificates to trust beside the system's. */
   readonly ca?: string | undefined;
-  readonly lookUp: () => Promise<FoundCredentials>;
+  /** @param signal - aborts when nobody waits for them any more */
+  readonly lookUp: (signal: AbortSignal) => Promise<FoundCredentials>;
   readonly policy?: RetryPolicy | undefined;
 }
 
@@ -43,16 +49,28 @@ export interface RegistryRequest {
   readonly signal?: AbortSignal | undefined;
 }
 
-export interface RegistryResponse extends HttpResponse {
-  /** Where the answer came from, redirects followed. */
-  readonly url: URL;
-}
+export type RegistryResponse = RedirectedResponse;
 
-const REDIRECTS = new Set([301, 302, 303, 307, 308]);
-const REDIRECT_LIMIT = 10;
+/** Statuses that refuse HEAD and not what is asked with it. */
+const NO_HEAD: ReadonlySet<number> = new Set([400, 405, 501]);
+
+/** What a request was for, for messages. */
+export type Asked = Pick<RegistryRequest, 'repository' | 'purpose' | 'side'>;
 
 /** Why a request failed that was refused. */
-class Refused extends Error {}
+class Refused extends Error {
+  readonly status: number;
+
+  constructor(status: number) {
+    super(`HTTP ${status}`);
+    this.status = status;
+  }
+}
+
+/** The status of the answer that an error is about; undefined when there was none. */
+export function statusOf(error: unknown): number | undefined {
+  return error instanceof CacheError && error.cause instanceof Refused ? error.cause.status : undefined;
+}
 
 /**
  * Requests to one registry: where it is, credentials, redirects, and patience. Credentials go to the registry and the
@@ -63,31 +81,93 @@ export class RegistryClient {
   readonly #settings: RegistrySettings;
   readonly #http: HttpClient;
   readonly #authorizer: Authorizer;
+  /** Ends what several requests wait for; no single one of them does. */
+  readonly #closing = new AbortController();
   #base: Promise<URL> | undefined;
+  /** What it turned out not to do. */
+  readonly abilities = new Abilities();
 
   constructor(settings: RegistrySettings) {
     const { registry, insecure, ca, lookUp } = settings;
     this.registry = registry;
     this.#settings = settings;
     this.#http = new HttpClient({ ca, verify: !insecure });
-    const allowPlain = insecure || isLoopback(registry);
-    this.#authorizer = new Authorizer({ registry, http: this.#http, lookUp, allowPlain });
+    this.#authorizer = new Authorizer({ registry, http: this.#http, lookUp, allowPlain: this.#allowPlain });
   }
 
   /**
    * Sends a request until it is answered, and no longer than it makes sense.
+   *
+   * A HEAD that is refused as such is asked again with GET, and so are those after it.
    *
    * @returns an answer with a status of 200 to 299 or one that is accepted; its body has to be read or discarded
    * @throws CacheError NOT_FOUND for 404, DENIED with the registry's own code and message, or UNREACHABLE; and what the
    *   body throws
    */
   async request(request: RegistryRequest): Promise<RegistryResponse> {
-    if (request.retry === false) return this.#attempt(request);
+    if (request.method === 'HEAD' && !this.abilities.head) return this.request(asGet(request));
     const { policy } = this.#settings;
+    const attempt = () => this.#attempt(request);
     try {
-      return await patiently(() => this.#attempt(request), { policy, signal: request.signal });
+      return await (request.retry === false ? attempt() : patiently(attempt, { policy, signal: request.signal }));
     } catch (error) {
-      throw request.method === 'HEAD' ? await this.#explained(error, request) : error;
+      if (request.method !== 'HEAD') throw error;
+      throw await this.#explained(error, request);
+    }
+  }
+
+  /**
+   * Asks for a document, and reads all of it.
+   *
+   * @param limit - the most that it may have, in bytes
+   * @returns the answer that it came with, and undefined in the place of bytes where that is accepted and no success
+   * @throws CacheError as `request` does, UNREACHABLE for one that is too large
+   */
+  async document(
+    request: RegistryRequest,
+    limit: number,
+  ): Promise<{ readonly response: RegistryResponse; readonly bytes: Buffer | undefined }> {
+    const { policy } = this.#settings;
+    const read = async () => {
+      const response = await this.request({ ...request, retry: false });
+      if (response.status >= 200 && response.status < 300) {
+        return { response, bytes: await this.read(response, request, limit) };
+      }
+      discard(response);
+      return { response, bytes: undefined };
+    };
+    return patiently(read, { policy, signal: request.signal });
+  }
+
+  /** All bytes of an answer. */
+  async read(response: RegistryResponse, request: Asked, limit: number): Promise<Buffer> {
+    const chunks: Uint8Array[] = [];
+    let size = 0;
+    try {
+      for await (const chunk of decoded(response)) {
+        size += chunk.length;
+        if (size > limit) break;
+        chunks.push(chunk);
+      }
+    } catch (error) {
+      throw this.failure(error, request, response.url);
+    }
+    if (size <= limit) return Buffer.concat(chunks);
+    const tooLarge = new CacheError('UNREACHABLE', `its answer has over ${limit} bytes`);
+    throw this.failure(new ConnectionError(tooLarge, undefined, true), request, response.url);
+  }
+
+  /**
+   * The address that an answer names in a header, such as Location.
+   *
+   * @throws CacheError UNREACHABLE when there is none, DENIED for one that is not to be followed
+   */
+  addressIn(text: string | undefined, response: RegistryResponse, request: Asked): URL {
+    try {
+      if (text === undefined) throw new CacheError('UNREACHABLE', 'it does not say where to go on');
+      return namedAddress(text, response.url, { allowPlain: this.#allowPlain });
+    } catch (error) {
+      throw this.failure(error instanceof CacheError ? new ConnectionError(error, undefined, true) : error, request);
     }
   }
 
@@ -96,11 +176,7 @@ export class RegistryClient {
    *
    * @param from - where the answer came from that broke off, if there was one
    */
-  failure(
-    error: unknown,
-    { repository, purpose, side }: Pick<RegistryRequest, 'repository' | 'purpose' | 'side'>,
-    from?: URL,
-  ): unknown {
+  failure(error: unknown, { repository, purpose, side }: Asked, from?: URL): unknown {
     const where = `${this.registry}/${repository}`;
     const place = from === undefined || this.#isHome(from) ? where : `${where} (by way of ${from.host})`;
     return describeFailure(error, `${place}: cannot ${purpose}`, side);
@@ -112,6 +188,8 @@ export class RegistryClient {
   }
 
   close(): Promise<void> {
+    this.#closing.abort();
+    this.#authorizer.close();
     return this.#http.close();
   }
 
@@ -123,7 +201,7 @@ export class RegistryClient {
     // What goes wrong with the body is no fault of the connection.
     const guarded = body && (() => caught(body(), (error) => (bodyError = error)));
     try {
-      const base = await this.#home(signal);
+      const base = await until(this.#home(), signal);
       response = await this.#authorized({ ...request, body: guarded }, base);
     } catch (error) {
       signal?.throwIfAborted();
@@ -133,6 +211,12 @@ export class RegistryClient {
     }
     const { status } = response;
     if ((status >= 200 && status < 300) || accept.includes(status)) return response;
+    if (request.method === 'HEAD' && NO_HEAD.has(status)) {
+      discard(response);
+      const again = await this.#attempt(asGet(request));
+      this.abilities.head = false;
+      return again;
+    }
     throw await this.#refusal(response, request);
   }
 
@@ -140,45 +224,37 @@ export class RegistryClient {
   async #authorized(request: RegistryRequest, base: URL): Promise<RegistryResponse> {
     const { scopes, signal } = request;
     const url = targetOf(request.target, base);
-    const authorization = url.origin === base.origin ? await this.#authorizer.authorization(scopes, signal) : undefined;
-    const response = await this.#redirected(request, url, authorization);
-    if (response.status !== 401 || response.url.origin !== base.origin) return response;
+    const isOwn = isSameService(base, url);
+    const authorization = isOwn ? await this.#authorizer.authorization(scopes, signal) : undefined;
+    const response = await this.#redirected(request, url, base, authorization);
+    if (response.status !== 401 || !isOwn || !isSameService(base, response.url)) return response;
     const header = response.headers['www-authenticate'];
     if (!(await this.#authorizer.challenged(header, authorization, scopes, signal))) return response;
     discard(response);
-    return this.#redirected(request, url, await this.#authorizer.authorization(scopes, signal));
+    return this.#redirected(request, url, base, await this.#authorizer.authorization(scopes, signal));
   }
 
-  /** Follows redirects; the authorization stays behind when they lead to another host. */
-  async #redirected(
+  #redirected(
     { method, headers, body, timeout, signal }: RegistryRequest,
     url: URL,
+    namedBy: URL,
     authorization: string | undefined,
   ): Promise<RegistryResponse> {
-    let at = url;
-    for (let count = 0; ; count++) {
-      const isHome = at.origin === url.origin;
-      const sent = { ...headers, ...(isHome && authorization !== undefined ? { authorization } : {}) };
-      const sending = this.#http.send({ method, url: at, headers: sent, body: body?.(), timeout, signal });
-      const response = await (this.#isHome(at) ? sending : sending.catch(onTheWayTo(`by way of ${at.host}`)));
-      const { location } = response.headers;
-      const isRead = method === 'GET' || method === 'HEAD';
-      if (!isRead || location === undefined || !REDIRECTS.has(response.status) || count >= REDIRECT_LIMIT) {
-        return { ...response, url: at };
-      }
-      discard(response);
-      at = new URL(location, at);
-    }
+    const nameOf = (at: URL) => (this.#isHome(at) ? undefined : `by way of ${at.host}`);
+    return sendRedirected(
+      this.#http,
+      { method, url, namedBy, headers, body, timeout, signal, authorization },
+      { allowPlain: this.#allowPlain, nameOf },
+    );
   }
 
   async #refusal(response: RegistryResponse, request: RegistryRequest): Promise<CacheError> {
     const { status, headers, url } = response;
-    const { text } = await faultOf(response);
     const name = `${this.registry}/${request.repository}`;
     const where = this.#isHome(url) ? name : `${name} (by way of ${url.host})`;
-    const message = `${where}: cannot ${request.purpose}: ${text}${text.startsWith('HTTP') ? '' : ` (HTTP ${status})`}`;
-    const hint = await this.#hintFor(status, request);
-    const options: CacheErrorOptions = { side: request.side, hint, cause: new Refused(`HTTP ${status}`) };
+    const message = `${where}: cannot ${request.purpose}: ${refusalText(status, await this.#reasonIn(response))}`;
+    const hint = await until(this.#hintFor(status, request), request.signal);
+    const options: CacheErrorOptions = { side: request.side, hint, cause: new Refused(status) };
     if (isTransient(status)) {
       const retryAfter = retryAfterOf(headers['retry-after']);
       return new TransientError(message, { ...options, retryAfter });
@@ -190,20 +266,37 @@ export class RegistryClient {
     return new CacheError(status >= 400 ? 'DENIED' : 'UNREACHABLE', message, options);
   }
 
+  /** What another host says is not the registry's, and may be about what only that one is to know. */
+  async #reasonIn(response: RegistryResponse): ReturnType<typeof reasonIn> {
+    if (this.#isHome(response.url)) return reasonIn(response, (text) => this.#authorizer.isSecret(text));
+    discard(response);
+    return undefined;
+  }
+
   /** A refusal of HEAD has no body; the reason is in that of the same question with GET. */
   async #explained(error: unknown, request: RegistryRequest): Promise<unknown> {
-    if (!(error instanceof CacheError) || !(error.cause instanceof Refused) || error.code === 'NOT_FOUND') return error;
-    const { headers, target, signal } = request;
-    const range = String(target).includes('/blobs/') ? { range: 'bytes=0-0' } : {};
+    const status = statusOf(error);
+    if (!(error instanceof CacheError) || status === undefined || status === 404) return error;
+    // That came from GET already.
+    if (NO_HEAD.has(status)) return error;
+    const { signal } = request;
     try {
-      const question = { ...request, method: 'GET', headers: { ...headers, ...range } } as const;
-      const response = await this.#authorized(question, await this.#home(signal));
-      const { text } = await faultOf(response);
-      return response.status < 400 || text.startsWith('HTTP') ? error : error.saying(`${error.message}: ${text}`);
+      const response = await this.#authorized(asGet(request), await until(this.#home(), signal));
+      if (response.status < 400) {
+        discard(response);
+        return error;
+      }
+      const reason = await this.#reasonIn(response);
+      return reason?.isFormal === true ? error.saying(`${error.message}: ${reason.text}`) : error;
     } catch {
       signal?.throwIfAborted();
       return error;
     }
+  }
+
+  /** Whether plain HTTP is fine. */
+  get #allowPlain(): boolean {
+    return this.#settings.insecure || isLoopback(this.registry);
   }
 
   #isHome({ host, protocol }: URL): boolean {
@@ -218,13 +311,19 @@ export class RegistryClient {
   }
 
   /** Where the registry is; found out once, unless that fails. */
-  #home(signal?: AbortSignal): Promise<URL> {
-    this.#base ??= findAddress(this.#settings, this.#http, signal).catch((error: unknown) => {
+  #home(): Promise<URL> {
+    this.#base ??= findAddress(this.#settings, this.#http, this.#closing.signal).catch((error: unknown) => {
       this.#base = undefined;
       throw error;
     });
     return this.#base;
   }
+}
+
+/** The same question, with as little of an answer as possible. */
+function asGet(request: RegistryRequest): RegistryRequest {
+  const range = String(request.target).includes('/blobs/') ? { range: 'bytes=0-0' } : {};
+  return { ...request, method: 'GET', headers: { ...request.headers, ...range } };
 }
 
 /** A header that stands once. */

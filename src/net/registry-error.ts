@@ -1,10 +1,11 @@
 import * as v from 'valibot';
+import { decoded } from './content-encoding.js';
 import type { HttpResponse } from './http.js';
 
 /** What a registry said when it refused: distribution-spec, "Error Codes". */
-export interface RegistryFault {
-  /** Such as MANIFEST_INVALID; undefined when it did not answer in the registries' form. */
-  readonly code: string | undefined;
+export interface Reason {
+  /** Whether it came in the registries' form: codes, such as MANIFEST_INVALID, with messages. */
+  readonly isFormal: boolean;
   readonly text: string;
 }
 
@@ -12,26 +13,43 @@ export interface RegistryFault {
 const BODY_LIMIT = 64 * 1024;
 const TEXT_LIMIT = 500;
 
-const faultSchema = v.object({
+const errorsSchema = v.object({
   errors: v.pipe(
     v.array(v.object({ code: v.nullish(v.string()), message: v.nullish(v.string()), detail: v.optional(v.unknown()) })),
     v.minLength(1),
   ),
 });
 
-/** Reads what a registry says of a refusal. */
-export async function faultOf({ body, headers, status }: HttpResponse): Promise<RegistryFault> {
-  const text = await readSome(body);
-  const parsed = v.safeParse(v.pipe(v.string(), v.parseJson(), faultSchema), text);
-  if (parsed.success) {
-    const [first] = parsed.output.errors;
-    const said = parsed.output.errors.map(({ code, message, detail }) => [code, message, detailText(detail)]);
-    const lines = said.map((parts) => parts.filter((part) => part !== undefined && part !== null && part !== ''));
-    return { code: first?.code ?? undefined, text: printable(lines.map((parts) => parts.join(': ')).join('; ')) };
-  }
-  const isPage = /html/.test(headers['content-type'] ?? '');
-  const said = isPage ? '' : printable(text);
-  return { code: undefined, text: said === '' ? `HTTP ${status}` : `HTTP ${status}: ${said}` };
+/**
+ * Reads why something was refused.
+ *
+ * @param isSecret - whether a text has anything in it that must not be shown
+ * @returns undefined when the answer says nothing that can be shown
+ */
+export async function reasonIn(
+  response: HttpResponse,
+  isSecret: (text: string) => boolean,
+): Promise<Reason | undefined> {
+  const said = await readSome(response);
+  if (isSecret(said)) return undefined;
+  const parsed = v.safeParse(v.pipe(v.string(), v.parseJson(), errorsSchema), said);
+  const isPage = !parsed.success && /html/.test(response.headers['content-type'] ?? '');
+  const text = parsed.success ? textOf(parsed.output) : isPage ? '' : said;
+  // What was escaped before may be readable now.
+  const line = isSecret(text) ? '' : printable(text);
+  return line === '' ? undefined : { isFormal: parsed.success, text: line };
+}
+
+/** A refusal in one line. */
+export function refusalText(status: number, reason: Reason | undefined): string {
+  if (reason === undefined) return `HTTP ${status}`;
+  return reason.isFormal ? `${reason.text} (HTTP ${status})` : `HTTP ${status}: ${reason.text}`;
+}
+
+function textOf({ errors }: v.InferOutput<typeof errorsSchema>): string {
+  const said = errors.map(({ code, message, detail }) => [code, message, detailText(detail)]);
+  const lines = said.map((parts) => parts.filter((part) => part !== undefined && part !== null && part !== ''));
+  return lines.map((parts) => parts.join(': ')).join('; ');
 }
 
 function detailText(detail: unknown): string | undefined {
@@ -40,11 +58,11 @@ function detailText(detail: unknown): string | undefined {
   return text === '{}' || text === '[]' ? undefined : text;
 }
 
-async function readSome(body: AsyncIterable<Uint8Array>): Promise<string> {
+async function readSome(response: HttpResponse): Promise<string> {
   const chunks: Uint8Array[] = [];
   let size = 0;
   try {
-    for await (const chunk of body) {
+    for await (const chunk of decoded(response)) {
       chunks.push(chunk);
       size += chunk.length;
       if (size >= BODY_LIMIT) break;

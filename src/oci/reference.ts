@@ -51,7 +51,7 @@ export function parseReference(text: string): ImageReference {
   if (name !== name.toLowerCase()) throw fail('a repository has no upper-case letters');
   if (!REPOSITORY.test(name)) throw fail(`${JSON.stringify(name)} is not a repository`);
   if (name.length > REPOSITORY_LIMIT) throw fail(`a repository has at most ${REPOSITORY_LIMIT} characters`);
-  if (tag !== undefined && !TAG.test(tag)) throw fail(`${JSON.stringify(tag)} is not a tag`);
+  if (tag !== undefined && !isTag(tag)) throw fail(`${JSON.stringify(tag)} is not a tag`);
   return { registry, repository: name, tag: digest === undefined ? (tag ?? LATEST) : tag, digest };
 }
 
@@ -73,4 +73,9 @@ function splitFirstPart(name: string): [registry: string, path: string] {
 export function isLoopback(registry: string): boolean {
   const host = registry.replace(/:\d+$/, '').replace(/^\[|\]$/g, '');
   return host === 'localhost' || /^127(?:\.\d{1,3}){3}$/.test(host) || /^[0:]*:0*1$/.test(host);
+}
+
+/** Whether a registry could have a tag of this name: distribution-spec, "Pulling manifests". */
+export function isTag(name: string): boolean {
+  return TAG.test(name);
 }

@@ -1,6 +1,7 @@
 import type { Cache, CacheSource } from '../backend/backend.js';
 import { readImport } from '../backend/option-string.js';
 import { openRepository, openSource, type ReadOptions } from '../backend/open.js';
+import { Outage } from '../backend/outage.js';
 import type { RepositoryEntry, RepositoryReader } from '../backend/repository.js';
 import { loadCache } from '../backend/load-cache.js';
 import type { CacheRecord } from '../buildkit/cache-config.js';
@@ -118,11 +119,12 @@ async function compressionOf(
   }
 }
 
-/** A row of a listing: an entry of index.json. */
+/** A row of a listing: an entry of index.json, or a tag of a registry. */
 export interface ListEntry {
   readonly tag: string | undefined;
-  readonly digest: Digest;
-  readonly mediaType: string;
+  /** Unset where a registry does not say what its tag names. */
+  readonly digest?: Digest;
+  readonly mediaType?: string;
   /** What it is: a cache with its numbers, something else, or why it cannot be read. */
   readonly cache?: Pick<CacheDescription, 'shape' | 'platforms' | 'mode' | 'size' | 'results'> & {
     readonly layers: number;
@@ -132,8 +134,8 @@ export interface ListEntry {
 }
 
 /**
- * What a folder or a repository of a registry has under its tags. An entry of a folder that cannot be read has its
- * reason beside it; in a registry, where caches stand among images, what is no cache is left out.
+ * What a folder or a repository of a registry has under its tags. An entry that cannot be read, or that a registry
+ * refuses, has its reason beside it; in a registry, where caches stand among images, what is no cache is left out.
  *
  * @param text - a folder, or an import string
  * @throws CacheError NOT_FOUND, CORRUPT when index.json itself cannot be read, UNREACHABLE or DENIED when a
@@ -150,9 +152,22 @@ export async function listCaches(
     const repository = await openRepository(options, registries, layout);
     const found = await repository.entries(signal);
     const rows: (ListEntry | undefined)[] = [];
+    const outage = new Outage();
     await parallel([...found.entries()], repository.concurrency ?? 1, signal, async ([index, entry], inner) => {
-      rows[index] = await listEntry(repository, entry, inner, options.type === 'local');
+      if ('problem' in entry) {
+        rows[index] = { tag: entry.tag, problem: entry.problem.message };
+        return;
+      }
+      try {
+        rows[index] = await listEntry(repository, entry, inner, options.type === 'local');
+        outage.answered();
+      } catch (error) {
+        inner.throwIfAborted();
+        const { digest, mediaType } = entry.descriptor;
+        rows[index] = { tag: entry.tag, digest, mediaType, problem: outage.failed(error).message };
+      }
     });
+    outage.end();
     return rows.filter((row) => row !== undefined);
   };
   return abortable(signal, () => withRegistries(registry, run));

@@ -10,10 +10,10 @@ import { printed, visible } from './visible.js';
 export function listTable(entries: readonly ListEntry[]): string {
   const rows = entries.map(({ tag = '-', digest, cache }) =>
     cache === undefined
-      ? [tag, short(digest), '-', '', '', '', '']
+      ? [tag, shortOf(digest), '-', '', '', '', '']
       : [
           tag,
-          short(digest),
+          shortOf(digest),
           form(cache),
           cache.mode,
           `${cache.layers}`,
@@ -22,7 +22,7 @@ export function listTable(entries: readonly ListEntry[]): string {
         ],
   );
   const problems = entries.flatMap(({ tag, digest, problem }) =>
-    problem === undefined ? [] : [`${tag ?? short(digest)}: ${problem}`],
+    problem === undefined ? [] : [`${tag ?? shortOf(digest)}: ${problem}`],
   );
   return table(['TAG', 'DIGEST', 'SHAPE', 'MODE', 'LAYERS', 'RESULTS', 'SIZE'], rows) + printed(problems);
 }
@@ -101,6 +101,10 @@ export function table(head: string[], rows: string[][]): string {
   });
   made.push(...rows.map((row) => row.map(visible)));
   return `${made.toString().replace(/ +$/gm, '')}\n`;
+}
+
+function shortOf(digest: Digest | undefined): string {
+  return digest === undefined ? '-' : short(digest);
 }
 
 function short(digest: Digest): string {

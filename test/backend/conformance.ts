@@ -183,7 +183,7 @@ export function conformance(name: string, open: (t: ExecutionContext) => Promise
       ['a', 'b'],
     );
     t.deepEqual(
-      entries.map(({ descriptor }) => descriptor.digest),
+      entries.map((entry) => 'descriptor' in entry && entry.descriptor.digest),
       [digest, digest],
     );
     const bytes = await readWhole(repository.manifest(manifest.descriptor), manifest.descriptor, name, { limit: 1e6 });

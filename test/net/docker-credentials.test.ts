@@ -98,7 +98,7 @@ test('a config.json that cannot be read is never quoted', async (t) => {
 test('a config.json that is a folder is named, and is no failure of the network', async (t) => {
   const folder = temporary(t);
   mkdirSync(join(folder, 'config.json'));
-  const message = `cannot read ${join(folder, 'config.json')}: EISDIR: illegal operation on a directory, read`;
+  const message = `cannot read ${join(folder, 'config.json')}: it is no file`;
   const error = await t.throwsAsync(dockerCredentials('a.test', { DOCKER_CONFIG: folder }), { message });
   t.like(error, { code: 'DENIED' });
   const { host, seen } = await startServer(t, (incoming, answer) => {
@@ -107,4 +107,57 @@ test('a config.json that is a folder is named, and is no failure of the network'
   const lookUp = () => dockerCredentials('a.test', { DOCKER_CONFIG: folder });
   await t.throwsAsync(clientFor(t, host, { lookUp }).request(HEAD), { instanceOf: CacheError, message });
   t.deepEqual(seen, ['GET /v2/', 'HEAD /v2/team/cache/manifests/main']);
+});
+
+test('nothing, null and names in another case are read as Docker reads them', async (t) => {
+  for (const text of [
+    '',
+    '\n',
+    ' \t',
+    'null',
+    '{}',
+    '{"auths":null}',
+    '{"auths":{"other.test":null},"credHelpers":null}',
+  ])
+    t.deepEqual(await dockerCredentials('a.test', environment(t, text)), {}, text);
+  t.deepEqual(await dockerCredentials('a.test', environment(t, { auths: { 'a.test': null } })), {});
+  const mine = { credentials: { username: 'me', password: 'secret' } };
+  const auth = base64('me:secret');
+  for (const config of [
+    { Auths: { 'a.test': { Auth: auth } } },
+    { auths: { 'a.test': { auth, username: 'other', password: null } } },
+    { auths: { 'a.test': { auth } }, credHelpers: { 'a.test': '' }, credsStore: 'missing' },
+    { auths: { 'a.test': { auth } }, credHelpers: { 'a.test': null }, credsStore: 'missing' },
+  ]) {
+    t.deepEqual(await dockerCredentials('a.test', environment(t, config)), mine);
+  }
+});
+
+test('DOCKER_AUTH_CONFIG comes first, and what it does not have is in config.json', async (t) => {
+  const entry = (text: string) => ({ auth: base64(text) });
+  const env = environment(t, { auths: { 'a.test': entry('file:one'), 'b.test': entry('file:two') } });
+  env['DOCKER_AUTH_CONFIG'] = JSON.stringify({ auths: { 'a.test': entry('variable:three') }, credsStore: 'missing' });
+  t.deepEqual(await dockerCredentials('a.test', env), { credentials: { username: 'variable', password: 'three' } });
+  t.deepEqual(await dockerCredentials('b.test', env), { credentials: { username: 'file', password: 'two' } });
+  t.deepEqual(await dockerCredentials('c.test', env), {});
+  env['DOCKER_AUTH_CONFIG'] = '{"auths":';
+  t.deepEqual(await dockerCredentials('b.test', env), { credentials: { username: 'file', password: 'two' } });
+  const { problem = '' } = await dockerCredentials('c.test', env);
+  t.is(problem, "DOCKER_AUTH_CONFIG is not a configuration of Docker's");
+});
+
+test('a password may be any bytes, and goes to the registry as they are', async (t) => {
+  const bytes = Buffer.from([0xe9, 0xff, 0x3a, 0x00, 0x80]);
+  const auth = Buffer.concat([Buffer.from('me:'), bytes, Buffer.from([0, 0])]).toString('base64');
+  const env = environment(t, { auths: { 'a.test': { auth }, 'b.test': { auth: base64('no colon') } } });
+  const found = await dockerCredentials('a.test', env);
+  t.true(Buffer.from(found.credentials?.password ?? '').equals(bytes));
+  const { host } = await startServer(t, (incoming, answer) => {
+    const [, sent = ''] = incoming.headers.authorization?.split(' ') ?? [];
+    const isRight = Buffer.from(sent, 'base64').equals(Buffer.concat([Buffer.from('me:'), bytes]));
+    answer.writeHead(isProbe(incoming) || isRight ? 200 : 401, { 'www-authenticate': 'Basic realm="x"' }).end();
+  });
+  t.is((await clientFor(t, host, { lookUp: () => Promise.resolve(found) }).request(HEAD)).status, 200);
+  const { problem = '' } = await dockerCredentials('b.test', env);
+  t.regex(problem, /^the entry for b\.test in .*config\.json cannot be read$/);
 });

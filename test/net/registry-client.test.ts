@@ -37,7 +37,7 @@ test('a cut or silent TLS handshake is no reason to speak plain HTTP where that 
   });
   const port = (await listening(t, server)).split(':')[1];
   t.teardown(() => sockets.forEach((socket) => socket.destroy()));
-  const http = new HttpClient({ verify: false, connectTimeout: 300 });
+  const http = new HttpClient({ verify: false, connectTimeout: 1000 });
   for (const code of ['ECONNRESET', 'ETIMEDOUT']) {
     const found = findAddress({ registry: `${ELSEWHERE}:${port}`, insecure: true }, http, undefined);
     t.like(await t.throwsAsync(found), { cause: { code } });
@@ -116,17 +116,70 @@ test('a refused HEAD says what the registry says to the same GET', async (t) => 
   }
 });
 
-test('what GET has beside a reason changes nothing', async (t) => {
-  const ranges: (string | undefined)[] = [];
+test('a HEAD that is refused as such is asked again with GET, from then on at once', async (t) => {
+  for (const refusal of [400, 405, 501]) {
+    const ranges: (string | undefined)[] = [];
+    const { host, seen } = await startServer(t, (incoming, answer) => {
+      if (incoming.method === 'GET' && !isProbe(incoming)) ranges.push(incoming.headers.range);
+      answer.writeHead(incoming.method === 'HEAD' ? refusal : 200).end();
+    });
+    const client = clientFor(t, host);
+    t.like(await client.request(HEAD), { status: 200, method: 'GET' });
+    const blob = { ...HEAD, target: '/v2/team/cache/blobs/sha256:00' };
+    t.like(await client.request(blob), { status: 200, method: 'GET' });
+    t.deepEqual(ranges, [undefined, 'bytes=0-0']);
+    t.is(seen.filter((line) => line.startsWith('HEAD')).length, 1);
+  }
+});
+
+test('what GET says of a refused HEAD is what is said, and what it has beside a reason changes nothing', async (t) => {
   const { host } = await startServer(t, (incoming, answer) => {
-    if (incoming.method === 'GET' && !isProbe(incoming)) ranges.push(incoming.headers.range);
-    answer.writeHead(incoming.method === 'HEAD' ? 405 : 200).end();
+    if (isProbe(incoming)) answer.end();
+    else if (incoming.method === 'HEAD') answer.writeHead(incoming.url?.includes('main') ? 400 : 403).end();
+    else if (incoming.url?.includes('main')) answer.writeHead(400).end(fault('NAME_INVALID', 'not so'));
+    else answer.end('a whole blob');
   });
   const client = clientFor(t, host);
-  await t.throwsAsync(client.request(HEAD), { message: /cannot find main: HTTP 405$/ });
+  await t.throwsAsync(client.request(HEAD), { message: /cannot find main: NAME_INVALID: not so \(HTTP 400\)$/ });
   const blob = { ...HEAD, target: '/v2/team/cache/blobs/sha256:00' };
-  await t.throwsAsync(client.request(blob), { message: /cannot find main: HTTP 405$/ });
-  t.deepEqual(ranges, [undefined, 'bytes=0-0']);
+  await t.throwsAsync(client.request(blob), { message: /cannot find main: HTTP 403$/ });
+});
+
+test('an answer that switches protocols is an answer that cannot be used', async (t) => {
+  const server = createServer((socket) => {
+    socket
+      .on('error', () => undefined)
+      .on('data', (bytes) => {
+        const isFirst = bytes.toString().startsWith('GET /v2/ ');
+        socket.write(
+          isFirst
+            ? 'HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n'
+            : 'HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n',
+        );
+      });
+  });
+  const host = await listening(t, server);
+  const error = await t.throwsAsync(clientFor(t, host).request({ ...HEAD, method: 'GET' }), refused);
+  t.like(error, { code: 'UNREACHABLE', side: 'import' });
+  t.regex(error.message, /cannot find main: HTTP 101$/);
+});
+
+test('what another host says, or what repeats a secret, is not shown', async (t) => {
+  const other = await startServer(t, (_, answer) => answer.writeHead(403).end(fault('X', 'a secret of the store')));
+  const { host } = await startServer(t, (incoming, answer) => {
+    const { authorization = '' } = incoming.headers;
+    if (isProbe(incoming)) answer.end();
+    else if (authorization === '') answer.writeHead(401, { 'www-authenticate': 'Basic realm="x"' }).end();
+    else if (incoming.url?.includes('main')) answer.writeHead(400).end(fault('BAD', `bad header: ${authorization}`));
+    else answer.writeHead(307, { location: `http://${other.host}/store` }).end();
+  });
+  const credentials = { username: 'somebody', password: 'my-secret-word' };
+  const client = clientFor(t, host, { lookUp: () => Promise.resolve({ credentials }) });
+  const echo = await t.throwsAsync(client.request({ ...HEAD, method: 'GET' }), refused);
+  t.is(echo.message, `${host}/team/cache: cannot find main: HTTP 400`);
+  const blob = { ...HEAD, method: 'GET', target: '/v2/team/cache/blobs/sha256:00' } as const;
+  const elsewhere = await t.throwsAsync(client.request(blob), refused);
+  t.is(elsewhere.message, `${host}/team/cache (by way of ${other.host}): cannot find main: HTTP 403`);
 });
 
 test('a pause that is too long to wait for is named', async (t) => {

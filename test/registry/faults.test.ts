@@ -149,7 +149,7 @@ withRegistries(() => {
     t.is(error.side, 'export');
     // The last one asks for the reason, which the answer to HEAD has no room for.
     t.is(proxy.seen.length, HASTY.attempts + 1);
-    t.regex(error.message, /UNAVAILABLE: the \[31m disk is full: \{"free":0\} \(HTTP 503\); tried 4 times/);
+    t.regex(error.message, /HTTP 503; tried 4 times: UNAVAILABLE: the \[31m disk is full: \{"free":0\}$/);
     const upload = await t.throwsAsync(repository.write(contentOf(Buffer.alloc(10)), blobOf(Buffer.alloc(10)).blob));
     t.regex(upload.message, /UNAVAILABLE: the \[31m disk is full: \{"free":0\} \(HTTP 503\)/);
     // Longer than anybody waits.

@@ -1,0 +1,11 @@
+/**
+ * The address of the next page in a Link header: RFC 8288, 3. Its parameters come in any order, and a relation may be
+ * one of several.
+ */
+export function nextLink(header: string | undefined): string | undefined {
+  for (const [, address, parameters = ''] of (header ?? '').matchAll(/<([^>]*)>((?:\s*;\s*[^",;<]+(?:"[^"]*")?)*)/g)) {
+    const [, quoted, bare] = /;\s*rel\s*=\s*(?:"([^"]*)"|([^\s",;]+))/i.exec(parameters) ?? [];
+    if ((quoted ?? bare ?? '').toLowerCase().split(/\s+/).includes('next')) return address;
+  }
+  return undefined;
+}
