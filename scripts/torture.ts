@@ -10,6 +10,7 @@ import { hostileLayers } from './torture/hostile-layers.js';
 import { hostileRound } from './torture/hostile.js';
 import { killRound } from './torture/kill.js';
 import { Random } from './torture/random.js';
+import { resetRound } from './torture/reset.js';
 import { compareText } from '../src/oci/json.js';
 
 // Tries to make bkcache lose something: kills it, fills its disk, damages its files, sets many processes on one folder,
@@ -39,6 +40,7 @@ const KINDS: Readonly<Record<string, (random: Random, round: number) => Promise<
   bytes: (random, round) => bytesRound(random, work, round),
   hostile: (random) => hostileRound(random, work),
   layers: (random) => hostileLayers(random),
+  reset: (random) => resetRound(random, work),
   // As long as all the others together.
   crowd: (random, round) => (round % 20 === 0 ? crowdRound(random, work, crowd) : Promise.resolve({})),
 };

@@ -1,8 +1,8 @@
-import { spawn } from 'node:child_process';
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { insist, insistSound } from './folder.js';
+import { insistSound } from './folder.js';
+import { member } from './members.js';
 import type { Random } from './random.js';
 
 const MEMBER = fileURLToPath(new URL('crowd-member.js', import.meta.url));
@@ -25,13 +25,13 @@ export async function crowdRound(
   mkdirSync(folder, { recursive: true });
   const seed = () => `${random.below(1_000_000_000)}`;
   const members = Array.from({ length: writers }, (_, index) =>
-    member('write', folder, `w${index}`, `${tags}`, seed()),
+    member(MEMBER, 'write', folder, `w${index}`, `${tags}`, seed()),
   );
   const others = [
-    member('write-junk', folder, 'junk', '0', seed()),
-    member('read', folder, 'reader', '0', seed()),
-    member('read', folder, 'reader', '0', seed()),
-    member('clean', folder, 'cleaner', '0', seed()),
+    member(MEMBER, 'write-junk', folder, 'junk', '0', seed()),
+    member(MEMBER, 'read', folder, 'reader', '0', seed()),
+    member(MEMBER, 'read', folder, 'reader', '0', seed()),
+    member(MEMBER, 'clean', folder, 'cleaner', '0', seed()),
   ];
   await Promise.allSettled(members.map(({ done }) => done));
   for (const { stop } of others) stop();
@@ -50,27 +50,4 @@ export async function crowdRound(
     'crowd, caches read': readers.reduce((sum, count) => sum + count, 0),
     'crowd, collections and prunings': Number(reports[3]),
   };
-}
-
-interface Member {
-  readonly done: Promise<string>;
-  readonly stop: () => void;
-}
-
-function member(...args: readonly string[]): Member {
-  const child = spawn(process.execPath, [MEMBER, ...args], { stdio: ['pipe', 'pipe', 'pipe'] });
-  let [stdout, stderr] = ['', ''];
-  child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
-  child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
-  const done = new Promise<string>((resolve, reject) => {
-    child.on('error', reject).on('close', (code) => {
-      try {
-        insist(code === 0, `${args.join(' ')} ended with ${code}: ${stderr}`);
-        resolve(stdout);
-      } catch (error) {
-        reject(error);
-      }
-    });
-  });
-  return { done, stop: () => child.stdin.end() };
 }
