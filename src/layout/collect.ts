@@ -17,7 +17,7 @@ import { withLock } from './lock.js';
 import { moveAway } from './move-away.js';
 import { Pins } from './pins.js';
 import { type Reached, References } from './reach.js';
-import { readFileNow, sameBytes } from './settled.js';
+import { inodeOfSame } from './settled.js';
 import { type StrayManifest, strayManifests } from './stray-manifests.js';
 import { type TagUsage, usageOf } from './usage.js';
 import { isIngesting, type Listed, listedBlobs, newBlobs, writtenAfterwards } from './writers.js';
@@ -270,7 +270,7 @@ class Collection {
       const moves = await withLock(
         path,
         'exclusive',
-        () => (sameBytes(readFileNow(path)?.bytes, this.#indexBytes) ? moveAway(root, batch, options) : undefined),
+        () => (inodeOfSame(path, this.#indexBytes) === undefined ? undefined : moveAway(root, batch, options)),
         { timeout: settings.lockTimeout, signal },
       );
       if (moves !== undefined) {

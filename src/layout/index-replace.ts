@@ -5,7 +5,7 @@ import { CacheError } from '../errors.js';
 import type { Exchange } from './exchange.js';
 import { decodeIndex, entryKey, type LayoutIndex, withEntry } from './index-json.js';
 import type { HeldLock } from './lock.js';
-import { readFileNow, sameBytes, TORN_PAUSE, TORN_TRIES } from './settled.js';
+import { inodeOfSame, readFileNow, sameBytes, TORN_PAUSE, TORN_TRIES } from './settled.js';
 
 /** A new index.json that is written, but not in its place yet. */
 export interface Prepared {
@@ -45,9 +45,9 @@ export function replaceUnder(
   { bytes, before, temporary }: Prepared,
   { tryExchange, tryRenameNew }: Exchange,
 ): Replaced | 'again' {
-  const now = readFileNow(path);
-  if (!sameBytes(now?.bytes, bytes) || !lock.isSeen()) return 'again';
-  const replaced = { bytes, before, inode: now?.inode ?? 0 };
+  const inode = inodeOfSame(path, bytes);
+  if (inode === undefined || !lock.isSeen()) return 'again';
+  const replaced = { bytes, before, inode };
   if (bytes === undefined) {
     const outcome = tryRenameNew(temporary, path);
     if (outcome === 'exists') return 'again';

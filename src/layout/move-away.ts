@@ -11,7 +11,7 @@ import type { Listed } from './writers.js';
 
 /** How many files are moved at most, and how long that may take, in milliseconds. */
 const MOST = 100;
-const LONGEST = 2;
+const LONGEST = 1;
 
 export interface MoveOptions {
   /** What the folders of what is moved are named after; in milliseconds since 1970. */
