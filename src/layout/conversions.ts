@@ -8,6 +8,7 @@ import { type Digest, isDigest } from '../oci/digest.js';
 import { namesIn } from './blob-list.js';
 import { makeFolder, writeNewFile } from './durable.js';
 import { openRegular, openToAppend } from './open-file.js';
+import { inheritOwnership } from './ownership.js';
 import { readSmallFile } from './small-file.js';
 import { WORKSPACE_FOLDER } from './workspace.js';
 
@@ -67,6 +68,7 @@ export class Conversions {
       await makeFolder(dirname(this.#path), { durable: false, inherit: this.#isPrivate ? 'nothing' : 'shared' });
       const handle = await openToAppend(this.#path, this.#isPrivate ? 0o600 : 0o666);
       try {
+        if (!this.#isPrivate) inheritOwnership(handle.fd, this.#path, { shared: true });
         await handle.appendFile(lineOf(conversion));
         if ((await handle.stat()).size <= LIMIT) return;
       } finally {

@@ -14,14 +14,15 @@ const STICKY = 0o1000;
  * may use it, and root leaves it to the owner of the folder.
  *
  * @param place - where the file is, or will be renamed to
+ * @param shared - for files that every writer adds to, whatever the umask of the first one was
  */
-export function inheritOwnership(fd: number, place: string): void {
+export function inheritOwnership(fd: number, place: string, { shared = false } = {}): void {
   const [made, folder] = [fstatSync(fd), statSync(dirname(place))];
   const old = lstatSync(place, { throwIfNoEntry: false });
   const file = changesOf(fd);
   if (old?.isFile() !== true || (old.ino === made.ino && old.dev === made.dev)) {
     own(file, made, folder);
-    return setMode(file, made, made.mode | sharedBits(folder, 0o060));
+    return setMode(file, made, made.mode | (shared ? folder.mode & 0o666 : sharedBits(folder, 0o060)));
   }
   let now = give(file, made, { uid: isRoot() ? old.uid : made.uid, gid: old.gid });
   // The group of a shared folder is the next best: its members lose nothing.

@@ -91,6 +91,18 @@ export function conformance(name: string, open: (t: ExecutionContext) => Promise
     t.is((await resolved(place, 'two')).digest, again.descriptor.digest);
   });
 
+  test(`${name}: what was converted before is not converted again`, async (t) => {
+    const place = await open(t);
+    for (const encoding of ['zstd', 'estargz']) {
+      const exported = `${place.exports(encoding)},compression=${encoding},force-compression=true`;
+      const first = await copy(place, importOf('max-gzip'), exported);
+      const second = await copy(place, importOf('max-gzip'), exported);
+      t.true(first.actions.converted > 0);
+      t.is(second.descriptor.digest, first.descriptor.digest);
+      t.like(second, { actions: { converted: 0, copied: 0 }, bytesRead: 0, bytesWritten: 0 });
+    }
+  });
+
   test(`${name}: list, inspect and resolve show what is there`, async (t) => {
     const place = await open(t);
     await copy(place, importOf('max-gzip'), place.exports('one'));

@@ -111,7 +111,7 @@ test('root leaves all that it makes in a folder to the owner of the folder', asy
   const folder = temporary(t);
   chownSync(folder, NOBODY, NOBODY);
   t.is(run(copyTo(folder, 'a'), { umask: '077' }).status, 0);
-  t.is(run(copyTo(folder, 'b', 'max-gzip'), { umask: '077' }).status, 0);
+  t.is(run(copyTo(folder, 'b,compression=gzip,force-compression=true'), { umask: '077' }).status, 0);
   // What a damaged blob leaves in .bkcache, and what gc does.
   const [entry] = entriesOf(folder);
   renameSync(blobPath(folder, entry?.digest ?? ''), join(folder, 'blobs', 'sha256', 'f'.repeat(64)));
@@ -121,6 +121,7 @@ test('root leaves all that it makes in a folder to the owner of the folder', asy
     if (!path.includes('.lock')) t.is(ownersOf(join(folder, path)), `${NOBODY}:${NOBODY}`, path);
   }
   t.true(everythingIn(folder).some((path) => path.includes('damaged')));
+  t.true(existsSync(join(folder, '.bkcache', 'conversions')));
 });
 
 test('the old index that a repair keeps has the owner and mode of index.json', (t) => {

@@ -28,6 +28,8 @@ export interface TestRegistry {
 
 export async function startTestRegistry(kind: RegistryAuth['kind']): Promise<TestRegistry> {
   const folder = mkdtempSync(join(tmpdir(), 'bkcache-registry-'));
+  // What layers became in registries is remembered there.
+  process.env['XDG_CACHE_HOME'] = join(folder, 'cache');
   const tokens = kind === 'token' ? await startTokenServer(folder, USER) : undefined;
   const { username, password } = USER;
   const auth: RegistryAuth =
