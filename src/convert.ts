@@ -7,10 +7,10 @@ import type { Conversion } from './layout/conversions.js';
 import type { Content } from './oci/content.js';
 import {
   type Annotations,
-  annotationsOfTar,
   type Descriptor,
   ESTARGZ_TOC_DIGEST,
   ESTARGZ_UNCOMPRESSED_SIZE,
+  recompressedLayer,
   UNCOMPRESSED,
 } from './oci/descriptor.js';
 import { type Digest, parseDigest } from './oci/digest.js';
@@ -28,6 +28,8 @@ export interface Order {
   readonly threads: number;
   /** The most that the layer may unpack to, in bytes. */
   readonly maxSize: number | undefined;
+  /** What all zstd windows that are open at once may have together, in bytes. */
+  readonly windowMemory: number | undefined;
   /** Wraps content that is read, to count its bytes. */
   readonly counted: (content: Content) => Content;
 }
@@ -48,22 +50,23 @@ export async function convert(order: Order, signal: AbortSignal): Promise<Conver
   const { cache, layer, encoding, target } = order;
   const encoder = encoderName(encoding);
   const known = await target.conversions?.find(sourceOf(order, signal), encoder, signal);
-  if (known !== undefined) return { to: describe(layer, encoding, known), isKnown: true };
+  if (known !== undefined) return { to: describe(order, known), isKnown: true };
   const made = await withPlaces(placesOf(cache, layer), (content) => recompressTo(order, content, signal));
   const conversion = { from: layer.digest, encoder, ...made };
   await target.conversions?.add(conversion);
-  return { to: describe(layer, encoding, conversion), isKnown: false };
+  return { to: describe(order, conversion), isKnown: false };
 }
 
 /** What tells whether a blob was made from this layer. The diffID of eStargz is not that of its tar. */
 function sourceOf(order: Order, signal: AbortSignal) {
-  const { cache, layer, compression, maxSize } = order;
+  const { cache, layer, compression, maxSize, windowMemory } = order;
+  const diffID = diffIDOf(order);
   return {
     blob: layer.digest,
-    tar: compression === 'estargz' ? undefined : diffIDOf(order),
+    tar: compression === 'estargz' || diffID?.startsWith('sha256:') !== true ? undefined : diffID,
     async readTar() {
       const { unpack } = await import('./codec/recompress.js');
-      const options = { ...claimsOf(order), maxSize, where: cache.name };
+      const options = { ...claimsOf(order), maxSize, windowMemory, where: cache.name };
       const { tar } = await withPlaces(placesOf(cache, layer), (content) => unpack(content, options, signal));
       return tar;
     },
@@ -75,9 +78,9 @@ async function recompressTo(
   content: Content,
   signal: AbortSignal,
 ): Promise<Pick<Conversion, 'to' | 'diffID' | 'estargz'>> {
-  const { cache, encoding, target, threads, maxSize } = order;
+  const { cache, encoding, target, threads, maxSize, windowMemory } = order;
   const { recompress } = await import('./codec/recompress.js');
-  const options = { ...claimsOf(order), encoding, threads, maxSize, where: cache.name };
+  const options = { ...claimsOf(order), encoding, threads, maxSize, windowMemory, where: cache.name };
   const recompressed = recompress(order.counted(content), options);
   const to = await target.write(recompressed.content, undefined, signal);
   const { diffID, estargz } = recompressed.packed();
@@ -95,20 +98,18 @@ function diffIDOf({ cache, layer }: Order): Digest | undefined {
   return claimed === undefined ? undefined : parseDigest(claimed, `${cache.name}: ${UNCOMPRESSED}`);
 }
 
-/** The descriptor of what a layer became. */
-function describe(layer: Descriptor, { compression }: Encoding, { to, diffID, estargz }: Conversion): Descriptor {
-  // Neither the places to fetch the old bytes from nor a copy of them belong to the new blob.
-  const { urls: _urls, data: _data, ...kept } = layer;
-  return {
-    ...kept,
-    mediaType: typeFor(layer.mediaType, encodingOf(compression)),
+/** The descriptor of what a layer became. The same tar goes on by the diffID that it had, which may be a sha512. */
+function describe(order: Order, { to, diffID, estargz }: Conversion): Descriptor {
+  const { layer, compression, encoding } = order;
+  const isSameTar = estargz === undefined && compression !== 'estargz';
+  return recompressedLayer(layer, {
     ...to,
+    mediaType: typeFor(layer.mediaType, encodingOf(encoding.compression)),
     annotations: {
-      ...annotationsOfTar(layer.annotations ?? {}),
-      [UNCOMPRESSED]: diffID,
+      [UNCOMPRESSED]: isSameTar ? (diffIDOf(order) ?? diffID) : diffID,
       ...(estargz === undefined ? {} : estargzAnnotations(estargz)),
     },
-  };
+  });
 }
 
 /** As BuildKit writes them (util/compression/estargz.go). */

@@ -36,6 +36,8 @@ export interface CopyOptions {
   readonly registry?: RegistryAccess | undefined;
   /** The most that a layer may unpack to, in bytes; 128 GiB by default. */
   readonly maxLayerSize?: number | undefined;
+  /** What the windows of all zstd layers that are read at once may have together, in bytes; 1 GiB by default. */
+  readonly windowMemory?: number | undefined;
   /** How folders are read and written; what is left out is the default. */
   readonly layout?: Partial<LayoutSettings>;
   readonly signal?: AbortSignal | undefined;

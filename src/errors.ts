@@ -29,6 +29,8 @@ export type Wrong =
   | 'format'
   /** A manifest that is of two kinds at once. */
   | 'shape'
+  /** Zeros behind the end of a gzip stream. */
+  | 'padding'
   /** More bytes than are read. */
   | 'limit'
   | 'missing'

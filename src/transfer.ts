@@ -29,6 +29,8 @@ export interface TransferOptions {
   readonly concurrency?: number | undefined;
   /** The most that a layer may unpack to, in bytes. */
   readonly maxLayerSize?: number | undefined;
+  /** What the windows of all zstd layers that are read at once may have together, in bytes; 1 GiB by default. */
+  readonly windowMemory?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((event: ProgressEvent) => void) | undefined;
 }
@@ -59,6 +61,7 @@ export async function transfer(
     conversion,
     concurrency = concurrencyFor(cache, target, conversion),
     maxLayerSize,
+    windowMemory,
     signal,
     onProgress,
   }: TransferOptions,
@@ -99,6 +102,7 @@ export async function transfer(
       target,
       threads,
       maxSize: maxLayerSize,
+      windowMemory,
       counted: (content: Content) => counted(content, meter()),
     };
     const { to, isKnown } = await convert(order, inner);

@@ -24,6 +24,7 @@ export async function runCopy(
         hardlink: argv.hardlink,
         allowOversize: argv['allow-oversize'],
         maxLayerSize: argv['max-layer-size'],
+        windowMemory: argv['window-memory'],
         layout,
         registry,
         signal,

@@ -96,6 +96,12 @@ export const LAYER_OPTION = {
     default: '128GiB',
     describe: 'Give up on a layer that unpacks to more',
   },
+  'window-memory': {
+    type: 'value',
+    read: parseSize,
+    default: '1GiB',
+    describe: 'Memory for the windows of all zstd layers that are read at once',
+  },
 } as const satisfies Table;
 
 export const WORK_OPTIONS = {

@@ -53,6 +53,7 @@ export const verify = verb({
       deep: argv.deep,
       sample: argv.sample,
       maxLayerSize: argv['max-layer-size'],
+      windowMemory: argv['window-memory'],
       concurrency: argv.concurrency,
       registry: await registryAccess(argv),
       layout: { lockTimeout: argv['lock-timeout'] },

@@ -1,19 +1,21 @@
 import { CacheError } from '../errors.js';
 import type { Compression } from './compression.js';
 import { gunzip } from './gunzip.js';
-import { decodeZstd, isTooLargeWindow, MAX_WINDOW } from './zstd.js';
+import { type DecodeOptions, decodeZstd, isTooLargeWindow, MAX_WINDOW } from './zstd.js';
 
 /**
  * Unpacks a blob, or for eStargz a part of one that ends between two gzip members.
  *
  * @param where - the blob, for the message
+ * @param options - `onPadding` is told how many zeros are behind a gzip stream, where there are some
  * @throws CacheError CORRUPT when the stream ends early, has a bad checksum, has anything behind it or is not of this
- *   compression; FAILED for a zstd window over 512 MiB
+ *   compression; FAILED for a zstd window over 512 MiB, or over what all may have together
  */
 export async function* decode(
   blob: AsyncIterable<Uint8Array>,
   compression: Compression,
   where: string,
+  options: Omit<DecodeOptions, 'where'> & { readonly onPadding?: (zeros: number) => void } = {},
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const damaged = (cause: Error) =>
     new CacheError('CORRUPT', `${where}: the ${compression} stream is damaged: ${cause.message}`, { cause });
@@ -23,10 +25,13 @@ export async function* decode(
       return;
     case 'gzip':
     case 'estargz':
-      yield* gunzip(blob, damaged);
+      yield* gunzip(blob, damaged, options.onPadding);
       return;
     case 'zstd':
-      yield* decodeZstd(blob, (cause) => (isTooLargeWindow(cause) ? tooLarge(where, cause) : damaged(cause)));
+      yield* decodeZstd(blob, (cause) => (isTooLargeWindow(cause) ? tooLarge(where, cause) : damaged(cause)), {
+        ...options,
+        where,
+      });
   }
 }
 

@@ -5,28 +5,43 @@ import { CacheError } from '../errors.js';
 // Node's own 16 KiB make a task for its threads of every few lines of text.
 // What is unpacked ahead of the reader keeps both busy.
 const OPTIONS = { chunkSize: 512 * 1024, highWaterMark: 1024 * 1024 };
+/** More zeros than a gzip member ends with: its checksum, its size and an empty block. */
+const ENOUGH_ZEROS = 64;
 
 /**
  * Unpacks gzip members to the end of the last, at which the bytes have to end, too: Node's gunzip would take a zero for
- * the end of everything, and leave alone what is behind it. To Go, and so to BuildKit, that is no gzip (compress/gzip).
+ * the end of everything, and leave alone what is behind it. To Go that is no gzip (compress/gzip). Zeros to the end, which
+ * pad a file to the size of a block or so, are passed over: pigz does so, which BuildKit's image and others unpack with.
  *
  * @param blame - makes the error for a stream that is none; errors of the source pass as they are
+ * @param onPadding - told how many zeros are behind the stream, where there are some
  */
 export async function* gunzip(
   source: AsyncIterable<Uint8Array>,
   blame: (cause: Error) => CacheError,
+  onPadding?: (zeros: number) => void,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const decoder = createGunzip(OPTIONS);
   let sourceError: unknown;
   let size = 0;
   let isRead = false;
+  // Zeros at the end of what was read, which are passed on once it is known that they are not the end of everything.
+  let zeros = 0;
   const guarded = async function* () {
     try {
       for await (const chunk of source) {
+        const end = endOfContent(chunk);
         size += chunk.length;
-        yield chunk;
+        if (end === 0) {
+          zeros += chunk.length;
+          continue;
+        }
+        yield* zeroBytes(zeros);
+        yield chunk.subarray(0, end);
+        zeros = chunk.length - end;
       }
       isRead = true;
+      yield* zeroBytes(Math.min(zeros, ENOUGH_ZEROS));
     } catch (error) {
       sourceError = error;
       throw error;
@@ -40,5 +55,18 @@ export async function* gunzip(
     if (sourceError !== undefined) throw sourceError;
     throw error instanceof CacheError ? error : blame(error as Error);
   }
-  if (!isRead || decoder.bytesWritten < size) throw blame(new Error('there are bytes behind its end'));
+  const behind = size - decoder.bytesWritten;
+  if (!isRead || behind > zeros) throw blame(new Error('there are bytes behind its end'));
+  if (behind > 0) onPadding?.(behind);
+}
+
+/** The place behind the last byte that is not zero. */
+function endOfContent(chunk: Uint8Array): number {
+  let end = chunk.length;
+  while (end > 0 && chunk[end - 1] === 0) end--;
+  return end;
+}
+
+function* zeroBytes(count: number): Generator<Uint8Array> {
+  for (let left = count; left > 0; left -= OPTIONS.chunkSize) yield Buffer.alloc(Math.min(left, OPTIONS.chunkSize));
 }

@@ -16,6 +16,10 @@ export interface ProofOptions {
   readonly layer?: 'head' | 'whole' | undefined;
   /** The most that a layer may unpack to, in bytes. */
   readonly maxSize?: number | undefined;
+  /** What all zstd windows that are open at once may have together, in bytes; 1 GiB by default. */
+  readonly windowMemory?: number | undefined;
+  /** Whether to hash what comes out with sha512 as well. */
+  readonly sha512?: boolean | undefined;
   /** Where the blob is, for messages. */
   readonly where: string;
   readonly signal?: AbortSignal | undefined;
@@ -43,7 +47,7 @@ export async function prove(content: Content, options: ProofOptions): Promise<Pr
 }
 
 async function proveOf(content: Content, size: number, options: ProofOptions): Promise<Proof> {
-  const { digest, layer, maxSize, where, signal, onBytes } = options;
+  const { digest, layer, maxSize, windowMemory, sha512, where, signal, onBytes } = options;
   let head = Buffer.alloc(0);
   const look = (chunk: Uint8Array) => {
     if (head.length < TAR_BLOCK) head = Buffer.concat([head, chunk.subarray(0, TAR_BLOCK - head.length)]);
@@ -52,10 +56,11 @@ async function proveOf(content: Content, size: number, options: ProofOptions): P
   if (layer === 'whole') {
     // The tar as it is: the digest of the blob is checked on the way.
     const encoding = { compression: 'uncompressed' } as const;
-    const read = recompress(content, { blob: { digest, size }, diffID: undefined, encoding, where, maxSize });
+    const limits = { maxSize, windowMemory, sha512 };
+    const read = recompress(content, { blob: { digest, size }, diffID: undefined, encoding, where, ...limits });
     for await (const chunk of read.content.open({}, signal)) look(chunk);
-    const { compression, diffID, tocDigest } = read.packed().source;
-    const unpacked = { diffID, tocDigest };
+    const { compression, diffID, sha512: other, tocDigest, padding } = read.packed().source;
+    const unpacked = { diffID, sha512: other, tocDigest, padding };
     return isUnclear(compression, head) ? { size } : { size, encoding: encodingOf(compression), unpacked };
   }
   for await (const chunk of verified(content.open({}, signal), { digest, size }, where)) look(chunk);

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { CacheError } from '../errors.js';
 import { type Content, verified } from '../oci/content.js';
 import type { BlobId } from '../oci/descriptor.js';
-import { type Digest, hashDigest } from '../oci/digest.js';
+import { type Digest, hashDigest, isKnownAlgorithm, splitDigest } from '../oci/digest.js';
 import type { Compression, Encoding } from './compression.js';
 import { decode } from './decode.js';
 import { encode } from './encode.js';
@@ -30,8 +30,12 @@ export interface Unpacked {
   readonly size: number;
   /** The digest of the tar that it was made from: of eStargz without the table's. */
   readonly tar: Digest;
+  /** The same as sha512, where that was asked for. */
+  readonly sha512?: Digest | undefined;
   /** Of the table of contents in an eStargz blob. */
   readonly tocDigest: Digest | undefined;
+  /** How many zeros are behind the end of a gzip stream, which Go's own reader refuses. */
+  readonly padding?: number | undefined;
 }
 
 /** A layer that is packed anew while it is read. */
@@ -46,11 +50,15 @@ export interface RecompressOptions {
   readonly blob: BlobId;
   /** What the source says of its uncompressed bytes, to be checked; for eStargz that includes the table's tar. */
   readonly diffID: Digest | undefined;
+  /** Whether to hash the uncompressed bytes with sha512 as well; a diffID of that kind asks for it too. */
+  readonly sha512?: boolean | undefined;
   /** What the source says of the table of contents in an eStargz blob, to be checked. */
   readonly tocDigest?: string | undefined;
   readonly encoding: Encoding;
   /** The most that the layer may unpack to, in bytes. */
   readonly maxSize?: number | undefined;
+  /** What all zstd windows that are open at once may have together, in bytes; 1 GiB by default. */
+  readonly windowMemory?: number | undefined;
   /** How many threads zstd may use; as many as there are cores by default. */
   readonly threads?: number | undefined;
   /** Where the source is, for messages. */
@@ -147,16 +155,27 @@ async function* withReturn<T, R>(
 async function* originalTar(
   source: Content,
   { compression, tocOffset }: Sniffed,
-  { blob, diffID, tocDigest, where, maxSize = MAX_LAYER_SIZE }: UnpackOptions,
+  { blob, diffID, sha512, tocDigest, where, maxSize = MAX_LAYER_SIZE, windowMemory }: UnpackOptions,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<Uint8Array, Unpacked, undefined> {
   const name = `${where}: blob ${blob.digest}`;
   const bytes = verified(source.open({}, signal), blob, where);
   const whole = createHash('sha256');
+  const other = sha512 === true || diffID?.startsWith('sha512:') === true ? createHash('sha512') : undefined;
   let size = 0;
+  let padding: number | undefined;
+  const onPadding = (zeros: number) => {
+    padding = zeros;
+  };
+  const options = { windowMemory, signal, onPadding };
+  const digests = () => ({
+    diffID: hashDigest('sha256', whole),
+    ...(other === undefined ? {} : { sha512: hashDigest('sha512', other) }),
+  });
   const unpacked = async function* (part: AsyncIterable<Uint8Array>) {
-    for await (const chunk of limited(decode(part, compression, name), maxSize, name)) {
+    for await (const chunk of limited(decode(part, compression, name, options), maxSize, name)) {
       whole.update(chunk);
+      other?.update(chunk);
       size += chunk.length;
       yield chunk;
     }
@@ -164,27 +183,27 @@ async function* originalTar(
   if (tocOffset === undefined) {
     yield* unpacked(bytes);
     if (tocDigest !== undefined) throw wrongToc(undefined, tocDigest, name);
-    const digest = hashDigest('sha256', whole);
-    checkDiffID(digest, diffID, name);
-    return { compression, tar: digest, size, diffID: digest, tocDigest: undefined };
+    const found = digests();
+    checkDiffID(found, diffID, name);
+    return { compression, tar: found.diffID, size, ...found, tocDigest: undefined, padding };
   }
   // The members before the table are the original tar; the rest is read for the digest of the whole alone.
   const parts = splitAt(bytes, tocOffset);
   let original: Digest;
-  let found: Digest | undefined;
+  let toc: Digest | undefined;
   try {
     // Nothing before the table is an empty layer, and no gzip.
     if (tocOffset > 0) yield* unpacked(parts.head);
     original = hashDigest('sha256', whole.copy());
-    found = await readToc(unpacked(parts.tail), name);
-    if (found === undefined || found !== (tocDigest ?? found)) throw wrongToc(found, tocDigest, name);
+    toc = await readToc(unpacked(parts.tail), name);
+    if (toc === undefined || toc !== (tocDigest ?? toc)) throw wrongToc(toc, tocDigest, name);
   } finally {
     // Neither part closes the source when it is given up.
     await bytes.return();
   }
-  const digest = hashDigest('sha256', whole);
-  checkDiffID(digest, diffID, name);
-  return { compression, tar: original, size, diffID: digest, tocDigest: found };
+  const found = digests();
+  checkDiffID(found, diffID, name);
+  return { compression, tar: original, size, ...found, tocDigest: toc };
 }
 
 function wrongToc(found: Digest | undefined, tocDigest: string | undefined, name: string): CacheError {
@@ -201,12 +220,18 @@ function wrongToc(found: Digest | undefined, tocDigest: string | undefined, name
   });
 }
 
-function checkDiffID(found: Digest, diffID: Digest | undefined, name: string): void {
-  if (diffID === undefined || found === diffID) return;
-  throw new CacheError('CORRUPT', `${name}: its uncompressed bytes hash to ${found}, and its diffID is ${diffID}`, {
+/** Digests of kinds that cannot be computed here are not checked. */
+function checkDiffID(
+  { diffID, sha512 }: Pick<Unpacked, 'diffID' | 'sha512'>,
+  said: Digest | undefined,
+  name: string,
+): void {
+  const found = said?.startsWith('sha512:') === true ? (sha512 ?? diffID) : diffID;
+  if (said === undefined || found === said || !isKnownAlgorithm(splitDigest(said)[0])) return;
+  throw new CacheError('CORRUPT', `${name}: its uncompressed bytes hash to ${found}, and its diffID is ${said}`, {
     hint: 'the manifest and the layer do not belong together; export the cache anew',
     wrong: 'diffID',
-    expected: diffID,
+    expected: said,
     found,
   });
 }

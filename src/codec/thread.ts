@@ -1,6 +1,7 @@
 import { Worker } from 'node:worker_threads';
 import { Gate } from './gate.js';
 import { fromPlain, type Job, type JobResults, type Message } from './jobs.js';
+import { countForThread, giveBack, type WindowCount } from './window-budget.js';
 
 /** How long a thread without work is kept for the next blob, in milliseconds. */
 const IDLE_TIME = 2000;
@@ -12,6 +13,8 @@ interface IdleThread {
 }
 
 const idle: IdleThread[] = [];
+/** What each thread counts its zstd windows with. */
+const counts = new WeakMap<Worker, WindowCount>();
 let ending = 0;
 
 /** Whether there are threads that were stopped and have not ended yet: zstd's workers finish their jobs first. */
@@ -39,7 +42,7 @@ export async function inThread<K extends Job['kind']>(
   { signal, onRead }: JobOptions,
 ): Promise<JobResults[K]> {
   signal?.throwIfAborted();
-  const worker = takeIdle() ?? new Worker(new URL('./worker.js', import.meta.url));
+  const worker = takeIdle() ?? newThread();
   worker.ref();
   const gate = new Gate();
   let abort: (() => void) | undefined;
@@ -71,11 +74,22 @@ export async function inThread<K extends Job['kind']>(
   }
 }
 
+function newThread(): Worker {
+  const count = countForThread();
+  const worker = new Worker(new URL('./worker.js', import.meta.url), { workerData: count });
+  counts.set(worker, count);
+  return worker;
+}
+
 function end(worker: Worker): void {
   ending++;
   worker.on('error', () => undefined);
   worker.unref();
-  void worker.terminate().finally(() => ending--);
+  void worker.terminate().finally(() => {
+    ending--;
+    const count = counts.get(worker);
+    if (count !== undefined) giveBack(count);
+  });
 }
 
 /** A thread that has no work; its time to be idle is over with that. */

@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto';
 import { readSync, writeSync } from 'node:fs';
-import { parentPort } from 'node:worker_threads';
+import { parentPort, workerData } from 'node:worker_threads';
 import { type Content, wrongBytes, wrongSize } from '../oci/content.js';
 import type { BlobId } from '../oci/descriptor.js';
 import { hashDigest, hasherFor } from '../oci/digest.js';
 import { Gate } from './gate.js';
+import { countWith, type WindowCount } from './window-budget.js';
 import { type Job, type JobResults, type Message, type Order, toPlain } from './jobs.js';
 import type { Recompressed, RecompressOptions } from './recompress.js';
 
@@ -15,6 +16,7 @@ const READ_CHUNK = 256 * 1024;
 const REPORT_EVERY = 2 * 1024 * 1024;
 
 const port = parentPort;
+countWith(workerData as WindowCount);
 let unreported = 0;
 
 port?.on('message', ({ job, gate }: Order) => {

@@ -1,7 +1,9 @@
 import { availableParallelism } from 'node:os';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { CCtx } from 'zstd-napi/binding.js';
+import type { CCtx, DCtx } from 'zstd-napi/binding.js';
 import type { CacheError } from '../errors.js';
+import { reserveWindow, WINDOW_MEMORY } from './window-budget.js';
+import { HEADER_SIZE, windowOf } from './zstd-frame.js';
 
 const EMPTY = Buffer.alloc(0);
 const MIB = 1024 * 1024;
@@ -23,6 +25,11 @@ export const MAX_WINDOW = 2 ** 29;
 
 /** Contexts hold tens of megabytes until they are collected, and so are used again. */
 const idle: CCtx[] = [];
+const idleDecoders: DCtx[] = [];
+/** A decoder that waits for the next stream keeps no larger window, in bytes. */
+const SMALL_WINDOW = 8 * MIB;
+/** A frame of 1 KiB of window whose size is not said: an empty raw block, the last (RFC 8878, 3.1.1). */
+const EMPTY_FRAME = Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0, 0, 1, 0, 0]);
 
 /**
  * Packs a tar as one zstd frame with a checksum, which lets a reader notice damage by itself. What is longer than 1 MiB
@@ -102,17 +109,28 @@ async function* packWith(
   }
 }
 
+/** What a stream may need. */
+export interface DecodeOptions {
+  /** What the windows of all streams that are open at once may have together, in bytes. */
+  readonly windowMemory?: number | undefined;
+  /** The blob, for messages. */
+  readonly where: string;
+  readonly signal?: AbortSignal | undefined;
+}
+
 /**
- * Unpacks zstd frames, skippable ones among them.
+ * Unpacks zstd frames, skippable ones among them. Each frame has a window of its own size, which is waited for.
  *
  * @param blame - makes the error for a frame that is damaged or cut short; errors of the source pass as they are
+ * @throws CacheError FAILED for a window that is larger than all may be together
  */
 export async function* decodeZstd(
   blob: AsyncIterable<Uint8Array>,
   blame: (cause: Error) => CacheError,
+  { windowMemory = WINDOW_MEMORY, where, signal }: DecodeOptions,
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  const { DCtx, DParameter } = await library();
-  const context = new DCtx();
+  const { DCtx, DParameter, ResetDirective } = await library();
+  const context = idleDecoders.pop() ?? new DCtx();
   context.setParameter(DParameter.windowLogMax, Math.log2(MAX_WINDOW));
   const unpack = (tar: Uint8Array, packed: Uint8Array) => {
     try {
@@ -121,25 +139,65 @@ export async function* decodeZstd(
       throw blame(error as Error);
     }
   };
-  let tar = Buffer.allocUnsafeSlow(TAR_CHUNK);
-  let filled = 0;
-  // What the library still has to see or to give of a frame; 0 at the end of one.
-  let left = 0;
-  for await (const chunk of blob) {
-    for (let at = 0, more = false; at < chunk.length || more;) {
-      const [leftNow, written, read] = unpack(tar.subarray(filled), chunk.subarray(at));
-      left = leftNow;
-      at += read;
-      filled += written;
-      more = filled === tar.length && left > 0;
-      if (filled < tar.length) continue;
-      yield tar;
-      tar = Buffer.allocUnsafeSlow(TAR_CHUNK);
-      filled = 0;
+  let window = 0;
+  let release: () => void = () => undefined;
+  /** Makes room for the window of a frame that begins, before the library does. */
+  const enter = async (wanted: number) => {
+    if (wanted <= window || wanted > MAX_WINDOW) return;
+    // Nothing is held while this waits, so that no two streams wait for each other.
+    if (window > 0) shrink(context);
+    release();
+    window = 0;
+    release = await reserveWindow(wanted, windowMemory, where, signal);
+    window = wanted;
+  };
+  try {
+    let tar = Buffer.allocUnsafeSlow(TAR_CHUNK);
+    let filled = 0;
+    // What the library still has to see or to give of a frame; 0 at the end of one.
+    let left = 0;
+    let header: Buffer = EMPTY;
+    for await (const piece of blob) {
+      const chunk: Uint8Array = header.length === 0 ? piece : Buffer.concat([header, piece]);
+      header = EMPTY;
+      for (let at = 0, more = false; at < chunk.length || more;) {
+        if (left === 0 && !more) {
+          const start = Buffer.from(chunk.subarray(at, at + HEADER_SIZE));
+          const wanted = windowOf(start);
+          if (wanted === undefined) {
+            header = start;
+            break;
+          }
+          await enter(wanted);
+        }
+        const [leftNow, written, read] = unpack(tar.subarray(filled), chunk.subarray(at));
+        left = leftNow;
+        at += read;
+        filled += written;
+        more = filled === tar.length && left > 0;
+        if (filled < tar.length) continue;
+        yield tar;
+        tar = Buffer.allocUnsafeSlow(TAR_CHUNK);
+        filled = 0;
+      }
     }
+    if (left > 0 || header.length > 0) throw blame(new Error('unexpected end of file'));
+    if (filled > 0) yield tar.subarray(0, filled);
+  } finally {
+    context.reset(ResetDirective.sessionAndParameters);
+    if (window > SMALL_WINDOW) shrink(context);
+    release();
+    idleDecoders.push(context);
   }
-  if (left > 0) throw blame(new Error('unexpected end of file'));
-  if (filled > 0) yield tar.subarray(0, filled);
+}
+
+/**
+ * Has the library give back a large window: it does so once 128 frames did not need it (ZSTD_DCtx_isOversizedTooLong).
+ * Until it is collected, a context would hold it otherwise.
+ */
+function shrink(context: DCtx): void {
+  const nothing = new Uint8Array(1);
+  for (let count = 0; count <= 128; count++) context.decompressStream(nothing, EMPTY_FRAME);
 }
 
 /** Whether a frame wants to remember more than there is to be room for. */

@@ -20,6 +20,10 @@ export interface Proof {
   /** What came out of the layer when it was unpacked. */
   readonly unpacked?: {
     readonly diffID: Digest;
+    /** The same as sha512, where a manifest says that. */
+    readonly sha512?: Digest | undefined;
+    /** How many zeros are behind the end of a gzip stream, where there are some. */
+    readonly padding?: number | undefined;
     /** The digest of the table of contents in an eStargz layer; undefined where there is none. */
     readonly tocDigest: Digest | undefined;
   };
@@ -55,8 +59,11 @@ export function* faultsOf(layer: Descriptor, proof: Proof | undefined): Generato
   const { [UNCOMPRESSED]: diffID, [ESTARGZ_TOC_DIGEST]: toc, [CREATED_AT]: createdAt } = annotations;
   const unpacked = proof?.unpacked;
   if (!isDigest(diffID)) yield { wrong: 'diffID', expected: diffID, found: unpacked?.diffID, weight: 'missing' };
-  else if (unpacked !== undefined && isComparable(diffID, unpacked.diffID) && diffID !== unpacked.diffID) {
-    yield { wrong: 'diffID', expected: diffID, found: unpacked.diffID, weight: 'stale' };
+  else {
+    const found = [unpacked?.diffID, unpacked?.sha512].find((known) => known && isComparable(diffID, known));
+    if (found !== undefined && found !== diffID) {
+      yield { wrong: 'diffID', expected: diffID, found, weight: 'stale' };
+    }
   }
   if (toc !== undefined && unpacked !== undefined && toc !== unpacked.tocDigest) {
     yield { wrong: 'toc', expected: toc, found: unpacked.tocDigest, weight: 'stale' };

@@ -107,6 +107,13 @@ export function annotationsOfTar(annotations: Annotations): Annotations {
   return Object.fromEntries(Object.entries(annotations).filter(([name]) => !isOfBytes(name)));
 }
 
+/** The descriptor of a layer whose tar is in another blob now, which says nothing of the old bytes any more. */
+export function recompressedLayer(layer: Descriptor, blob: BlobId & Partial<Descriptor>): Descriptor {
+  // Neither the places to fetch the old bytes from nor a copy of them belong to the new blob.
+  const { urls: _urls, data: _data, ...kept } = layer;
+  return { ...kept, ...blob, annotations: { ...annotationsOfTar(layer.annotations ?? {}), ...blob.annotations } };
+}
+
 /** A tag, in index.json: image-spec annotations.md. */
 export const REF_NAME = 'org.opencontainers.image.ref.name';
 /** A full image name, in index.json: containerd, core/images/annotations.go. */

@@ -6,9 +6,10 @@ import { evict } from '../graph/evict.js';
 import type { Graph } from '../graph/graph.js';
 import { configOf, graphOf } from '../graph/load.js';
 import { mend } from '../graph/mend.js';
+import { replaceBlobs } from '../graph/replace.js';
 import { saveGraph, type SavedCache, shapeOf } from '../graph/save.js';
 import { correctedGraph, type Proof } from '../graph/statement.js';
-import { type Descriptor, UNCOMPRESSED } from '../oci/descriptor.js';
+import { type Descriptor, recompressedLayer, UNCOMPRESSED } from '../oci/descriptor.js';
 import { type Digest, isDigest } from '../oci/digest.js';
 import { decodeManifest, type Document, type Manifest } from '../oci/manifest.js';
 import { isImageType, isNonDistributable } from '../oci/media-types.js';
@@ -40,6 +41,8 @@ export interface Evidence {
   /** Those that are missing or damaged. */
   readonly bad: ReadonlySet<Digest>;
   readonly proofs: ReadonlyMap<Digest, Proof>;
+  /** Layers that were compressed again. */
+  readonly replacements: ReadonlyMap<Digest, Descriptor>;
   readonly signal: AbortSignal | undefined;
 }
 
@@ -79,7 +82,9 @@ export async function fateOf(documents: Documents, entry: Descriptor, evidence: 
     return withoutDocument(error);
   }
   const mended = mend(decoded);
-  const before = correctedGraph(graphOf(manifest, mended), evidence.proofs, wrong);
+  const proven = correctedGraph(graphOf(manifest, mended), evidence.proofs, wrong);
+  const before = withReplacements(proven, evidence.replacements);
+  if (before !== proven) wrong.add('padding');
   if (configSize !== config.size) wrong.add('size');
   if (manifest.fault !== undefined) wrong.add('shape');
   const graph = unlist(evict(before, unusable(before, evidence.bad)), evidence.bad);
@@ -93,6 +98,16 @@ export async function fateOf(documents: Documents, entry: Descriptor, evidence: 
     if (saved.config.bytes.length <= IMPORT_LIMIT) return { kind: 'joined', documents: documentsOf(saved), ends };
   }
   return correctedEntry(entry, manifest, size);
+}
+
+/** The graph with other blobs in the place of some, of which nothing else is different. */
+function withReplacements(graph: Graph, replacements: ReadonlyMap<Digest, Descriptor>): Graph {
+  const found = new Map<Digest, Descriptor>();
+  for (const [digest, layer] of graph.descriptors) {
+    const blob = replacements.get(digest);
+    if (blob !== undefined && !isNonDistributable(layer.mediaType)) found.set(digest, recompressedLayer(layer, blob));
+  }
+  return replaceBlobs(graph, found);
 }
 
 /** The manifest that an entry is to name. */

@@ -1,8 +1,10 @@
+import { createHash } from 'node:crypto';
 import type { Stats } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { OnNote } from '../buildkit/options.js';
 import { prove } from '../codec/proof.js';
+import { recompress } from '../codec/recompress.js';
 import { abortable, isSystemError } from '../errors.js';
 import type { Proof } from '../graph/statement.js';
 import { setAside } from '../layout/aside.js';
@@ -14,9 +16,10 @@ import { type Layout, type LayoutSettings, openLayout, writeMarker } from '../la
 import { rewriting } from '../layout/lost-blobs.js';
 import { type Registries, type RegistryAccess, withRegistries } from '../net/registries.js';
 import { type Content, contentOf } from '../oci/content.js';
-import type { BlobId } from '../oci/descriptor.js';
+import type { BlobId, Descriptor } from '../oci/descriptor.js';
 import type { Document } from '../oci/manifest.js';
-import { type Digest, isKnownAlgorithm, splitDigest } from '../oci/digest.js';
+import { type Digest, hashDigest, isKnownAlgorithm, splitDigest } from '../oci/digest.js';
+import { layerMediaType, OCI_LAYER } from '../oci/media-types.js';
 import type { Finding } from '../verify/finding.js';
 import { isContradicted, isLayer, type Need } from '../verify/need.js';
 import { type Examination, examineFolder, type VerifyProgress, verifyFolder } from '../verify/verify.js';
@@ -35,6 +38,10 @@ export interface RepairOptions {
   /** Only find out what would be done. */
   readonly dryRun?: boolean | undefined;
   readonly concurrency?: number | undefined;
+  /** The most that a layer may unpack to, in bytes; 128 GiB by default. */
+  readonly maxLayerSize?: number | undefined;
+  /** What the windows of all zstd layers that are read at once may have together, in bytes; 1 GiB by default. */
+  readonly windowMemory?: number | undefined;
   readonly layout?: Partial<LayoutSettings>;
   /** How registries are reached. */
   readonly registry?: RegistryAccess | undefined;
@@ -81,15 +88,26 @@ async function repair(folder: string, options: RepairOptions, registries: Regist
     if (options.dryRun === true || actions.length === 0) {
       return { actions, findings, sound: isSound(findings), lacked };
     }
-    const { deep, concurrency, signal } = options;
+    const { deep, concurrency, maxLayerSize, windowMemory, signal } = options;
     // What was sound before has been read already; with its size, everything else was written just now.
     const sample = deep === true ? undefined : { bytes: 0 };
-    const after = await verifyFolder(folder, { deep, concurrency, signal, sample, layout: options.layout ?? {} });
+    const after = await verifyFolder(folder, {
+      deep,
+      concurrency,
+      maxLayerSize,
+      windowMemory,
+      signal,
+      sample,
+      layout: options.layout ?? {},
+    });
     return { actions, findings: after.findings, sound: after.sound, lacked };
   } finally {
     await layout.close();
   }
 }
+
+const GZIP = { compression: 'gzip' } as const;
+const GZIP_LAYER = layerMediaType(OCI_LAYER, { docker: false, encoding: 'gzip' });
 
 /** What came of an attempt; undefined when index.json was changed by somebody else, and it has to be made again. */
 type Attempt = Pick<RepairResult, 'actions' | 'findings'> | undefined;
@@ -169,7 +187,24 @@ class Repair {
       // What this user may not read is whole for others, perhaps.
       if (outcome === 'lacked' && found !== 'EACCES' && found !== 'EPERM') bad.add(digest);
     }
-    return { bad, proofs, signal: this.#options.signal };
+    return { bad, proofs, replacements: await this.#recompressAll(walk, proofs), signal: this.#options.signal };
+  }
+
+  /** Compresses layers again that have zeros behind their gzip stream. */
+  async #recompressAll(walk: Examination['walk'], proofs: Evidence['proofs']): Promise<Evidence['replacements']> {
+    const { maxLayerSize: maxSize, windowMemory, signal } = this.#options;
+    const { blobs, root: where } = this.#layout;
+    const replacements = new Map<Digest, Descriptor>();
+    for (const [digest, { size, unpacked }] of proofs) {
+      if (unpacked?.padding === undefined || !walk.needs.has(digest)) continue;
+      const options = { blob: { digest, size }, diffID: undefined, encoding: GZIP, where, maxSize, windowMemory };
+      const { content } = recompress(blobs.content(digest), options);
+      const blob = this.#isDry
+        ? await identify(content, signal)
+        : await blobs.write(content, undefined, { where, sharing: 'copy', ...(signal ? { signal } : {}) });
+      replacements.set(digest, { mediaType: GZIP_LAYER, ...blob });
+    }
+    return replacements;
   }
 
   async #fetch(
@@ -267,6 +302,17 @@ class Repair {
 /** Whether a finding is about a blob that has to be had from elsewhere. One that was given up for its size need not be. */
 function isLoss({ severity, kind, wrong }: Finding): boolean {
   return severity === 'corrupt' && (kind === 'missing' || kind === 'damaged') && wrong !== 'limit';
+}
+
+/** What bytes would be as a blob. */
+async function identify(content: Content, signal: AbortSignal | undefined): Promise<BlobId> {
+  const hash = createHash('sha256');
+  let size = 0;
+  for await (const chunk of content.open({}, signal)) {
+    hash.update(chunk);
+    size += chunk.length;
+  }
+  return { digest: hashDigest('sha256', hash), size };
 }
 
 function isMarkerWrong({ findings }: Examination, { root }: Layout): boolean {

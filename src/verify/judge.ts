@@ -27,8 +27,21 @@ export function judge(report: Report, need: Need, proof: Proof | undefined): voi
     const { role, origins } = statement;
     if (role === 'layer') {
       for (const fault of faultsOf(statement.descriptor, proof)) report.say(remarkOf(need, fault), ...origins);
+      if (proof?.unpacked?.padding !== undefined) report.say(paddingOf(need, proof.unpacked.padding), ...origins);
     } else if (role !== 'manifest' && proof !== undefined) judgeSize(report, need, statement, proof);
   }
+}
+
+/** BuildKit's own image unpacks with pigz, which passes them over; Go's reader, which others have, does not (compress/gzip). */
+function paddingOf({ digest }: Need, zeros: number): Remark {
+  return {
+    severity: 'note',
+    kind: 'document',
+    wrong: 'padding',
+    message: 'there are zeros behind the gzip stream of a layer, which a BuildKit without pigz refuses',
+    digest,
+    found: `${zeros} bytes`,
+  };
 }
 
 function remarkOf({ digest }: Need, { wrong, weight, expected, found }: StatementFault): Remark {

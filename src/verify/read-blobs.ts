@@ -5,6 +5,7 @@ import { CacheError, isSystemError } from '../errors.js';
 import { exists } from '../layout/durable.js';
 import type { Proof } from '../graph/statement.js';
 import type { Content } from '../oci/content.js';
+import { UNCOMPRESSED } from '../oci/descriptor.js';
 import { type Digest, isKnownAlgorithm, splitDigest } from '../oci/digest.js';
 import { parallel } from '../parallel.js';
 import type { Finding } from './finding.js';
@@ -53,7 +54,14 @@ export async function readBlobs(
   options: VerifyOptions,
   present?: ReadonlyMap<Digest, number>,
 ): Promise<Read> {
-  const { deep = false, maxLayerSize: maxSize, concurrency = availableParallelism(), signal, onProgress } = options;
+  const {
+    deep = false,
+    maxLayerSize: maxSize,
+    windowMemory,
+    concurrency = availableParallelism(),
+    signal,
+    onProgress,
+  } = options;
   const report = new Report();
   const verdicts: Read['verdicts'] = [];
   const proofs = new Map<Digest, Proof>();
@@ -73,8 +81,14 @@ export async function readBlobs(
     const { digest, sizes, need, content } = suspect;
     const onBytes = (count: number) => onProgress?.({ type: 'bytes', bytes: count });
     const layer = layerDepth(suspect, deep);
+    const sha512 = need?.statements.some(({ descriptor }) =>
+      descriptor.annotations?.[UNCOMPRESSED]?.startsWith('sha512:'),
+    );
     try {
-      proofs.set(digest, await prove(content, { digest, sizes, layer, maxSize, where, signal: inner, onBytes }));
+      proofs.set(
+        digest,
+        await prove(content, { digest, sizes, layer, maxSize, windowMemory, sha512, where, signal: inner, onBytes }),
+      );
       verdicts.push({ digest, sound: true });
     } catch (error) {
       if (inner.aborted || !isOfContent(error)) throw error;

@@ -20,6 +20,8 @@ export interface VerifyOptions {
   /** Read a part of the blobs only. All are looked for, and their sizes checked. */
   readonly sample?: Sample | undefined;
   readonly maxLayerSize?: number | undefined;
+  /** What the windows of all zstd layers that are read at once may have together, in bytes; 1 GiB by default. */
+  readonly windowMemory?: number | undefined;
   readonly concurrency?: number | undefined;
   readonly layout?: Partial<LayoutSettings>;
   /** How registries are reached. */
@@ -198,6 +200,7 @@ function folderCommand(folder: string, { severity, kind, wrong }: Finding): stri
   if (kind === 'oversize') return `bkcache prune --fit-import-limit ${quoted(folder)}`;
   if (kind === 'ends') return `bkcache repair ${quoted(folder)}`;
   if (kind === 'unused') return `bkcache gc ${quoted(folder)}`;
+  if (wrong === 'padding') return `bkcache repair --deep ${quoted(folder)}`;
   if (severity === 'note') return undefined;
   const isProven = wrong === 'diffID' || wrong === 'toc';
   if (kind === 'document' && wrong !== 'format' && wrong !== 'limit') {
