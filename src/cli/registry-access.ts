@@ -20,13 +20,19 @@ export async function registryAccess(argv: Arguments<typeof REGISTRY_OPTIONS>): 
     });
   }
   if (!fromStdin) return { ca };
-  // What an editor or echo put behind it, as in docker login.
-  const password = (await readAll(process.stdin)).replace(/\r?\n$/, '');
-  if (password === '') throw new CacheError('USAGE', 'there is no password on stdin');
+  const password = withoutNewline(await readAll(process.stdin));
+  if (password.length === 0) throw new CacheError('USAGE', 'there is no password on stdin');
   return { ca, username, password };
 }
 
-async function readAll(stream: AsyncIterable<Uint8Array | string>): Promise<string> {
+/** Without what an editor or echo put behind it, as in docker login. */
+function withoutNewline(bytes: Buffer): Buffer {
+  const end = bytes.at(-1) === 0x0a ? (bytes.at(-2) === 0x0d ? -2 : -1) : bytes.length;
+  return bytes.subarray(0, end);
+}
+
+/** The bytes as they are: a password need not be text. */
+async function readAll(stream: AsyncIterable<Uint8Array | string>): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let size = 0;
   for await (const chunk of stream) {
@@ -34,5 +40,5 @@ async function readAll(stream: AsyncIterable<Uint8Array | string>): Promise<stri
     if (size > PASSWORD_LIMIT) throw new CacheError('USAGE', 'what is on stdin is too long for a password');
     chunks.push(Buffer.from(chunk));
   }
-  return Buffer.concat(chunks).toString();
+  return Buffer.concat(chunks);
 }

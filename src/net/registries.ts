@@ -8,7 +8,7 @@ export interface RegistryAccess {
   readonly ca?: string | undefined;
   /** Instead of what `docker login` left; for one registry only, so that no other ever sees it. */
   readonly username?: string | undefined;
-  readonly password?: string | undefined;
+  readonly password?: string | Uint8Array | undefined;
 }
 
 /** The registries that one operation talks to: each has its connections and tokens once, whoever uses them. */

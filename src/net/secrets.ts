@@ -9,7 +9,11 @@ export class Secrets {
 
   add(secret: string | Uint8Array | undefined): void {
     if (secret === undefined || secret.length < SHORTEST) return;
-    const text = typeof secret === 'string' ? secret : Buffer.from(secret).toString('latin1');
+    const bytes = Buffer.from(secret);
+    for (const text of new Set([bytes.toString(), bytes.toString('latin1')])) this.#addText(text);
+  }
+
+  #addText(text: string): void {
     // Answers may have it as JSON, or as part of an address.
     for (const form of [text, JSON.stringify(text).slice(1, -1), encodeURIComponent(text)]) {
       if (form.length < PART) this.#parts.add(form);

@@ -35,6 +35,10 @@ async function aSecond(): Promise<'late'> {
   return 'late';
 }
 
+// What is remembered of conversions is not the business of these tests.
+process.env['XDG_CACHE_HOME'] = mkdtempSync(join(tmpdir(), 'bkcache-abort-'));
+test.after.always(() => rmSync(process.env['XDG_CACHE_HOME'] ?? '', { recursive: true, force: true }));
+
 const unhandled: unknown[] = [];
 process.on('unhandledRejection', (reason) => unhandled.push(reason));
 test.afterEach.always((t) => {

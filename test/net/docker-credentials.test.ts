@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { CacheError } from '../../src/errors.js';
 import { dockerCredentials } from '../../src/net/docker-credentials.js';
+import { bkcache } from '../support/command.js';
 import { temporary } from '../support/fixtures.js';
 import { clientFor, HEAD, isProbe, startServer } from '../support/servers.js';
 
@@ -160,4 +161,19 @@ test('a password may be any bytes, and goes to the registry as they are', async 
   t.is((await clientFor(t, host, { lookUp: () => Promise.resolve(found) }).request(HEAD)).status, 200);
   const { problem = '' } = await dockerCredentials('b.test', env);
   t.regex(problem, /^the entry for b\.test in .*config\.json cannot be read$/);
+});
+
+test('a password on stdin may be any bytes', async (t) => {
+  const bytes = Buffer.from([0xe9, 0xff, 0x0a]);
+  const { host } = await startServer(t, (incoming, answer) => {
+    const [, sent = ''] = incoming.headers.authorization?.split(' ') ?? [];
+    const isRight = Buffer.from(sent, 'base64').equals(Buffer.concat([Buffer.from('me:'), bytes]));
+    if (!isProbe(incoming) && !isRight) answer.setHeader('www-authenticate', 'Basic realm="x"');
+    answer.writeHead(isProbe(incoming) ? 200 : isRight ? 404 : 401).end();
+  });
+  for (const end of ['\n', '\r\n']) {
+    const input = Buffer.concat([bytes, Buffer.from(end)]);
+    const { code, stderr } = await bkcache(['resolve', `${host}/x`, '--username', 'me', '--password-stdin'], {}, input);
+    t.is(code, 3, stderr);
+  }
 });

@@ -10,7 +10,11 @@ export interface Outcome {
 }
 
 /** Runs the command as a user does. */
-export function bkcache(args: readonly string[], env: NodeJS.ProcessEnv = {}, input = ''): Promise<Outcome> {
+export function bkcache(
+  args: readonly string[],
+  env: NodeJS.ProcessEnv = {},
+  input: string | Uint8Array = '',
+): Promise<Outcome> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [MAIN, ...args], { env: { ...process.env, ...env } });
     const output = { stdout: '', stderr: '' };
