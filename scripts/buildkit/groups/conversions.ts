@@ -1,14 +1,11 @@
 import type { Bench } from '../bench.js';
 import type { Likeness } from '../image.js';
-import { noticed, type Verdict } from '../verdict.js';
 import type { Group } from './group.js';
 
 interface Conversion {
   /** As the result of bkcache names it. */
   readonly name: string;
   readonly options: string;
-  /** The first release that reads Docker's media type for it, where that is not as old as all others. */
-  readonly dockerSince?: number;
   /** What the images have in common with the first ones. */
   readonly like: Likeness;
 }
@@ -16,7 +13,7 @@ interface Conversion {
 /** Everything that layers can be packed with. */
 const COMPRESSIONS: readonly Conversion[] = [
   { name: 'gzip', options: 'compression=gzip,compression-level=9', like: 'diffIDs' },
-  { name: 'zstd', options: 'compression=zstd', dockerSince: 19, like: 'diffIDs' },
+  { name: 'zstd', options: 'compression=zstd', like: 'diffIDs' },
   { name: 'estargz', options: 'compression=estargz', like: 'estargz' },
   { name: 'uncompressed', options: 'compression=uncompressed', like: 'diffIDs' },
 ];
@@ -33,24 +30,12 @@ export const conversions: Group = {
   name: 'conversions',
   checks: (bench) =>
     COMPRESSIONS.flatMap((compression) =>
-      Object.entries(SHAPES).map(([shape, shapeOptions]) => {
-        const since = shape === 'docker-list' ? (compression.dockerSince ?? 0) : 0;
-        const verdict = () => convert(bench, compression, shape, shapeOptions);
-        return {
-          name: `${compression.name}, ${shape}`,
-          // Older ones know nothing of that media type.
-          run: () => (bench.builder.release < since ? unread(bench, verdict()) : verdict()),
-        };
-      }),
+      Object.entries(SHAPES).map(([shape, shapeOptions]) => ({
+        name: `${compression.name}, ${shape}`,
+        run: () => convert(bench, compression, shape, shapeOptions),
+      })),
     ),
 };
-
-/** A cache that an old BuildKit cannot read, as bkcache says when it writes it. */
-async function unread(bench: Bench, verdict: Promise<Verdict>): Promise<Verdict> {
-  const seen = await noticed(verdict, 'not cached: ', 'failed to');
-  await bench.builder.renew();
-  return seen;
-}
 
 interface Copied {
   readonly exports: readonly [{ readonly shape: string; readonly compressions: Readonly<Record<string, number>> }];

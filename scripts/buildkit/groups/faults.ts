@@ -11,7 +11,7 @@ import type { Check, Group } from './group.js';
 type Effect =
   /** The build fails. */
   | 'build-fails'
-  /** Nothing is imported, and every step runs. */
+  /** Nothing that is imported is of use: every step runs. */
   | 'import-refused'
   /** Some results are left out, and their steps run. */
   | 'results-vanish'
@@ -55,8 +55,8 @@ interface Fault {
   readonly text?: (config: string) => string;
   /** Changes the folder when the documents are written. */
   readonly folder?: (folder: string, documents: Documents) => Promise<void>;
-  /** The first release that does so. */
-  readonly since?: number;
+  /** The worst that `bkcache verify` says, where it has no word for the effect. */
+  readonly said?: string;
 }
 
 const DIFF_ID = 'containerd.io/uncompressed';
@@ -164,13 +164,16 @@ const FAULTS: readonly Fault[] = [
   {
     name: 'a wrong diffID',
     effect: 'image-wrong',
+    said: 'none',
     edit: ({ used }) => (used.annotations[DIFF_ID] = `sha256:${'0'.repeat(64)}`),
   },
   { name: 'a wrong size in index.json', effect: 'none', edit: ({ entry }) => (entry.size = 3) },
   { name: 'a wrong media type in index.json', effect: 'none', edit: ({ entry }) => (entry.mediaType = 'a/b') },
   {
+    // Any text is a digest to BuildKit; these are imported, and then no step has one of them.
     name: 'the digests of all records in upper case',
     effect: 'import-refused',
+    said: 'sound',
     edit: ({ config }) => {
       for (const record of config.records) record.digest = record.digest.replace(/[^:]+$/, (hex) => hex.toUpperCase());
     },
@@ -192,9 +195,27 @@ async function shown(bench: Bench, fault: Fault): Promise<Verdict> {
   const folder = await broken(bench, fault);
   const { effect, build, note } = await effectOf(bench, folder);
   const problems = effect === fault.effect ? [] : [`BuildKit: ${effect} (${note}), not ${fault.effect}`];
+  const said = await verified(bench, folder);
+  if (said !== (fault.said ?? (effect === 'none' ? 'sound' : effect)))
+    problems.push(`bkcache verify: ${said}, and BuildKit: ${effect} (${note})`);
   // What a failed build has left is not for the next one.
   if (effect === 'build-fails') await bench.builder.renew();
   return { ...count(build ?? { steps: [], seconds: 0 }), problems, note: `${effect}: ${note}` };
+}
+
+/** The worst that `bkcache verify` says BuildKit does with a cache, by its findings that are no notes. */
+async function verified(bench: Bench, folder: string): Promise<string> {
+  const output = await bench.bkcache('verify', '--deep', '--json', folder).catch((error: unknown) => {
+    if (error instanceof CommandError) return error.output.stdout;
+    throw error;
+  });
+  const { findings } = JSON.parse(output) as { findings: readonly Finding[] };
+  return findings.find(({ severity }) => severity === 'corrupt')?.effect ?? 'sound';
+}
+
+interface Finding {
+  readonly severity: string;
+  readonly effect: string;
 }
 
 /** A copy of BuildKit's own cache, with one fault. */
