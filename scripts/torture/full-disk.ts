@@ -50,7 +50,8 @@ export async function fullDiskRound(round: number, work: string): Promise<Record
       if (prepare === undefined) await insistSound(folder, stays, where);
       const left = readdirSync(folder).includes('.bkcache') ? readdirSync(join(folder, '.bkcache')) : [];
       insist(
-        left.every((entry) => /^(?:removed|damaged)/.test(entry)),
+        // What a layer became is remembered there.
+        left.every((entry) => /^(?:removed|damaged|conversions$)/.test(entry)),
         `${where}: ${left.join(', ')} were left behind`,
       );
       rmSync(filler);
