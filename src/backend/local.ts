@@ -1,5 +1,6 @@
 import { type CacheOptions, flag } from '../buildkit/options.js';
 import { CacheError } from '../errors.js';
+import { writingTo } from '../layout/disk-error.js';
 import { createLayout, type Layout, type LayoutSettings, openLayout } from '../layout/layout.js';
 import { parseDigest } from '../oci/digest.js';
 import type { CacheSource, CacheTarget, TargetSettings } from './backend.js';
@@ -20,7 +21,7 @@ export function localSource({ attributes }: CacheOptions, settings: Partial<Layo
 /** A folder to export to: `type=local,dest=…[,tag=…]`. */
 export async function localTarget(options: CacheOptions, settings: TargetSettings): Promise<CacheTarget> {
   const { dest: root = '', tag = LATEST } = options.attributes;
-  const layout = await createLayout(root, settings.layout);
+  const layout = await writingTo(root, () => createLayout(root, settings.layout));
   const { repositoryTarget } = await import('./repository-target.js');
   const target = repositoryTarget(layoutRepository(layout, settings.sharing), tag, settings);
   return flag(options, 'reset') === true ? withReset(target, layout, tag) : target;

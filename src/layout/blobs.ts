@@ -1,7 +1,7 @@
 import { lstatSync } from 'node:fs';
 import { rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { CacheError } from '../errors.js';
+import { CacheError, isSystemError } from '../errors.js';
 import type { Content } from '../oci/content.js';
 import type { BlobId } from '../oci/descriptor.js';
 import { type Digest, splitDigest } from '../oci/digest.js';
@@ -170,7 +170,12 @@ export class Blobs {
   /** Makes what was found or written here so far survive a power cut. */
   async sync(): Promise<void> {
     if (!this.#durable) return;
-    for (const folder of this.#unsynced) await syncFolder(folder);
+    for (const folder of this.#unsynced) {
+      await syncFolder(folder).catch((error: unknown) => {
+        // Somebody has deleted it with all blobs; `lost` says so.
+        if (!isSystemError(error, 'ENOENT')) throw error;
+      });
+    }
     this.#unsynced.clear();
   }
 }

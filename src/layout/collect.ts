@@ -18,7 +18,7 @@ import { moveAway } from './move-away.js';
 import { Pins } from './pins.js';
 import { type Reached, References } from './reach.js';
 import { inodeOfSame } from './settled.js';
-import { type StrayManifest, strayManifests } from './stray-manifests.js';
+import { manifestsFirst, type StrayManifest, strayManifests } from './stray-manifests.js';
 import { type TagUsage, usageOf } from './usage.js';
 import { isIngesting, type Listed, listedBlobs, newBlobs, writtenAfterwards } from './writers.js';
 
@@ -115,7 +115,7 @@ class Collection {
     this.#leftovers = [...(await leftovers(root, this.#cutoff)), ...(await emptyRemains(root))];
     const manifests = planned?.manifests ?? (await this.#readIndex());
     await this.#keep(manifests);
-    this.#blobs = this.#withUnwritten(await listedBlobs(root), planned?.documents ?? []);
+    this.#blobs = withUnwritten(this.#layout, await listedBlobs(root), planned?.documents ?? [], this.#now);
     const sizes = new Map(this.#blobs.map(({ digest, size }) => [digest, size]));
     this.#tags = await usageOf(manifests, this.#references, sizes, signal);
     await this.#lookAtStrays();
@@ -125,19 +125,6 @@ class Collection {
     const { bytes, index } = await indexReading(this.#layout, this.#options.signal);
     this.#indexBytes = bytes;
     return index.manifests;
-  }
-
-  /** As it will be once the documents are written. */
-  #withUnwritten(blobs: readonly Listed[], documents: readonly Document[]): Listed[] {
-    const there = new Set(blobs.map(({ digest }) => digest));
-    const unwritten = documents.map(({ descriptor: { digest, size } }) => ({
-      digest,
-      path: this.#layout.blobs.path(digest),
-      size,
-      inode: 0,
-      time: this.#now,
-    }));
-    return [...blobs, ...unwritten.filter(({ digest }) => !there.has(digest))];
   }
 
   /** What would be done. */
@@ -255,11 +242,12 @@ class Collection {
     const { root, settings } = this.#layout;
     const { signal } = this.#options;
     const path = indexPath(this.#layout);
-    let candidates = await this.#manifestsFirst(this.#candidates());
+    const manifests = new Set(this.#strays.map(({ digest }) => digest));
+    let candidates = await manifestsFirst(this.#candidates(), manifests, this.#unneeded, signal);
     const unneeded = new Set(this.#unreferenced().map(({ digest }) => digest));
     const options = {
       now: this.#now,
-      manifests: new Set(this.#strays.map(({ digest }) => digest)),
+      manifests,
       pins: this.#pins,
       isUnneeded: (digest: Digest) => unneeded.has(digest) && !this.#live.has(digest),
       tryFlock: this.#tryFlock,
@@ -283,17 +271,6 @@ class Collection {
       candidates = candidates.filter(({ digest }) => !this.#live.has(digest));
     }
     if (moved.taken.length > 0) this.#isBeingWritten ||= await this.#isWrittenNow();
-  }
-
-  /** In such an order that a manifest goes before what it names. */
-  async #manifestsFirst(candidates: readonly Listed[]): Promise<Listed[]> {
-    const strays = new Set(this.#strays.map(({ digest }) => digest));
-    const sizes = new Map<Digest, number>();
-    for (const { digest } of candidates) {
-      if (!strays.has(digest)) continue;
-      sizes.set(digest, (await this.#below([digest])).size);
-    }
-    return candidates.toSorted((a, b) => (sizes.get(b.digest) ?? 0) - (sizes.get(a.digest) ?? 0));
   }
 
   /** Puts back what has come to be needed, and decides what goes for good. */
@@ -333,6 +310,20 @@ class Collection {
       ].toSorted(),
     };
   }
+}
+
+/** Blobs as they will be once some documents are written. */
+function withUnwritten(
+  layout: Layout,
+  blobs: readonly Listed[],
+  documents: readonly Document[],
+  time: number,
+): readonly Listed[] {
+  const there = new Set(blobs.map(({ digest }) => digest));
+  const unwritten = documents
+    .filter(({ descriptor: { digest } }) => !there.has(digest))
+    .map(({ descriptor: { digest, size } }) => ({ digest, path: layout.blobs.path(digest), size, inode: 0, time }));
+  return [...blobs, ...unwritten];
 }
 
 interface Moved<Blob = AsideBlob> {

@@ -4,7 +4,7 @@ import type { BlobId } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import { JSON_LIMIT } from '../oci/json.js';
 import type { Blobs } from './blobs.js';
-import { manifestIn, startsAsJson } from './reach.js';
+import { manifestIn, type Reached, type References, startsAsJson } from './reach.js';
 
 /** A manifest among blobs that no index leads to. */
 export interface StrayManifest {
@@ -33,4 +33,21 @@ export async function strayManifests(
     }
   }
   return found;
+}
+
+/** Blobs in such an order that a manifest comes before what it names: it reaches more. */
+export async function manifestsFirst<Blob extends BlobId>(
+  blobs: readonly Blob[],
+  manifests: ReadonlySet<Digest>,
+  references: References,
+  signal: AbortSignal | undefined,
+): Promise<Blob[]> {
+  const sizes = new Map<Digest, number>();
+  for (const { digest } of blobs) {
+    if (!manifests.has(digest)) continue;
+    const reached: Reached = new Map();
+    await references.reach([{ digest }], reached, { document: 'unknown', signal });
+    sizes.set(digest, reached.size);
+  }
+  return blobs.toSorted((a, b) => (sizes.get(b.digest) ?? 0) - (sizes.get(a.digest) ?? 0));
 }

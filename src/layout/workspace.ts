@@ -2,9 +2,10 @@ import { randomUUID } from 'node:crypto';
 import { lstatSync } from 'node:fs';
 import { type FileHandle, rename, rm, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { CacheError, isSystemError } from '../errors.js';
+import { isSystemError } from '../errors.js';
 import type { Digest } from '../oci/digest.js';
 import { namesIn } from './blob-list.js';
+import { deleted } from './disk-error.js';
 import { makeFolder } from './durable.js';
 import { createFile } from './open-file.js';
 import { inheritOwnership } from './ownership.js';
@@ -72,10 +73,7 @@ export class Workspace {
    */
   refuseLoss(): void {
     if (this.#marker === undefined || isSameFile(this.#marker.fd, join(this.#folder, this.#id))) return;
-    throw new CacheError('FAILED', `somebody deleted files in ${this.#root} while it was written to`, {
-      hint: 'run this again',
-      side: 'export',
-    });
+    throw deleted(this.#root);
   }
 
   /** Whether somebody else has made or deleted files in the root lately, such as a lock. */

@@ -4,7 +4,7 @@ import test from 'ava';
 import { copyCache } from '../../src/copy.js';
 import { CacheError } from '../../src/errors.js';
 import { prune } from '../../src/prune/prune.js';
-import { verifyFolder } from '../../src/verify/verify.js';
+import { verifyCache, verifyFolder } from '../../src/verify/verify.js';
 import { copyFixture, importOf, temporary } from '../support/fixtures.js';
 
 /** Deletes what index.json does not reach, as an export of BuildKit does with reset=true (client/solve.go). */
@@ -80,4 +80,15 @@ test('blobs that are deleted each time are an error, and the tag is what it was'
     clearInterval(deleting);
   }
   t.is(readFileSync(join(folder, 'index.json'), 'utf8'), before);
+});
+
+test('blobs/ that is deleted as a whole is made again, with all that the copy needs', async (t) => {
+  const folder = join(temporary(t), 'cache');
+  copyFixture('grown', folder);
+  let layers = 0;
+  await copyTo(folder, () => {
+    layers++;
+    if (layers === 3) rmSync(join(folder, 'blobs'), { recursive: true });
+  });
+  t.true((await verifyCache(`type=local,src=${folder},tag=new`, { deep: true })).sound);
 });
