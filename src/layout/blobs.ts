@@ -102,13 +102,14 @@ export class Blobs {
     await this.#distrust.add(digest);
   }
 
-  /** Whether the bytes under a digest are the right ones. */
+  /** Whether the bytes under a digest are the right ones; those that cannot be read are not. */
   async isWhole(blob: BlobId, signal?: AbortSignal): Promise<boolean> {
     try {
       await checkContent(this.content(blob.digest), blob, { where: this.path(blob.digest), signal });
       return true;
     } catch (error) {
       if (error instanceof CacheError && error.code === 'CORRUPT') return false;
+      if (isSystemError(error, 'EACCES', 'EPERM', 'EIO')) return false;
       throw error;
     }
   }

@@ -1,6 +1,6 @@
 import { type CacheConfig, decodeCacheConfig } from '../buildkit/cache-config.js';
 import { IMPORT_LIMIT } from '../buildkit/import-limit.js';
-import { CacheError, type Wrong } from '../errors.js';
+import { CacheError, isSystemError, type Wrong } from '../errors.js';
 import { endsOf } from '../graph/ends.js';
 import { evict } from '../graph/evict.js';
 import type { Graph } from '../graph/graph.js';
@@ -122,6 +122,9 @@ function documentsOf({ config, manifest }: SavedCache): Document[] {
 }
 
 function withoutDocument(error: unknown): Fate {
+  // What this user may not read is whole for others, perhaps.
+  if (isSystemError(error, 'EACCES', 'EPERM')) return { kind: 'stays' };
+  if (isSystemError(error)) return { kind: 'goes', reason: error.message };
   if (!(error instanceof CacheError)) throw error;
   if (error.code === 'CORRUPT') return { kind: 'goes', reason: error.message };
   // What is too large to be read here is not damaged by that.

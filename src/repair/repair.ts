@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import type { OnNote } from '../buildkit/options.js';
 import { prove } from '../codec/proof.js';
 import { recompress } from '../codec/recompress.js';
-import { abortable, isSystemError } from '../errors.js';
+import { abortable } from '../errors.js';
 import type { Proof } from '../graph/statement.js';
 import { setAside } from '../layout/aside.js';
 import { checkContent, statOf } from '../layout/blob-file.js';
@@ -286,12 +286,7 @@ class Repair {
   async #isWhole(digest: Digest): Promise<boolean> {
     const stats = await this.#stat(digest);
     if (stats?.isFile() !== true || !isKnownAlgorithm(splitDigest(digest)[0])) return false;
-    try {
-      return await this.#layout.blobs.isWhole({ digest, size: stats.size }, this.#options.signal);
-    } catch (error) {
-      if (this.#options.signal?.aborted === true || !isSystemError(error)) throw error;
-      return false;
-    }
+    return this.#layout.blobs.isWhole({ digest, size: stats.size }, this.#options.signal);
   }
 
   async #stat(digest: Digest): Promise<Stats | undefined> {

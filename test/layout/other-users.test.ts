@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
@@ -56,5 +56,28 @@ test('a folder in which nothing may be written can be read and verified, whateve
     t.is(asUser('resolve', folder).status, 0);
   } finally {
     for (const path of [folder, join(folder, '.bkcache')]) chmodSync(path, 0o755);
+  }
+});
+
+test('a blob that this user may not read is a finding, is fetched from elsewhere, and costs its cache nothing', (t) => {
+  if (!isPossible(t)) return;
+  const folder = folderOf(t);
+  const sound = importOf('max-gzip');
+  // A layer, and the manifest.
+  for (const name of [
+    '4dfe84517fb9fb788804f1542325a8bf93d1ee5b29d3a1200b8fcf6cd9bec0fb',
+    '75a5e96d1b4fed5d08e1d3c1cec2d3006fd4e23a138e23d4e5a95288a41a0ed4',
+  ]) {
+    const path = join(folder, 'blobs', 'sha256', name);
+    const index = readFileSync(join(folder, 'index.json'));
+    chmodSync(path, 0);
+    t.is(asUser('verify', '--quiet', folder).status, 4);
+    const { status, stderr } = asUser('repair', folder);
+    t.is(status, 4, stderr);
+    t.deepEqual(readFileSync(join(folder, 'index.json')), index);
+    t.true(existsSync(path));
+    t.is(asUser('repair', '--from', sound, folder).status, 0);
+    t.is(asUser('verify', '--quiet', folder).status, 0);
+    t.deepEqual(readFileSync(join(folder, 'index.json')), index);
   }
 });
