@@ -2,6 +2,7 @@ import type { CacheConfig, CacheRecord } from '../buildkit/cache-config.js';
 import { isRandom, links } from './check.js';
 import { dependenciesFirst } from './order.js';
 import { keepRecords } from './keep.js';
+import { isDigest } from '../oci/digest.js';
 
 /**
  * Cuts out of a cacheconfig what makes BuildKit refuse it: results whose layers are not there or stand on themselves,
@@ -9,6 +10,18 @@ import { keepRecords } from './keep.js';
  */
 export function mend(config: CacheConfig): CacheConfig {
   return mendRecords(mendLayers(config));
+}
+
+/** The config with the digests of its records as BuildKit writes them. One in upper case is that of no step. */
+export function lowerDigests(config: CacheConfig): CacheConfig {
+  if (!config.records.some(({ digest }) => isMisspelt(digest))) return config;
+  const lower = (digest: string) => (isMisspelt(digest) ? digest.toLowerCase() : digest);
+  return { ...config, records: config.records.map((record) => ({ ...record, digest: lower(record.digest) })) };
+}
+
+/** Whether a text is a digest but for its case. */
+export function isMisspelt(digest: string): boolean {
+  return !isDigest(digest) && isDigest(digest.toLowerCase());
 }
 
 function mendLayers(config: CacheConfig): CacheConfig {

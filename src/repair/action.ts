@@ -37,6 +37,8 @@ export type RepairAction =
     }
   /** An entry of index.json went, since nothing of it can be imported. */
   | { readonly type: 'dropped'; readonly tag: string | undefined; readonly digest: Digest; readonly reason: string }
+  /** A tag named a manifest that was never there, and names now the one of a cache that no tag named. */
+  | { readonly type: 'renamed'; readonly tag: string | undefined; readonly from: Digest; readonly to: Digest }
   /** An entry of index.json said something wrong of its manifest. */
   | { readonly type: 'corrected'; readonly tag: string | undefined; readonly digest: Digest }
   /** index.json was written anew, with the entries that could be read. */
@@ -55,6 +57,8 @@ export function actionOf(
       return { type: 'dropped', tag, digest, reason: fate.reason };
     case 'corrected':
       return { type: 'corrected', tag, digest };
+    case 'renamed':
+      return { type: 'renamed', tag, from: digest, to: fate.descriptor.digest };
     case 'rewritten':
       return { type: 'rewritten', tag, from: digest, to: topOf(fate).digest, wrong: fate.wrong };
     case 'joined':

@@ -5,7 +5,7 @@ import { endsOf } from '../graph/ends.js';
 import { evict } from '../graph/evict.js';
 import type { Graph } from '../graph/graph.js';
 import { configOf, graphOf } from '../graph/load.js';
-import { mend } from '../graph/mend.js';
+import { lowerDigests, mend } from '../graph/mend.js';
 import { replaceBlobs } from '../graph/replace.js';
 import { saveGraph, type SavedCache, shapeOf } from '../graph/save.js';
 import { correctedGraph, type Proof } from '../graph/statement.js';
@@ -24,6 +24,8 @@ export type Fate =
   | { readonly kind: 'goes'; readonly reason: string }
   /** The entry says something else than the manifest that it names. */
   | { readonly kind: 'corrected'; readonly descriptor: Descriptor }
+  /** Its manifest was never there, and one that no entry names is. */
+  | { readonly kind: 'renamed'; readonly descriptor: Descriptor }
   /** Results went that need what is not there. */
   | {
       readonly kind: 'cut';
@@ -81,7 +83,9 @@ export async function fateOf(documents: Documents, entry: Descriptor, evidence: 
   } catch (error) {
     return withoutDocument(error);
   }
-  const mended = mend(decoded);
+  const spelt = lowerDigests(decoded);
+  if (spelt !== decoded) wrong.add('digest');
+  const mended = mend(spelt);
   const proven = correctedGraph(graphOf(manifest, mended), evidence.proofs, wrong);
   const before = withReplacements(proven, evidence.replacements);
   if (before !== proven) wrong.add('padding');
@@ -89,7 +93,7 @@ export async function fateOf(documents: Documents, entry: Descriptor, evidence: 
   if (manifest.fault !== undefined) wrong.add('shape');
   const graph = unlist(evict(before, unusable(before, evidence.bad)), evidence.bad);
   const save = () => saveGraph(graph, shapeOf(manifest.mediaType), manifest.fields);
-  if (mended !== decoded || graph !== before) return { kind: 'cut', documents: documentsOf(save()), graph, before };
+  if (mended !== spelt || graph !== before) return { kind: 'cut', documents: documentsOf(save()), graph, before };
   if (wrong.size > 0) return { kind: 'rewritten', documents: documentsOf(save()), wrong: [...wrong].toSorted() };
   const ends = endsOf(decoded.records).length;
   if (ends > 1) {

@@ -27,7 +27,7 @@ import { actionOf, type RepairAction } from './action.js';
 import { Copies, type LackedBlob } from './copies.js';
 import { type Evidence, type Fate, fateOf, topOf } from './cut.js';
 import { Documents } from './documents.js';
-import { type Salvaged, salvageIndex } from './salvage.js';
+import { onlyNameless, type Salvaged, salvageIndex } from './salvage.js';
 import { openSources } from './sources.js';
 
 export interface RepairOptions {
@@ -154,8 +154,9 @@ class Repair {
       actions.push({ type: 'rebuilt', entries: index.manifests.length, nameless: digests });
     }
     const fates = new Map<string, Fate>();
+    const renamed = await this.#nameless(examination, evidence);
     for (const { tag, descriptor } of examination.entries) {
-      const fate = await fateOf(documents, descriptor, evidence);
+      const fate = renamed.get(descriptor.digest) ?? (await fateOf(documents, descriptor, evidence));
       if (fate.kind === 'stays') continue;
       fates.set(entryKey(descriptor), fate);
       actions.push(actionOf(fate, tag, descriptor));
@@ -169,6 +170,20 @@ class Repair {
     // Only when nothing refers to them any more, where that can be helped.
     for (const digest of evidence.bad) if (await this.#setAside(digest)) actions.push({ type: 'set-aside', digest });
     return { actions: [...this.#fetched, ...actions], findings: examination.findings };
+  }
+
+  /** The manifest that a tag should name, where the one that it names was never there, by the latter's digest. */
+  async #nameless({ entries }: Examination, { bad }: Evidence): Promise<ReadonlyMap<Digest, Fate>> {
+    const lost = new Set<Digest>();
+    for (const { descriptor } of entries) {
+      const { digest } = descriptor;
+      if (bad.has(digest) && (await this.#stat(digest)) === undefined) lost.add(digest);
+    }
+    const [only, ...others] = lost;
+    if (only === undefined || others.length > 0) return new Map();
+    const named = entries.map(({ descriptor }) => descriptor);
+    const descriptor = await onlyNameless(this.#layout, named, this.#options.signal);
+    return new Map(descriptor === undefined ? [] : [[only, { kind: 'renamed', descriptor }]]);
   }
 
   /** Fetches what is missing or damaged. */

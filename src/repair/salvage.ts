@@ -54,6 +54,21 @@ export async function salvageIndex(layout: Layout, signal?: AbortSignal): Promis
   return { broken, index: { manifests }, nameless };
 }
 
+/**
+ * The one manifest of a cache that no entry names; undefined where there are none or several. Of a build with several
+ * exports BuildKit writes the name of the last one into all folders (solver/llbsolver/export.go), so that the manifest of a
+ * folder is there and its name is not.
+ */
+export async function onlyNameless(
+  layout: Layout,
+  entries: readonly Descriptor[],
+  signal?: AbortSignal,
+): Promise<Descriptor | undefined> {
+  const named = new Set(entries.map(({ digest }) => digest));
+  const [only, ...others] = (await cacheManifests(layout, signal)).filter(({ digest }) => !named.has(digest));
+  return others.length === 0 ? only : undefined;
+}
+
 async function cacheManifests({ root, blobs }: Layout, signal?: AbortSignal): Promise<Descriptor[]> {
   const sizes = new Map();
   for await (const { digest, stats } of listBlobs(root)) {

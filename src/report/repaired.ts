@@ -36,6 +36,8 @@ function actionLines(action: RepairAction): string[] {
     }
     case 'joined':
       return [`joined the ${action.ends} ends of ${action.tag ?? 'an entry without a tag'}, now ${action.to}`];
+    case 'renamed':
+      return [`pointed ${action.tag ?? action.from} at ${action.to}, the one cache in the folder that no tag named`];
     case 'rewritten':
       return [
         `wrote the manifest of ${action.tag ?? action.from} again with the right ${action.wrong.join(', ')}, now ${action.to}`,

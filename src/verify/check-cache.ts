@@ -5,6 +5,7 @@ import { configFaults } from '../graph/check.js';
 import { endsOf } from '../graph/ends.js';
 import { layersOf } from '../graph/graph.js';
 import { layersIn } from '../graph/load.js';
+import { isMisspelt } from '../graph/mend.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import type { Manifest } from '../oci/manifest.js';
@@ -106,6 +107,11 @@ function checkResults(
     isWhole = false;
     const message = `record ${index} has a result that needs ${missing}, which the manifest does not list`;
     report.say({ kind: 'graph', effect: 'results-vanish', wrong: 'graph', message, digest }, origin);
+  }
+  const misspelt = config.records.filter((record) => isMisspelt(record.digest)).length;
+  if (misspelt > 0) {
+    const message = `${misspelt} records have a digest in upper case, and no step of a build finds them`;
+    report.say({ severity: 'note', kind: 'graph', effect: 'steps-run', wrong: 'digest', message, digest }, origin);
   }
   const { length } = endsOf(config.records);
   if (!isWhole || length <= 1) return;

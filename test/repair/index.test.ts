@@ -105,3 +105,19 @@ test('what a repair that was killed has left is named, stays in a sound folder, 
   t.true((await repairFolder(folder)).sound);
   t.false(existsSync(keptOf(folder)));
 });
+
+test('a tag that names a manifest of another folder, as after several exports, gets the one that is there', async (t) => {
+  const folder = join(temporary(t), 'cache');
+  copyFixture('max-gzip', folder);
+  const path = join(folder, 'index.json');
+  const before = readFileSync(path, 'utf8');
+  const digest = /sha256:[0-9a-f]{64}/.exec(before)?.[0] ?? '';
+  writeFileSync(path, before.replace(digest, `sha256:${'0'.repeat(64)}`));
+  const found = await verifyFolder(folder);
+  t.like(found.findings[0], { kind: 'missing', effect: 'import-refused', tags: ['latest'] });
+  t.regex(found.findings[0]?.hint ?? '', /several exports/);
+  const { actions, sound } = await repairFolder(folder);
+  t.true(sound);
+  t.like(actions, { length: 1, 0: { type: 'renamed', tag: 'latest', to: digest } });
+  t.is(readFileSync(path, 'utf8'), before);
+});

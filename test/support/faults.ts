@@ -499,6 +499,17 @@ export const FAULTS: readonly Fault[] = [
     effect: 'none',
     repair: ['marked'],
   },
+  {
+    of: 'cache',
+    name: 'digests of records in upper case',
+    make: (f) =>
+      f.config(({ records }) => {
+        for (const record of records) record.digest = record.digest.toUpperCase().replace('SHA256', 'sha256');
+      }),
+    effect: 'steps-run',
+    isNote: true,
+    repair: ['rewritten'],
+  },
   // In images.
   {
     of: 'image',
