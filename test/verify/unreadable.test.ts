@@ -30,7 +30,8 @@ test('what the disk fails to read is one finding among others', async (t) => {
   for (const digest of [layer, saved?.config.descriptor.digest, saved?.manifest.descriptor.digest]) {
     const repository = failing(layoutReader(layout), digest ?? '');
     const walk = new Walk(repository);
-    await walk.entries(await repository.entries());
+    const entries = await repository.entries();
+    await walk.entries(entries.filter((entry) => 'descriptor' in entry));
     const { findings, blobs } = await readBlobs(repository, 'here', walk, [], {});
     t.like(findings, { length: 1, 0: { wrong: 'unreadable', found: 'EIO', digest, tags: ['latest'] } });
     t.true(blobs > 0);
