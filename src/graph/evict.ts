@@ -79,7 +79,9 @@ function heightsOf(above: ReadonlyMap<Digest, ReadonlySet<Digest>>): Map<Digest,
   const { order, looping } = dependenciesFirst(blobs.length, onTop);
   const place = (index: number) => blobs[index] ?? ('' as Digest);
   for (const index of order) {
-    heights.set(place(index), Math.max(0, ...onTop(index).map((upper) => (heights.get(place(upper)) ?? 0) + 1)));
+    let height = 0;
+    for (const upper of onTop(index)) height = Math.max(height, (heights.get(place(upper)) ?? 0) + 1);
+    heights.set(place(index), height);
   }
   for (const index of looping) heights.set(place(index), blobs.length);
   return heights;

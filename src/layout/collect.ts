@@ -262,7 +262,7 @@ class Collection {
         { timeout: settings.lockTimeout, signal },
       );
       if (moves !== undefined) {
-        moved.taken.push(...moves.taken);
+        for (const taken of moves.taken) moved.taken.push(taken);
         candidates = candidates.slice(moves.seen);
         if (moves.needed.length > 0) await this.#keep([], moves.needed);
       }

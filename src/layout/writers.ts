@@ -43,6 +43,7 @@ export function writtenAfterwards(
   manifests: ReadonlySet<Digest>,
   { cutoff, slack }: { readonly cutoff: number; readonly slack: number },
 ): Listed[] {
-  const finished = Math.max(0, ...blobs.filter(({ digest }) => manifests.has(digest)).map(({ time }) => time));
+  let finished = 0;
+  for (const { digest, time } of blobs) if (manifests.has(digest)) finished = Math.max(finished, time);
   return blobs.filter(({ time }) => time > cutoff && time > finished + slack);
 }

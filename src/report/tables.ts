@@ -86,7 +86,7 @@ function* recordTree({ records, layerOf }: CacheDescription): Generator<string> 
         note: `input ${input}${selector === '' ? '' : ` [${shortText(selector)}]`}: `,
       })),
     );
-    stack.push(...below.toReversed());
+    for (const row of below.toReversed()) stack.push(row);
   }
 }
 
@@ -99,7 +99,7 @@ export function table(head: string[], rows: string[][]): string {
     chars: { ...none, ...more, 'right-mid': '', middle: '  ' },
     style: { head: [], border: [], 'padding-left': 0, 'padding-right': 0 },
   });
-  made.push(...rows.map((row) => row.map(visible)));
+  for (const row of rows) made.push(row.map(visible));
   return `${made.toString().replace(/ +$/gm, '')}\n`;
 }
 

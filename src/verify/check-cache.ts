@@ -65,7 +65,7 @@ export function checkCache(context: Context, { digest, size, manifest, descripto
   if (fault !== undefined) {
     const { message } = fault;
     const about = { kind: 'document', effect: 'import-refused', wrong: 'format' } as const;
-    report.say({ ...about, message, digest: descriptor.digest }, origin);
+    report.say({ ...about, message, digest: descriptor.digest }, [origin]);
   }
   if (decoded === undefined) return;
   if (checkRecords(context, decoded, descriptor.digest)) checkResults(context, decoded, layers, descriptor.digest);
@@ -75,14 +75,14 @@ function checkLimit({ report, origin }: Context, what: string, digest: Digest, s
   if (size === undefined || size <= IMPORT_LIMIT) return;
   const message = `the ${what} is larger than what BuildKit imports: a build never uses this cache`;
   const sizes = { expected: `${IMPORT_LIMIT} bytes at most`, found: `${size} bytes` };
-  report.say({ kind: 'oversize', effect: 'import-refused', wrong: 'limit', message, digest, ...sizes }, origin);
+  report.say({ kind: 'oversize', effect: 'import-refused', wrong: 'limit', message, digest, ...sizes }, [origin]);
 }
 
 /** @returns whether nothing is wrong with indexes and links */
 export function checkRecords({ report, origin }: Context, config: CacheConfig, digest: Digest): boolean {
   const faults = configFaults(config);
   for (const message of faults) {
-    report.say({ kind: 'graph', effect: 'import-refused', wrong: 'graph', message, digest }, origin);
+    report.say({ kind: 'graph', effect: 'import-refused', wrong: 'graph', message, digest }, [origin]);
   }
   return faults.length === 0;
 }
@@ -106,15 +106,15 @@ function checkResults(
     if (missing === undefined) continue;
     isWhole = false;
     const message = `record ${index} has a result that needs ${missing}, which the manifest does not list`;
-    report.say({ kind: 'graph', effect: 'results-vanish', wrong: 'graph', message, digest }, origin);
+    report.say({ kind: 'graph', effect: 'results-vanish', wrong: 'graph', message, digest }, [origin]);
   }
   const misspelt = config.records.filter((record) => isMisspelt(record.digest)).length;
   if (misspelt > 0) {
     const message = `${misspelt} records have a digest in upper case, and no step of a build finds them`;
-    report.say({ severity: 'note', kind: 'graph', effect: 'steps-run', wrong: 'digest', message, digest }, origin);
+    report.say({ severity: 'note', kind: 'graph', effect: 'steps-run', wrong: 'digest', message, digest }, [origin]);
   }
   const { length } = endsOf(config.records);
   if (!isWhole || length <= 1) return;
   const message = `a cache has ${length} ends, records that no other links to: with BuildKit 0.25 and later steps can run again`;
-  report.say({ severity: 'note', kind: 'ends', effect: 'steps-run', wrong: 'graph', message, digest }, origin);
+  report.say({ severity: 'note', kind: 'ends', effect: 'steps-run', wrong: 'graph', message, digest }, [origin]);
 }

@@ -36,7 +36,7 @@ export function checkImage(context: Context, { digest, manifest, image, required
   needs.add(config, required ? 'config' : 'part', required, origin);
   if (image?.fault !== undefined) {
     const about = { kind: 'document', effect: 'import-refused', wrong: 'format' } as const;
-    report.say({ ...about, message: image.fault.message, digest: config.digest }, origin);
+    report.say({ ...about, message: image.fault.message, digest: config.digest }, [origin]);
   }
   if (image?.cache === undefined) {
     for (const layer of layers) needs.add(layer, 'part', false, origin);
@@ -58,7 +58,7 @@ function noteWithoutCache(
   const message = isArtifact
     ? `an artifact of type ${type}, and no build cache`
     : 'an image without a build cache: BuildKit imports nothing from it';
-  report.say({ severity: 'note', kind: 'unknown', message, digest }, origin);
+  report.say({ severity: 'note', kind: 'unknown', message, digest }, [origin]);
 }
 
 /** cache/remotecache/import.go, importInlineCache. */
@@ -72,7 +72,7 @@ function checkInline(context: Context, digest: Digest, manifest: ImageManifest, 
         ? 'an image with a cache has no layers: BuildKit ignores the cache'
         : 'the manifest of an image and its config have different numbers of layers: BuildKit ignores the cache';
     const numbers = { expected: `${layers.length} layers`, found: `${diffIDs.length} diffIDs` };
-    report.say({ kind: 'graph', effect: 'results-vanish', wrong: 'diffID', message, digest, ...numbers }, origin);
+    report.say({ kind: 'graph', effect: 'results-vanish', wrong: 'diffID', message, digest, ...numbers }, [origin]);
     for (const layer of layers) needs.add(layer, 'part', false, origin);
     return;
   }
@@ -82,16 +82,15 @@ function checkInline(context: Context, digest: Digest, manifest: ImageManifest, 
   if (fault !== undefined) {
     const numbers = { expected: `${layers.length} entries`, found: `${history.length} entries` };
     const about = { kind: 'document', effect: 'daemon-exits', wrong: 'history' } as const;
-    report.say({ ...about, message: fault, digest: config.digest, ...numbers }, origin);
+    report.say({ ...about, message: fault, digest: config.digest, ...numbers }, [origin]);
   }
   try {
     checkRecords(context, inlineGraph(described, decodeRecords(cache, config.digest)), config.digest);
   } catch (error) {
     if (!(error instanceof CacheError)) throw error;
     const about = { kind: 'document', effect: 'import-refused', wrong: 'format' } as const;
-    report.say(
-      { ...about, message: `the cache in an image cannot be read: ${error.message}`, digest: config.digest },
+    report.say({ ...about, message: `the cache in an image cannot be read: ${error.message}`, digest: config.digest }, [
       origin,
-    );
+    ]);
   }
 }

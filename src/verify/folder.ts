@@ -106,7 +106,7 @@ export class FolderCheck {
           digest,
           file: path,
         } as const;
-        this.#report.say({ ...about, found }, ...(need === undefined ? [] : originsOf(need)));
+        this.#report.say({ ...about, found }, need === undefined ? [] : originsOf(need));
       }
     }
     for (const need of needs.values())
@@ -159,15 +159,15 @@ export class FolderCheck {
     const required = statements.filter((statement) => statement.required);
     if (required.length === 0) {
       const message = 'a blob is not here, which is allowed for images and foreign layers';
-      this.#report.say({ severity: 'note', kind: 'sparse', message, digest, file }, ...originsOf(need));
+      this.#report.say({ severity: 'note', kind: 'sparse', message, digest, file }, originsOf(need));
       return;
     }
     const about = { kind: 'missing', effect: effectOf({ digest, statements: required }), wrong: 'missing' } as const;
     const origins = originsOf({ digest, statements: required });
     const isEntry = required.some(({ role, origins: by }) => role === 'manifest' && by.some(({ name }) => name));
     if (isEntry)
-      this.#report.say({ ...about, message: MISSING_MANIFEST, digest, file, hint: SEVERAL_EXPORTS }, ...origins);
-    else this.#report.say({ ...about, message: 'a blob is missing', digest, file }, ...origins);
+      this.#report.say({ ...about, message: MISSING_MANIFEST, digest, file, hint: SEVERAL_EXPORTS }, origins);
+    else this.#report.say({ ...about, message: 'a blob is missing', digest, file }, origins);
   }
 
   #note(kind: Finding['kind'], message: string, more: Partial<Finding>): void {

@@ -26,8 +26,8 @@ export function judge(report: Report, need: Need, proof: Proof | undefined): voi
   for (const statement of need.statements) {
     const { role, origins } = statement;
     if (role === 'layer') {
-      for (const fault of faultsOf(statement.descriptor, proof)) report.say(remarkOf(need, fault), ...origins);
-      if (proof?.unpacked?.padding !== undefined) report.say(paddingOf(need, proof.unpacked.padding), ...origins);
+      for (const fault of faultsOf(statement.descriptor, proof)) report.say(remarkOf(need, fault), origins);
+      if (proof?.unpacked?.padding !== undefined) report.say(paddingOf(need, proof.unpacked.padding), origins);
     } else if (role !== 'manifest' && proof !== undefined) judgeSize(report, need, statement, proof);
   }
 }
@@ -57,5 +57,5 @@ function judgeSize(report: Report, { digest }: Need, { descriptor, origins, role
   if (descriptor.size === size) return;
   const message = `a ${role === 'config' ? 'config' : 'blob'} does not have the size that its manifest says`;
   const sizes = { expected: `${descriptor.size} bytes`, found: `${size} bytes` };
-  report.say({ severity: 'note', kind: 'document', wrong: 'size', message, digest, ...sizes }, ...origins);
+  report.say({ severity: 'note', kind: 'document', wrong: 'size', message, digest, ...sizes }, origins);
 }

@@ -94,7 +94,7 @@ export async function readBlobs(
       if (inner.aborted || !isOfContent(error)) throw error;
       // An orphan may be collected while this goes on.
       if (need === undefined && (await isGone(suspect))) return;
-      report.say(damage(suspect, error), ...(need === undefined ? [] : originsOf(need)));
+      report.say(damage(suspect, error), need === undefined ? [] : originsOf(need));
       // A layer that is given up for its size may be what its digest says, and so may one that cannot be read.
       if (error instanceof CacheError && error.code === 'CORRUPT') verdicts.push({ digest, sound: false });
     }

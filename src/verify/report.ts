@@ -9,7 +9,7 @@ export class Report {
   readonly #remarks = new Map<string, { readonly remark: Remark; readonly origins: Set<Origin> }>();
 
   /** @param origins - the documents that it is in, or that name it */
-  say(remark: Remark, ...origins: readonly Origin[]): void {
+  say(remark: Remark, origins: Iterable<Origin> = []): void {
     const { kind, message, digest, expected, found } = remark;
     const key = [kind, message, digest, expected, found].join('\n');
     const known = this.#remarks.get(key) ?? { remark, origins: new Set<Origin>() };

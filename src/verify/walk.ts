@@ -77,7 +77,7 @@ export class Walk {
       const entry = new Origin(tag ?? digest);
       if (tag === undefined) {
         const message = 'an entry without a tag can only be imported by its digest';
-        this.#report.say({ severity: 'note', kind: 'unknown', message, digest }, entry);
+        this.#report.say({ severity: 'note', kind: 'unknown', message, digest }, [entry]);
       }
       open.push(this.#name(descriptor, entry));
     }
@@ -137,11 +137,11 @@ export class Walk {
     const types = [...new Set(named.map(({ descriptor }) => descriptor.mediaType))].toSorted();
     if (types.some(isImageType)) {
       const message = error.message;
-      this.#report.say({ kind: 'document', effect: 'import-refused', wrong: 'format', message, digest }, origin);
+      this.#report.say({ kind: 'document', effect: 'import-refused', wrong: 'format', message, digest }, [origin]);
       return;
     }
     const message = `media type ${types.join(', ')} is not known: its bytes were checked, not what it says`;
-    this.#report.say({ severity: 'note', kind: 'unknown', message, digest }, origin);
+    this.#report.say({ severity: 'note', kind: 'unknown', message, digest }, [origin]);
   }
 
   /** Says what is wrong with the documents, once it is known what names them and what they name. */
@@ -158,7 +158,7 @@ export class Walk {
       if (manifest === undefined) continue;
       if (manifest.fault !== undefined) {
         const message = `BuildKit refuses the manifest: ${manifest.fault}`;
-        this.#report.say({ kind: 'document', effect: 'import-refused', wrong: 'shape', message, digest }, origin);
+        this.#report.say({ kind: 'document', effect: 'import-refused', wrong: 'shape', message, digest }, [origin]);
       }
       const config = configOf(manifest);
       if (config !== undefined) {
@@ -181,13 +181,13 @@ export class Walk {
     if (mediaType !== '' && mediaType !== manifest.mediaType) {
       const message = 'a manifest is not of the media type that it is listed with';
       const types = { expected: mediaType, found: manifest.mediaType };
-      this.#report.say({ severity: 'note', kind: 'document', wrong: 'mediaType', message, digest, ...types }, by);
+      this.#report.say({ severity: 'note', kind: 'document', wrong: 'mediaType', message, digest, ...types }, [by]);
     }
     const real = this.sound.get(digest);
     if (real !== undefined && real !== size) {
       const message = 'a manifest does not have the size that it is listed with';
       const sizes = { expected: `${size} bytes`, found: `${real} bytes` };
-      this.#report.say({ severity: 'note', kind: 'document', wrong: 'size', message, digest, ...sizes }, by);
+      this.#report.say({ severity: 'note', kind: 'document', wrong: 'size', message, digest, ...sizes }, [by]);
     }
   }
 
@@ -228,7 +228,7 @@ export class Walk {
       // Blobs that are missing or damaged are found among the others; one too large to be read is not.
       if (error instanceof CacheError && error.code === 'FAILED') {
         const about = { kind: 'document', effect: 'import-refused', wrong: 'limit', message: error.message } as const;
-        this.#report.say({ ...about, digest }, origin);
+        this.#report.say({ ...about, digest }, [origin]);
       }
     }
     return this.#restore?.(descriptor, required);
