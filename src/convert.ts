@@ -63,6 +63,7 @@ function sourceOf(order: Order, signal: AbortSignal) {
   const diffID = diffIDOf(order);
   return {
     blob: layer.digest,
+    limits: { maxSize, windowMemory },
     tar: compression === 'estargz' || diffID?.startsWith('sha256:') !== true ? undefined : diffID,
     async readTar() {
       const { unpack } = await import('./codec/recompress.js');

@@ -215,7 +215,12 @@ const conversion: Conversion = {
   to: { digest: sha256('to'), size: 2 },
   diffID: sha256('tar'),
 };
-const source = { blob: conversion.from, tar: conversion.diffID, readTar: () => Promise.resolve(conversion.diffID) };
+const source = {
+  blob: conversion.from,
+  limits: { maxSize: undefined },
+  tar: conversion.diffID,
+  readTar: () => Promise.resolve(conversion.diffID),
+};
 
 test('what layers became in a registry is written down for the user alone', async (t) => {
   const home = temporary(t);

@@ -1,3 +1,4 @@
+import type { RecompressOptions } from '../codec/recompress.js';
 import type { Graph } from '../graph/graph.js';
 import type { Fit } from '../graph/inline.js';
 import type { SavedCache, Shape } from '../graph/save.js';
@@ -76,6 +77,8 @@ export interface ImageFit extends Fit {
 /** A layer that is to be converted, as far as it tells whether a blob was made from it. */
 export interface ConversionSource {
   readonly blob: Digest;
+  /** What may be taken to unpack it, and what was made from it. */
+  readonly limits: Pick<RecompressOptions, 'maxSize' | 'windowMemory'>;
   /** The digest of its tar, where its descriptor says it. */
   readonly tar: Digest | undefined;
   /** The same out of its bytes, where the descriptor does not say it. */

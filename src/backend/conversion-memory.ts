@@ -4,7 +4,7 @@ import { CacheError } from '../errors.js';
 import { type Conversion, Conversions, conversionsIn } from '../layout/conversions.js';
 import type { Layout } from '../layout/layout.js';
 import type { BlobId } from '../oci/descriptor.js';
-import type { ConversionMemory } from './backend.js';
+import type { ConversionMemory, ConversionSource } from './backend.js';
 
 /**
  * What layers became in a folder is written down in the folder, and so goes where the folder goes. Others may have
@@ -14,9 +14,13 @@ export function layoutConversions({ root, blobs }: Layout): ConversionMemory {
   const conversions = conversionsIn(root);
 
   /** The digest of the tar in a blob that was made; undefined when the blob is another than it is said to be. */
-  const tarOf = async ({ to, diffID, estargz }: Conversion, signal: AbortSignal | undefined) => {
+  const tarOf = async (
+    { to, diffID, estargz }: Conversion,
+    limits: ConversionSource['limits'],
+    signal: AbortSignal | undefined,
+  ) => {
     const { unpack } = await import('../codec/recompress.js');
-    const options = { blob: to, diffID, tocDigest: estargz?.tocDigest, where: blobs.path(to.digest) };
+    const options = { blob: to, diffID, tocDigest: estargz?.tocDigest, ...limits, where: blobs.path(to.digest) };
     try {
       const { tar, size } = await unpack(blobs.content(to.digest), options, signal);
       return size === (estargz?.uncompressedSize ?? size) ? tar : undefined;
@@ -32,7 +36,7 @@ export function layoutConversions({ root, blobs }: Layout): ConversionMemory {
     async find(source, encoder, signal) {
       const known = await conversions.find(source.blob, encoder);
       if (known === undefined || !(await blobs.has(known.to, signal))) return undefined;
-      const tar = await tarOf(known, signal);
+      const tar = await tarOf(known, source.limits, signal);
       return tar !== undefined && tar === (source.tar ?? (await source.readTar())) ? known : undefined;
     },
     add: (conversion) => conversions.add(conversion),
