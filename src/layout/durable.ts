@@ -6,11 +6,15 @@ import { inheritFolder, inheritOwnership } from './ownership.js';
 
 /** Makes a folder's names survive a power cut: what was created in it, renamed or removed. */
 export async function syncFolder(path: string): Promise<void> {
-  const handle = await openFolder(path);
+  let handle: FileHandle | undefined;
   try {
-    await syncFile(handle);
+    handle = await openFolder(path);
+    await handle.sync();
+  } catch (error) {
+    // Some have syncs for files, and none for folders.
+    if (!cannotSync(error) && !isSystemError(error, 'EPERM', 'EACCES', 'EBADF', 'EISDIR')) throw error;
   } finally {
-    await handle.close();
+    await handle?.close();
   }
 }
 

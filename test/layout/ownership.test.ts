@@ -204,8 +204,12 @@ for (const errno of [1, 22, 38, 95]) {
 }
 
 test('a filesystem without syncs is worked in all the same', async (t) => {
-  for (const errno of [22, 38]) {
-    const env = refusing(t, { fsync: errno, fdatasync: errno });
+  for (const calls of [
+    { fsync: 22, fdatasync: 22, fsync_folder: 22 },
+    { fsync: 38, fdatasync: 38, fsync_folder: 38 },
+    { fsync_folder: 1 },
+  ]) {
+    const env = refusing(t, calls);
     if (env === undefined) return;
     const { code, stderr } = await bkcache(copyTo(folderOf(t), 'new'), env);
     t.is(code, 0, stderr);

@@ -12,6 +12,7 @@ const SOURCE = `
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <unistd.h>
 static int refused(const char *name) {
@@ -21,6 +22,10 @@ static int refused(const char *name) {
   if (list == NULL || (found = strstr(list, word)) == NULL) return 0;
   errno = atoi(found + strlen(word));
   return 1;
+}
+static int is_folder(int fd) {
+  struct stat stats;
+  return fstat(fd, &stats) == 0 && S_ISDIR(stats.st_mode);
 }
 #define CALL(name, types, names) \\
   int name types { \\
@@ -33,7 +38,7 @@ static int refused(const char *name) {
 #define SYNC(name) \
   int name(int fd) { \
     static int (*next)(int); \
-    if (fd > 2 && refused(#name)) return -1; \
+    if (fd > 2 && refused(is_folder(fd) ? #name "_folder" : #name)) return -1; \
     if (next == NULL) next = (int (*)(int)) dlsym(RTLD_NEXT, #name); \
     return next(fd); \
   }
