@@ -32,7 +32,7 @@ export class BodyRefused extends Error {
   }
 }
 
-/** Bytes to send, made anew for each attempt. */
+/** Bytes to send, made again for each attempt. */
 export interface Body {
   /** In bytes. */
   readonly length: number;

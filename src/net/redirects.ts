@@ -4,7 +4,7 @@ import { isSameService, namedAddress } from './named-address.js';
 import { ConnectionError, onTheWayTo } from './network-error.js';
 
 export interface RedirectableRequest extends Omit<HttpRequest, 'body'> {
-  /** Makes the body anew for every server that it is sent to. */
+  /** Makes the body again for every server that it is sent to. */
   readonly body?: (() => AsyncIterable<Uint8Array>) | undefined;
   /** Sent to the service that the request is for, and to no other. */
   readonly authorization?: string | undefined;

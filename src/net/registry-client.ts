@@ -37,7 +37,7 @@ export interface RegistryRequest {
   readonly purpose: string;
   readonly side: Side;
   readonly headers?: Readonly<Record<string, string>>;
-  /** Makes the body anew for every attempt. */
+  /** Makes the body again for every attempt. */
   readonly body?: (() => AsyncIterable<Uint8Array>) | undefined;
   readonly timeout?: number;
   /** Statuses beside those from 200 to 299 that the caller understands. */
@@ -131,30 +131,12 @@ export class RegistryClient {
     const read = async () => {
       const response = await this.request({ ...request, retry: false });
       if (response.status >= 200 && response.status < 300) {
-        return { response, bytes: await this.read(response, request, limit) };
+        return { response, bytes: await this.#readAll(response, request, limit) };
       }
       discard(response);
       return { response, bytes: undefined };
     };
     return patiently(read, { policy, signal: request.signal });
-  }
-
-  /** All bytes of an answer. */
-  async read(response: RegistryResponse, request: Asked, limit: number): Promise<Buffer> {
-    const chunks: Uint8Array[] = [];
-    let size = 0;
-    try {
-      for await (const chunk of decoded(response)) {
-        size += chunk.length;
-        if (size > limit) break;
-        chunks.push(chunk);
-      }
-    } catch (error) {
-      throw this.failure(error, request, response.url);
-    }
-    if (size <= limit) return Buffer.concat(chunks);
-    const tooLarge = new CacheError('UNREACHABLE', `its answer has over ${limit} bytes`);
-    throw this.failure(new ConnectionError(tooLarge, undefined, true), request, response.url);
   }
 
   /**
@@ -218,6 +200,24 @@ export class RegistryClient {
       return again;
     }
     throw await this.#refusal(response, request);
+  }
+
+  /** All bytes of an answer. */
+  async #readAll(response: RegistryResponse, request: Asked, limit: number): Promise<Buffer> {
+    const chunks: Uint8Array[] = [];
+    let size = 0;
+    try {
+      for await (const chunk of decoded(response)) {
+        size += chunk.length;
+        if (size > limit) break;
+        chunks.push(chunk);
+      }
+    } catch (error) {
+      throw this.failure(error, request, response.url);
+    }
+    if (size <= limit) return Buffer.concat(chunks);
+    const tooLarge = new CacheError('UNREACHABLE', `its answer has over ${limit} bytes`);
+    throw this.failure(new ConnectionError(tooLarge, undefined, true), request, response.url);
   }
 
   /** Sends a request with what is known of the credentials, and once more when the registry asks for others. */

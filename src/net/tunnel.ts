@@ -20,6 +20,8 @@ export class TunnelAgent extends https.Agent {
   readonly #proxy: URL;
   readonly #connectTimeout: number;
   readonly #secure: https.AgentOptions;
+  /** Tunnels that are not open yet: the agent's own sockets are those that are. */
+  readonly #opening = new Set<http.ClientRequest>();
 
   constructor({ proxy, connectTimeout, ...options }: TunnelSettings) {
     super(options);
@@ -37,8 +39,12 @@ export class TunnelAgent extends https.Agent {
     const { host = '' } = options;
     const address = `${isIPv6(host) ? `[${host}]` : host}:${options.port}`;
     const request = this.#connect(address);
+    this.#opening.add(request);
     const timer = setTimeout(() => request.destroy(timedOut(this.#connectTimeout)), this.#connectTimeout);
-    request.on('error', fail).on('close', () => clearTimeout(timer));
+    request.on('error', fail).on('close', () => {
+      clearTimeout(timer);
+      this.#opening.delete(request);
+    });
     request.on('connect', ({ statusCode = 0 }, socket) => {
       clearTimeout(timer);
       if (statusCode === 200) {
@@ -51,6 +57,11 @@ export class TunnelAgent extends https.Agent {
     });
     request.end();
     return undefined;
+  }
+
+  override destroy(): void {
+    for (const request of this.#opening) request.destroy();
+    super.destroy();
   }
 
   #connect(address: string): http.ClientRequest {

@@ -1,10 +1,12 @@
+import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer as createSecureServer } from 'node:https';
-import { connect, createServer } from 'node:net';
+import { connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { CacheError } from '../../src/errors.js';
+import { TunnelAgent } from '../../src/net/tunnel.js';
 import { type Certificate, makeCertificate } from '../support/certificate.js';
 import { bkcache } from '../support/command.js';
 import { clientFor, HASTY, HEAD, listening, startServer } from '../support/servers.js';
@@ -113,6 +115,47 @@ test('inside of a tunnel the certificate is that of the registry, and is checked
   t.is(trusted.code, 0, trusted.stderr);
   t.deepEqual([...authorizations], [undefined, `Basic ${Buffer.from('me:secret').toString('base64')}`]);
   t.true(proxy.seen.at(-1)?.includes(`proxy-authorization: Basic ${Buffer.from('a:b@c').toString('base64')}`));
+});
+
+test('a registry outside sends nobody to this machine or into a private network', async (t) => {
+  const inside = await startServer(t, (_, answer) => answer.end());
+  const port = inside.host.split(':')[1];
+  let location = '';
+  const server = createSecureServer({ key: readFileSync(made.key), cert: readFileSync(made.certificate) });
+  server.on('request', ({ url }, answer) => {
+    if (url?.startsWith('/v2/')) answer.writeHead(307, { location }).end();
+    else answer.writeHead(404).end();
+  });
+  t.teardown(() => server.closeAllConnections());
+  const proxy = await startProxy(t, { to: await listening(t, server) });
+  for (const [to, expected] of [
+    [`https://127.0.0.1:${port}/x`, /127\.0\.0\.1 is an address of a private network or of this machine/],
+    [`https://localhost:${port}/x`, / is an address of a private network or of this machine/],
+    ['https://169.254.169.254/x', /169\.254\.169\.254 is an address of a private network/],
+    [`http://127.0.0.1:${port}/x`, /it sends on from https to http:\/\/127\.0\.0\.1:\d+, without encryption/],
+  ] as const) {
+    location = to;
+    const { code, stderr } = await resolve(`http://${proxy.host}`, ['--registry-ca', made.certificate]);
+    t.is(code, 1);
+    t.regex(stderr, expected);
+    t.regex(stderr, /^bkcache: import: registry\.test\/team\/cache: cannot find latest: /);
+    t.regex(stderr, /hint: registry\.insecure=true/);
+  }
+  t.is(inside.seen.length, 0);
+});
+
+test('a tunnel that does not open is given up with the client', async (t) => {
+  const proxy = createServer();
+  const host = await listening(t, proxy);
+  const agent = new TunnelAgent({ proxy: new URL(`http://${host}`), connectTimeout: 60_000 });
+  const connected = once(proxy, 'connection');
+  const failed = new Promise((resolve) => {
+    agent.createConnection({ host: 'registry.test', port: 443 }, resolve);
+  });
+  const [socket] = (await connected) as [Socket];
+  agent.destroy();
+  t.true((await failed) instanceof Error);
+  socket.destroy();
 });
 
 test('a proxy that is busy is tried again', async (t) => {
