@@ -51,10 +51,13 @@ async function main(): Promise<number> {
   const workspace = await openWorkspace(home, say);
   try {
     process.stdout.write(`${tableHead()}\n`);
+    const start = performance.now();
     const { rows, skipped, imports } = await judged({ groups, contexts, judge, workspace });
     const failed = rows.filter(({ problems }) => problems.length > 0).length;
     const kinds = [...imports].map(([name, count]) => `${name} ${count}`).join(', ');
-    process.stdout.write(`\n${rows.length - failed} passed, ${failed} failed, ${skipped} skipped\n`);
+    const minutes = ((performance.now() - start) / 60_000).toFixed(1);
+    const result = `${rows.length - failed} passed, ${failed} failed, ${skipped} skipped, in ${minutes} minutes`;
+    process.stdout.write(`\n${result}\n`);
     process.stdout.write(`builds from a cache: ${kinds}\n`);
     return failed === 0 && rows.length > 0 ? 0 : 1;
   } finally {

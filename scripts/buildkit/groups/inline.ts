@@ -35,6 +35,8 @@ export const inline: Group = {
             return unused(await bench.build('main', { cacheFrom: [imageIn(folder)] }));
           },
         },
+        { name: 'inline, put into an image without history', run: async () => filledIn(bench, await images()) },
+        { name: 'inline, an image without history repaired', run: async () => repaired(bench, await images()) },
       );
     }
     return checks;
@@ -131,6 +133,20 @@ async function killing(bench: Bench, { theirs }: Images): Promise<Verdict> {
 async function hasEnded(builder: Builder): Promise<boolean> {
   for (let count = 0; count < 50 && builder.isAlive(); count++) await sleep(100);
   return !builder.isAlive();
+}
+
+/** bkcache fills in the history that BuildKit needs. */
+async function filledIn(bench: Bench, { theirs, bare, cache }: Images): Promise<Verdict> {
+  const ours = await edited(bench, bare, (config) => delete config.history);
+  await put(bench, `type=local,src=${cache}`, `type=inline,dest=${ours},tag=${NAME}`);
+  return compared(bench, imageIn(theirs), imageIn(ours));
+}
+
+/** And so does repair, in an image that has a cache already. */
+async function repaired(bench: Bench, { theirs }: Images): Promise<Verdict> {
+  const ours = await edited(bench, theirs, (config) => delete config.history);
+  await bench.bkcache('repair', ours);
+  return compared(bench, imageIn(theirs), imageIn(ours));
 }
 
 /** A copy of an image with another config. */
