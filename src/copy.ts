@@ -165,7 +165,7 @@ async function mergeCaches(caches: readonly Cache[], signal: AbortSignal | undef
   return {
     ...(unique.length === 1 ? unique[0] : {}),
     name: [...new Set(caches.map(({ name }) => name))].join(' + '),
-    concurrency: Math.max(...caches.map(({ concurrency = 1 }) => concurrency)),
+    concurrency: caches.reduce((most, { concurrency = 1 }) => Math.max(most, concurrency), 1),
     graph: merge(unique.length === 1 ? unique.map(({ graph }) => graph) : await agreedGraphs(unique, signal)),
     blob(blob) {
       const [first] = places(blob);

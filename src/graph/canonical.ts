@@ -39,7 +39,7 @@ function orderLayers(layers: readonly Layer[]): LayerOrder {
     known.set(key, index);
     uniqueOf.set(old, index);
   }
-  const sorted = [...unique.keys()].toSorted((a, b) => compareStacks(unique, a, b));
+  const sorted = sortStacks(unique);
   const placeOf = inverse(sorted);
   const place = (old: number) => placeOf[uniqueOf.get(old) ?? -1] ?? -1;
   return {
@@ -55,18 +55,37 @@ function parentOf(layer: Layer | undefined): number[] {
   return layer === undefined || layer.parent === -1 ? [] : [layer.parent];
 }
 
-/** By blob, then by the blobs below; a layer without a parent comes before one that has some. */
-function compareStacks(layers: readonly Layer[], a: number, b: number): number {
-  let [left, right] = [a, b];
-  while (left !== right) {
-    if (left === -1) return -1;
-    if (right === -1) return 1;
-    const [leftLayer, rightLayer] = [at(layers, left), at(layers, right)];
-    const order = compareText(leftLayer.blob, rightLayer.blob);
-    if (order !== 0) return order;
-    [left, right] = [leftLayer.parent, rightLayer.parent];
+/**
+ * By blob, then by the blobs below; a layer without a parent comes before one that has some. Each round knows the order by
+ * twice as many layers of the stacks as the one before, so that high stacks of one blob take no longer than others.
+ */
+function sortStacks(layers: readonly Layer[]): number[] {
+  const sorted = [...layers.keys()].toSorted((a, b) => compareText(at(layers, a).blob, at(layers, b).blob));
+  let { ranks, count } = ranked(sorted, (a, b) => at(layers, a).blob === at(layers, b).blob);
+  let below = layers.map(({ parent }) => parent);
+  while (count < layers.length) {
+    const [known, next] = [ranks, below];
+    const rankBelow = (layer: number) => known[next[layer] ?? -1] ?? -1;
+    const compare = (a: number, b: number) => at(known, a) - at(known, b) || rankBelow(a) - rankBelow(b);
+    sorted.sort(compare);
+    ({ ranks, count } = ranked(sorted, (a, b) => compare(a, b) === 0));
+    below = next.map((layer) => next[layer] ?? -1);
   }
-  return 0;
+  return sorted;
+}
+
+/** The place of each layer in an order in which some are equal, and how many places there are. */
+function ranked(
+  sorted: readonly number[],
+  areEqual: (a: number, b: number) => boolean,
+): { readonly ranks: readonly number[]; readonly count: number } {
+  const ranks: number[] = Array.from({ length: sorted.length }, () => 0);
+  let rank = 0;
+  for (const [place, layer] of sorted.entries()) {
+    if (place > 0 && !areEqual(layer, at(sorted, place - 1))) rank++;
+    ranks[layer] = rank;
+  }
+  return { ranks, count: sorted.length === 0 ? 0 : rank + 1 };
 }
 
 /** A record whose links lead to united records, with a name made of everything that it stands for. */

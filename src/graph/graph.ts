@@ -34,6 +34,24 @@ export function* layersOf({ layers }: Graph, record: CacheRecord): Generator<num
   for (const chain of record.chains) yield* chain.layers;
 }
 
+/** Every layer that the results of some records need. */
+export function layersOfAll({ layers }: Graph, records: readonly CacheRecord[]): Set<number> {
+  const stacks = new Set<number>();
+  const chained = new Set<number>();
+  for (const { results, chains } of records) {
+    for (const { layer } of results) {
+      for (const index of withParents(layers, layer)) {
+        // What is below was met before.
+        if (stacks.has(index)) break;
+        stacks.add(index);
+      }
+    }
+    for (const chain of chains) for (const index of chain.layers) chained.add(index);
+  }
+  for (const index of chained) stacks.add(index);
+  return stacks;
+}
+
 /** Whether something came of the record, beside its being a key for others. */
 export function hasResults(record: CacheRecord): boolean {
   return record.results.length + record.chains.length > 0;

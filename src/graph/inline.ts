@@ -110,7 +110,9 @@ function placesOf({ descriptors, layers }: Graph, image: readonly Descriptor[]):
   const byDigest = new Map<string, number[]>();
   for (const [place, { digest, annotations }] of image.entries()) {
     for (const name of new Set([digest, annotations?.[UNCOMPRESSED] ?? digest])) {
-      byDigest.set(name, [...(byDigest.get(name) ?? []), place]);
+      const known = byDigest.get(name);
+      if (known === undefined) byDigest.set(name, [place]);
+      else known.push(place);
     }
   }
   const places = new Map<Digest, readonly number[]>();

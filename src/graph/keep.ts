@@ -1,7 +1,7 @@
 import type { CacheRecord } from '../buildkit/cache-config.js';
 import { canonical } from './canonical.js';
 import { links } from './check.js';
-import { type Graph, hasResults, layersOf, withParents } from './graph.js';
+import { type Graph, hasResults, layersOfAll, withParents } from './graph.js';
 
 /**
  * Drops the results that the test does not want to keep, and the layers that no result needs any more. Every record
@@ -26,7 +26,7 @@ export function keepResults(graph: Graph, keep: (layers: readonly number[]) => b
 
 /** Drops the layers that no result needs, also those that only a manifest lists. */
 export function dropUnusedLayers(graph: Graph): Graph {
-  const used = new Set(graph.records.flatMap((record) => [...layersOf(graph, record)]));
+  const used = layersOfAll(graph, graph.records);
   const listed = new Set(graph.layers.map(({ blob }) => blob));
   if (used.size === graph.layers.length && [...graph.descriptors.keys()].every((blob) => listed.has(blob)))
     return graph;

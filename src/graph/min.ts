@@ -1,5 +1,5 @@
 import { endsOf } from './ends.js';
-import { type Graph, layersOf } from './graph.js';
+import { type Graph, layersOfAll } from './graph.js';
 import { keepResults } from './keep.js';
 
 /**
@@ -11,6 +11,6 @@ import { keepResults } from './keep.js';
 export function min(graph: Graph): Graph {
   const blobOf = (layer: number) => graph.layers[layer]?.blob;
   const ends = endsOf(graph.records).flatMap((index) => graph.records[index] ?? []);
-  const built = new Set(ends.flatMap((record) => [...layersOf(graph, record)]).map(blobOf));
+  const built = new Set(Array.from(layersOfAll(graph, ends), blobOf));
   return keepResults(graph, (layers) => layers.every((layer) => built.has(blobOf(layer))));
 }

@@ -108,7 +108,7 @@ export async function ingests(root: string): Promise<{ path: string; size: numbe
     found.push({
       path,
       size: parts.slice(1).reduce((sum, part) => sum + (part?.size ?? 0), 0),
-      time: Math.max(...parts.map((part) => part?.time ?? 0)),
+      time: parts.reduce((latest, part) => Math.max(latest, part?.time ?? 0), 0),
     });
   }
   return found;

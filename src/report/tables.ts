@@ -59,6 +59,9 @@ ${layers}${printed(problems)}
 ${printed([...recordTree(cache)])}`;
 }
 
+/** How far a record is moved to the right at most, in steps: chains can be long. */
+const DEEPEST = 100;
+
 /** The records that nothing links to, and under each its inputs. One that was shown before is only named again. */
 function* recordTree({ records, layerOf }: CacheDescription): Generator<string> {
   const linked = new Set(records.flatMap(({ inputs }) => inputs.flat().map(({ link }) => link)));
@@ -76,7 +79,7 @@ function* recordTree({ records, layerOf }: CacheDescription): Generator<string> 
     const record = records[index];
     if (record === undefined) continue;
     const again = shown.has(index) && record.inputs.length > 0;
-    yield `${'  '.repeat(depth)}${note}${label(index, record)}${again ? ' (see above)' : ''}`;
+    yield `${'  '.repeat(Math.min(depth, DEEPEST))}${note}${label(index, record)}${again ? ' (see above)' : ''}`;
     if (again) continue;
     shown.add(index);
     const below = record.inputs.flatMap((alternatives, input) =>

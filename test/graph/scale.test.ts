@@ -1,0 +1,58 @@
+import test from 'ava';
+import { ZERO_TIME } from '../../src/buildkit/time.js';
+import { canonical } from '../../src/graph/canonical.js';
+import type { Graph } from '../../src/graph/graph.js';
+import { describeLayers, fitOf } from '../../src/graph/inline.js';
+import { merge } from '../../src/graph/merge.js';
+import { min } from '../../src/graph/min.js';
+import { type Digest, sha256 } from '../../src/oci/digest.js';
+import { OCI_LAYER } from '../../src/oci/media-types.js';
+import { Origin } from '../../src/verify/origin.js';
+import { Report } from '../../src/verify/report.js';
+
+const COUNT = 125_000;
+
+/** A stack of layers as high as it gets, each of the same blob or of its own, with a result on each of the last ones. */
+function stack(blobOf: (index: number) => Digest): Graph {
+  const layers = Array.from({ length: COUNT }, (_, index) => ({ blob: blobOf(index), parent: index - 1 }));
+  const records = Array.from({ length: 10 }, (_, index) => ({
+    digest: sha256(`${index}`),
+    inputs: [],
+    results: [{ layer: COUNT - 1 - index, createdAt: ZERO_TIME }],
+    chains: [],
+  }));
+  const blobs = new Set(layers.map(({ blob }) => blob));
+  const descriptors = new Map([...blobs].map((digest) => [digest, { mediaType: OCI_LAYER, digest, size: 1 }]));
+  return { layers, records, descriptors };
+}
+
+const one = sha256('one');
+for (const [name, blobOf] of [
+  ['of one blob', () => one],
+  ['of two blobs', (index: number) => sha256(`${index % 2}`)],
+  ['of blobs of their own', (index: number) => sha256(`${index}`)],
+] as const) {
+  test(`a stack of 125,000 layers ${name} is put in order, merged and cut down`, (t) => {
+    const graph = canonical(stack(blobOf));
+    t.is(graph.layers.length, COUNT);
+    // To compare objects of that size takes minutes.
+    t.is(JSON.stringify(canonical(graph).layers), JSON.stringify(graph.layers));
+    t.is(merge([graph, graph]).layers.length, COUNT);
+    t.is(min(graph).records.length, 10);
+  });
+}
+
+test('an image with one layer 20,000 times takes a cache', (t) => {
+  const diffIDs = Array.from({ length: 20_000 }, () => one);
+  const layers = diffIDs.map((digest) => ({ mediaType: OCI_LAYER, digest, size: 1 }));
+  const described = describeLayers(layers, { platform: 'x/y', diffIDs, history: [], cache: undefined });
+  const graph: Graph = { layers: [{ blob: one, parent: -1 }], records: [], descriptors: new Map() };
+  t.deepEqual(fitOf(graph, described), { fitting: [], others: [] });
+});
+
+test('a finding can concern 125,000 documents', (t) => {
+  const report = new Report();
+  const origins = Array.from({ length: COUNT }, (_, index) => new Origin(`${index}`));
+  report.say({ kind: 'missing', message: 'x' }, origins);
+  t.is(report.findings()[0]?.tags.length, COUNT);
+});
