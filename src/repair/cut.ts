@@ -143,7 +143,7 @@ function correctedEntry(entry: Descriptor, { mediaType }: Manifest, size: number
 
 /** Leaves out of the manifest what no result needs and cannot be had. */
 function unlist(graph: Graph, bad: ReadonlySet<Digest>): Graph {
-  const isBad = ({ digest, mediaType }: Descriptor) => bad.has(digest) && !isNonDistributable(mediaType);
+  const isBad = ({ digest }: Descriptor) => bad.has(digest);
   if (![...graph.descriptors.values()].some(isBad)) return graph;
   return { ...graph, descriptors: new Map([...graph.descriptors].filter(([, descriptor]) => !isBad(descriptor))) };
 }
@@ -153,7 +153,7 @@ function unusable({ layers, descriptors }: Graph, bad: ReadonlySet<Digest>): Rea
   const isUsable = (blob: Digest) => {
     const descriptor = descriptors.get(blob);
     if (descriptor === undefined || !isDigest(descriptor.annotations?.[UNCOMPRESSED])) return false;
-    return !bad.has(blob) || isNonDistributable(descriptor.mediaType);
+    return !bad.has(blob);
   };
   return new Set(layers.map(({ blob }) => blob).filter((blob) => !isUsable(blob)));
 }

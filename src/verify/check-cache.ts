@@ -9,7 +9,6 @@ import { isMisspelt } from '../graph/mend.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import type { Manifest } from '../oci/manifest.js';
-import { isNonDistributable } from '../oci/media-types.js';
 import type { Needs } from './need.js';
 import type { Origin } from './origin.js';
 import { readRectified } from './rectify.js';
@@ -56,7 +55,8 @@ export function checkCache(context: Context, { digest, size, manifest, descripto
   const { needs, origin, report } = context;
   // Of a layer that is listed twice BuildKit takes the last descriptor (cache/remotecache/import.go).
   const layers = [...new Map(layersIn(manifest).map((layer) => [layer.digest, layer])).values()];
-  for (const layer of layers) needs.add(layer, 'layer', !isNonDistributable(layer.mediaType), origin);
+  // Foreign layers, too: BuildKit reads them like any others.
+  for (const layer of layers) needs.add(layer, 'layer', true, origin);
   needs.add(descriptor, 'config', true, origin);
   checkLimit(context, 'manifest', digest, size);
   // BuildKit goes by the size that the manifest has for a config, too (cache/remotecache/import.go, readBlob).

@@ -5,7 +5,6 @@ import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import { decodeImageConfig, historyFault, type ImageConfig } from '../oci/image.js';
 import type { ImageManifest } from '../oci/manifest.js';
-import { isNonDistributable } from '../oci/media-types.js';
 import { checkRecords, type Context } from './check-cache.js';
 
 /** The config of an image, as far as it can be read. */
@@ -77,7 +76,7 @@ function checkInline(context: Context, digest: Digest, manifest: ImageManifest, 
     return;
   }
   const described = describeLayers(layers, { platform: '', cache: undefined, diffIDs, history });
-  for (const layer of described) needs.add(layer, 'layer', !isNonDistributable(layer.mediaType), origin);
+  for (const layer of described) needs.add(layer, 'layer', true, origin);
   const fault = historyFault(history.length, layers.length);
   if (fault !== undefined) {
     const numbers = { expected: `${layers.length} entries`, found: `${history.length} entries` };

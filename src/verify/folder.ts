@@ -158,7 +158,7 @@ export class FolderCheck {
     const file = this.#layout.blobs.path(digest);
     const required = statements.filter((statement) => statement.required);
     if (required.length === 0) {
-      const message = 'a blob is not here, which is allowed for images and foreign layers';
+      const message = 'a blob is not here, which is allowed for images without a cache';
       this.#report.say({ severity: 'note', kind: 'sparse', message, digest, file }, originsOf(need));
       return;
     }

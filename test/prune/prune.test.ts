@@ -102,7 +102,7 @@ test('foreign layers that are not there need no room', async (t) => {
     layer.mediaType = `${LAYER.replace('layer', 'layer.nondistributable')}+gzip`;
     rmSync(pathOf(manifest.folder, layer.digest));
   });
-  t.true((await verifyFolder(folder)).sound);
+  t.like((await verifyFolder(folder)).findings, [{ kind: 'missing' }]);
   const all = sizeOf(folder);
   const { sizeBefore, shrunk } = await prune(folder, { maxSize: all, grace: 0 });
   t.is(sizeBefore, all);
