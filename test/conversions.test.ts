@@ -2,8 +2,10 @@ import { spawnSync } from 'node:child_process';
 import {
   appendFileSync,
   chmodSync,
+  closeSync,
   existsSync,
   mkdirSync,
+  openSync,
   readdirSync,
   readFileSync,
   rmSync,
@@ -18,8 +20,10 @@ import { registryConversions } from '../src/backend/conversion-memory.js';
 import { collectGarbage } from '../src/collect.js';
 import { type CopyOptions, copyCache } from '../src/copy.js';
 import type { Conversion } from '../src/layout/conversions.js';
+import { tryFlock } from '../src/layout/flock.js';
 import { sha256 } from '../src/oci/digest.js';
 import type { ProgressEvent } from '../src/transfer.js';
+import { bkcache } from './support/command.js';
 import { blobPath, copyFixture, importOf, temporary } from './support/fixtures.js';
 import { assertSound } from './support/sound.js';
 
@@ -96,6 +100,20 @@ test('what a run that was stopped has converted is not converted again', async (
   const { present, converted: rest } = await converted(folder, GZIP_TO_ZSTD);
   t.is(present, done);
   t.true(rest > 0);
+});
+
+test('a copy that fails at its end says what stays of it', async (t) => {
+  const folder = join(temporary(t), 'cache');
+  copyFixture('min-gzip', folder);
+  const lock = openSync(join(folder, 'index.json.lock'), 'w');
+  t.true(tryFlock(lock, 'exclusive'));
+  const args = ['copy', '--import-cache', importOf('max-gzip'), '--export-cache', `type=local,dest=${folder},tag=new`];
+  const { code, stderr } = await bkcache([...args, '--lock-timeout', '0s']);
+  closeSync(lock);
+  t.is(code, 5, stderr);
+  t.regex(stderr, /^kept for the next run: \d+ layers \(.* kB\) in /m);
+  const { stdout } = await bkcache(args);
+  t.regex(stdout, /0 copied, 0 converted, \d+ already there/);
 });
 
 test('the memory of a folder goes where the folder goes, and nothing is written into a source', async (t) => {
