@@ -161,7 +161,11 @@ export class RegistryClient {
   failure(error: unknown, { repository, purpose, side }: Asked, from?: URL): unknown {
     const where = `${this.registry}/${repository}`;
     const place = from === undefined || this.#isHome(from) ? where : `${where} (by way of ${from.host})`;
-    return describeFailure(error, `${place}: cannot ${purpose}`, side);
+    const what = `${place}: cannot ${purpose}`;
+    const failure = describeFailure(error, what, side);
+    // Headers repeat what they were sent, too: a Location, a range, a coding.
+    if (!(failure instanceof CacheError) || !this.#authorizer.isSecret(failure.message)) return failure;
+    return failure.saying(`${what}: its answer cannot be used, and is not shown since it repeats a secret`);
   }
 
   /** How often a caller that repeats by itself should do that. */

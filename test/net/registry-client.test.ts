@@ -182,6 +182,20 @@ test('what another host says, or what repeats a secret, is not shown', async (t)
   t.is(elsewhere.message, `${host}/team/cache (by way of ${other.host}): cannot find main: HTTP 403`);
 });
 
+test('a header that repeats a secret is not shown either', async (t) => {
+  const { host } = await startServer(t, (incoming, answer) => {
+    const { authorization = '' } = incoming.headers;
+    if (isProbe(incoming)) answer.end();
+    else if (authorization === '') answer.writeHead(401, { 'www-authenticate': 'Basic realm="x"' }).end();
+    else answer.writeHead(307, { location: `gopher://x/${authorization}` }).end();
+  });
+  const credentials = { username: 'somebody', password: 'my-secret-word' };
+  const client = clientFor(t, host, { lookUp: () => Promise.resolve({ credentials }) });
+  const error = await t.throwsAsync(client.request({ ...HEAD, method: 'GET' }), refused);
+  t.regex(error.message, /cannot find main: its answer cannot be used, and is not shown since it repeats a secret$/);
+  t.like(error, { code: 'UNREACHABLE', side: 'import' });
+});
+
 test('a pause that is too long to wait for is named', async (t) => {
   const { host } = await startServer(t, (incoming, answer) => {
     answer.writeHead(isProbe(incoming) ? 200 : 429, { 'retry-after': '600' }).end();
