@@ -2,10 +2,10 @@ import { lstat, rmdir } from 'node:fs/promises';
 import { CacheError, isSystemError } from '../errors.js';
 import { namesIn } from './blob-list.js';
 import { writeNewFile } from './durable.js';
-import { keptIndexPath, replaceIndex, updateIndex } from './index-file.js';
+import { addMissed, keptIndexPath, refuseLoss, replaceIndex } from './index-file.js';
 import { encodeIndex, type LayoutIndex } from './index-json.js';
 import { indexPath, readIndex } from './index-read.js';
-import { isReadable, withMissed } from './index-replace.js';
+import { isReadable } from './index-replace.js';
 import type { Layout } from './layout.js';
 import { contentOfFile } from './small-file.js';
 
@@ -52,9 +52,11 @@ export async function replaceBrokenIndex(
   const temporary = await layout.workspace.temporary();
   await writeNewFile(temporary, encodeIndex(index), { ...layout.settings, place: path });
   if (await isFolder(path)) await rmdir(path);
-  const missed = await replaceIndex(layout, { bytes, before: index, temporary }, signal, keptIndexPath(layout));
+  const prepared = { bytes, before: index, temporary };
+  const check = () => refuseLoss(layout);
+  const missed = await replaceIndex(layout, prepared, { check, keepAs: keptIndexPath(layout), signal });
   if (missed === 'again') return false;
-  if (missed !== undefined) await updateIndex(layout, (now) => withMissed(now, index, missed), signal);
+  if (missed !== undefined) await addMissed(layout, index, missed);
   return true;
 }
 

@@ -39,37 +39,58 @@ export async function updateIndex(
 ): Promise<void> {
   const isBusy = layout.blobs.reliesOnAny && layout.workspace.wasBusy();
   const turn = await takeTurn(layout.root, signal);
-  let others: { readonly before: LayoutIndex; readonly missed: Missed } | undefined;
-  let prepared: Prepared | undefined;
+  let replaced: Prepared | undefined;
   try {
-    for (let isDone = false; !isDone;) {
-      prepared = await prepare(layout, change, signal);
-      if (prepared === undefined) return;
-      const outcome = await replaceIndex(layout, prepared, signal, keepAs);
-      isDone = outcome !== 'again';
-      if (outcome !== 'again' && outcome !== undefined) others = { before: prepared.before, missed: outcome };
-    }
+    replaced = await replaceWith(layout, change, { check: () => refuseLoss(layout), keepAs, signal });
   } finally {
     turn.release();
   }
-  if (others !== undefined) {
-    const { before, missed } = others;
-    await updateIndex(layout, (index) => withMissed(index, before, missed), signal);
+  if (replaced !== undefined) await lookAgain(layout, isBusy && replaced.bytes !== undefined);
+}
+
+/** @returns what was put in its place; undefined when nothing was to be changed */
+async function replaceWith(
+  layout: Layout,
+  change: (index: LayoutIndex) => LayoutIndex,
+  options: ReplaceOptions,
+): Promise<Prepared | undefined> {
+  for (;;) {
+    const prepared = await prepare(layout, change, options.signal);
+    const outcome = prepared && (await replaceIndex(layout, prepared, options));
+    if (outcome === 'again') continue;
+    if (prepared !== undefined && outcome !== undefined) await addMissed(layout, prepared.before, outcome);
+    return prepared;
   }
-  await lookAgain(layout, isBusy && prepared?.bytes !== undefined, signal);
+}
+
+/**
+ * Adds to index.json what somebody else had put into the one that was replaced. Nothing stops that: what they have done
+ * is done, and would be lost.
+ *
+ * @throws CacheError BUSY
+ */
+export async function addMissed(layout: Layout, before: LayoutIndex, missed: Missed): Promise<void> {
+  await replaceWith(layout, (index) => withMissed(index, before, missed), {});
+}
+
+interface ReplaceOptions {
+  /** Throws when the new index.json must not be put in its place. */
+  readonly check?: () => void;
+  /** Where to leave the old file, unless there is one already. */
+  readonly keepAs?: string | undefined;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /**
  * Puts a new index.json in its place, when that is still what the new one was made from.
  *
  * @returns what has to be added to it, since somebody else was at work; or 'again'
- * @throws CacheError BUSY; LostBlobs
+ * @throws CacheError BUSY; what the check throws
  */
 export async function replaceIndex(
   layout: Layout,
   prepared: Prepared,
-  signal: AbortSignal | undefined,
-  keepAs: string | undefined,
+  { check, keepAs, signal }: ReplaceOptions,
 ): Promise<Missed | 'again' | undefined> {
   const path = indexPath(layout);
   const { bytes, temporary } = prepared;
@@ -77,13 +98,13 @@ export async function replaceIndex(
   const isKept = keepAs !== undefined && bytes !== undefined && (await keep(bytes, path, keepAs));
   let replaced: ReturnType<typeof replaceUnder> = 'again';
   try {
-    refuseLoss(layout);
+    check?.();
     const options = { timeout: layout.settings.lockTimeout, signal };
     replaced = await withLock(
       path,
       'exclusive',
       (lock) => {
-        refuseLoss(layout);
+        check?.();
         return replaceUnder(lock, path, prepared, exchange);
       },
       options,
@@ -133,7 +154,8 @@ async function keep(bytes: Buffer, place: string, path: string): Promise<boolean
   }
 }
 
-function refuseLoss({ root, blobs, workspace }: Layout): void {
+/** @throws CacheError FAILED, LostBlobs */
+export function refuseLoss({ root, blobs, workspace }: Layout): void {
   workspace.refuseLoss();
   const lost = blobs.lost();
   if (lost.length > 0) throw new LostBlobs(root, lost);
@@ -143,10 +165,10 @@ function refuseLoss({ root, blobs, workspace }: Layout): void {
  * Looks for what index.json names by now. An export of BuildKit that resets its cache has read index.json before that,
  * and goes on to delete for a while; all that shows of it is that somebody has had a lock file in the folder.
  */
-async function lookAgain(layout: Layout, isBusy: boolean, signal: AbortSignal | undefined): Promise<void> {
+async function lookAgain(layout: Layout, isBusy: boolean): Promise<void> {
   refuseLoss(layout);
   for (const pause of isBusy ? LOOKS : []) {
-    await sleep(pause, undefined, { signal });
+    await sleep(pause);
     refuseLoss(layout);
   }
 }

@@ -15,6 +15,8 @@ import { updateIndex } from '../../src/layout/index-file.js';
 import { encodeIndex, type LayoutIndex, tagOf, withoutTag, withTag } from '../../src/layout/index-json.js';
 import { readIndex } from '../../src/layout/index-read.js';
 import { createLayout, type Layout } from '../../src/layout/layout.js';
+import { LostBlobs } from '../../src/layout/lost-blobs.js';
+import { contentOf } from '../../src/oci/content.js';
 import { sha256 } from '../../src/oci/digest.js';
 import { temporary } from '../support/fixtures.js';
 import { wrapRenameat2 } from '../support/renameat2.js';
@@ -99,5 +101,20 @@ test.serial('what a build writes in place into the file that was replaced is mer
   };
   await put(layout, 'ours');
   t.deepEqual(await tagsOf(layout), ['a', 'b', 'late', 'ours']);
+  await layout.close();
+});
+
+test.serial('their tag is not lost either when ours fails since its blobs were deleted', async (t) => {
+  const layout = await createLayout(temporary(t));
+  await put(layout, 'a');
+  const content = contentOf(Buffer.from('x'));
+  const { digest } = await layout.blobs.write(content, undefined, { where: 'here', sharing: 'copy' });
+  meanwhile = () => {
+    replace(layout.root, (index) => withTag(index, 'theirs', entry('theirs')));
+    rmSync(layout.blobs.path(digest));
+  };
+  const error = await t.throwsAsync(put(layout, 'ours'), { instanceOf: LostBlobs });
+  t.deepEqual([...error.digests], [digest]);
+  t.true((await tagsOf(layout)).includes('theirs'));
   await layout.close();
 });
