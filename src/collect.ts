@@ -1,3 +1,4 @@
+import { checkCall } from './calls.js';
 import { abortable } from './errors.js';
 import { collect } from './layout/collect.js';
 import type { CollectResult } from './layout/collected.js';
@@ -21,6 +22,7 @@ export interface GarbageOptions {
  * @throws CacheError NOT_FOUND, CORRUPT when a manifest cannot be read (nothing is deleted then), BUSY
  */
 export async function collectGarbage(folder: string, options: GarbageOptions = {}): Promise<CollectResult> {
+  checkCall('collectGarbage', { folder, options });
   return abortable(options.signal, async () => {
     const layout = await openLayout(folder, options.layout);
     try {

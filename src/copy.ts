@@ -1,3 +1,4 @@
+import { checkCall } from './calls.js';
 import { agreedGraphs } from './backend/agreement.js';
 import type { Cache, CacheSource, CacheTarget, HeldCache, ImageFit, Publication } from './backend/backend.js';
 import { Brought } from './brought.js';
@@ -80,6 +81,7 @@ export interface CopyResult {
  *   aborted call, this and every other, rejects with ABORTED and the signal's reason as its cause.
  */
 export async function copyCache(options: CopyOptions): Promise<CopyResult> {
+  checkCall('copyCache', { options });
   const exports = options.exports.map((text) => readExport(text, options.onNote));
   const imports = await Promise.all(options.imports.map((text) => readImport(text, options.onNote)));
   if (imports.length === 0) throw new CacheError('USAGE', 'there is nothing to import', { hint: 'use --import-cache' });

@@ -1,3 +1,4 @@
+import { checkCall, type TOOLS } from './calls.js';
 import { imageImport } from './backend/inline.js';
 import { readImport } from './backend/option-string.js';
 import { checkImports, isSupported, openSource, type ReadOptions } from './backend/open.js';
@@ -11,10 +12,9 @@ import type { Descriptor } from './oci/descriptor.js';
  *
  * @throws CacheError USAGE, NOT_FOUND, CORRUPT
  */
-export async function resolveCache(
-  text: string,
-  { registry, layout, signal, onNote }: ReadOptions = {},
-): Promise<Descriptor> {
+export async function resolveCache(text: string, access: ReadOptions = {}): Promise<Descriptor> {
+  checkCall('resolveCache', { text, options: access });
+  const { registry, layout, signal, onNote } = access;
   const options = await readImport(text, onNote);
   return abortable(signal, () =>
     withRegistries(registry, async (registries) => (await openSource(options, registries, layout)).resolve(signal)),
@@ -28,8 +28,6 @@ function dangerous(danger: string): CacheError {
   });
 }
 
-/** The tools whose flags can be written. */
-export const TOOLS = ['buildctl', 'buildx', 'envd'] as const;
 export type Tool = (typeof TOOLS)[number];
 
 const FLAGS: Readonly<Record<Tool, string>> = {
@@ -49,8 +47,10 @@ export async function importArguments(
   texts: readonly string[],
   tool: Tool,
   onMissing: (options: CacheOptions, reason: Error) => void,
-  { registry, layout, signal, onNote }: ReadOptions = {},
+  access: ReadOptions = {},
 ): Promise<string[]> {
+  checkCall('importArguments', { texts, tool, onMissing, options: access });
+  const { registry, layout, signal, onNote } = access;
   const imports = (await Promise.all(texts.map((text) => readImport(text, onNote)))).map(imageImport);
   const run = async (registries: Registries) => {
     checkImports(imports, registries);

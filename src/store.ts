@@ -1,18 +1,38 @@
 import { homedir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { isAbsolute, join, resolve } from 'node:path';
+import { checkCall } from './calls.js';
 import { formatOptions, parseExport } from './buildkit/options.js';
 import { type CopyOptions, type CopyResult, copyCache } from './copy.js';
-import { abortable, CacheError } from './errors.js';
+import { abortable, CacheError, isSystemError } from './errors.js';
 import { exists } from './layout/durable.js';
 import { updateIndex } from './layout/index-file.js';
 import { findTag, type LayoutIndex, tagOf, withoutTag } from './layout/index-json.js';
 import { markStore, recordUse } from './layout/last-used.js';
 import { type LayoutSettings, openLayout } from './layout/layout.js';
 
-/** The folder of the store: the one that is named, or `$BKCACHE_STORE`, or `bkcache` in the user's cache folder. */
+/**
+ * The folder of the store: the one that is named, or `$BKCACHE_STORE`, or `bkcache` in the user's cache folder.
+ *
+ * @throws CacheError USAGE when nothing is named and the user has no home
+ */
 export function storePath(named?: string, env: NodeJS.ProcessEnv = process.env): string {
-  const cacheHome = env['XDG_CACHE_HOME'] || join(homedir(), '.cache');
-  return resolve(named || env['BKCACHE_STORE'] || join(cacheHome, 'bkcache'));
+  checkCall('storePath', { named });
+  return resolve(named ?? (env['BKCACHE_STORE'] || join(cacheHome(env), 'bkcache')));
+}
+
+/** https://specifications.freedesktop.org/basedir-spec: a relative path counts as none. */
+function cacheHome({ XDG_CACHE_HOME: named = '', HOME: home }: NodeJS.ProcessEnv): string {
+  if (isAbsolute(named)) return named;
+  try {
+    const found = home ?? homedir();
+    if (isAbsolute(found)) return join(found, '.cache');
+  } catch (error) {
+    // There is no such user in /etc/passwd.
+    if (!isSystemError(error)) throw error;
+  }
+  throw new CacheError('USAGE', 'it is not known where the store is, since this user has no home folder', {
+    hint: 'name the folder with --store or in BKCACHE_STORE',
+  });
 }
 
 type Other = Omit<CopyOptions, 'imports' | 'exports'>;
@@ -29,6 +49,7 @@ export async function importCache(
   imports: readonly string[],
   options: Other = {},
 ): Promise<CopyResult> {
+  checkCall('importCache', { store, name, imports, options });
   checkName(name);
   const exports = [formatOptions({ type: 'local', attributes: { dest: store, tag: name } })];
   return abortable(options.signal, async () => {
@@ -73,6 +94,7 @@ export async function exportCache(
   exports: readonly string[],
   options: Other = {},
 ): Promise<CopyResult> {
+  checkCall('exportCache', { store, name, exports, options });
   checkName(name);
   for (const text of exports) parseExport(text);
   await expectStore(store);
@@ -92,11 +114,9 @@ export interface RemoveOptions {
  *
  * @throws CacheError NOT_FOUND when there is no such name
  */
-export async function removeCache(
-  store: string,
-  name: string,
-  { dryRun = false, layout: settings, signal }: RemoveOptions = {},
-): Promise<void> {
+export async function removeCache(store: string, name: string, options: RemoveOptions = {}): Promise<void> {
+  checkCall('removeCache', { store, name, options });
+  const { dryRun = false, layout: settings, signal } = options;
   checkName(name);
   await expectStore(store);
   const withoutName = (index: LayoutIndex) => {
@@ -119,6 +139,6 @@ export async function removeCache(
 }
 
 function checkName(name: string): void {
-  if (name !== '' && !/\p{Cc}/u.test(name)) return;
+  if (!/\p{Cc}/u.test(name)) return;
   throw new CacheError('USAGE', `${JSON.stringify(name)} cannot be the name of a cache`);
 }

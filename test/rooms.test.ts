@@ -7,6 +7,8 @@ const SRC = fileURLToPath(new URL('../../src/', import.meta.url));
 // A file may import from its own room and from those above it.
 const ROOMS = [
   ['errors.ts'],
+  ['nearest.ts'],
+  ['calls.ts'],
   ['oci'],
   ['buildkit'],
   ['graph'],

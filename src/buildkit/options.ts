@@ -1,7 +1,8 @@
+import { checkCall } from '../calls.js';
 import { CacheError, type Side } from '../errors.js';
+import { nearest } from '../nearest.js';
 import { type AttributeKind, ATTRIBUTES, type CacheType, ENVIRONMENT, NAMES, REQUIRED } from './attributes.js';
 import { formatCsvField, parseCsvLine } from './csv.js';
-import { nearest } from './nearest.js';
 import { parseFlag, validate } from './values.js';
 import { whyWithoutEffect } from './without-effect.js';
 
@@ -26,6 +27,7 @@ export type OnNote = (note: string) => void;
  * @throws CacheError USAGE
  */
 export function parseImport(text: string, env: NodeJS.ProcessEnv = process.env): CacheOptions {
+  checkCall('parseImport', { text });
   const options = parse(text, 'import', env);
   // client/solve.go: beside a digest, which comes first, it has no effect.
   if (options.attributes['tag'] === '') {
@@ -46,6 +48,7 @@ export function parseImport(text: string, env: NodeJS.ProcessEnv = process.env):
  * @throws CacheError USAGE
  */
 export function parseExport(text: string, env: NodeJS.ProcessEnv = process.env): CacheOptions {
+  checkCall('parseExport', { text });
   const meant = optionsBehindPath(text, 'export');
   if (meant !== undefined) throw meant;
   const options = parse(text, 'export', env);
@@ -90,6 +93,7 @@ function isPath(text: string): boolean {
 
 /** The string that reads as these options. */
 export function formatOptions({ type, attributes }: CacheOptions): string {
+  checkCall('formatOptions', { type, attributes });
   const fields = [`type=${type}`, ...Object.entries(attributes).map(([key, value]) => `${key}=${value}`)];
   return fields.map(formatCsvField).join(',');
 }
@@ -133,7 +137,9 @@ function parse(text: string, side: Side, env: NodeJS.ProcessEnv): CacheOptions {
         side,
       });
     }
-    attributes[field.slice(0, cut).toLowerCase()] = field.slice(cut + 1);
+    const name = field.slice(0, cut).toLowerCase();
+    if (name in attributes) throw doubled(name, side);
+    attributes[name] = field.slice(cut + 1);
   }
   // The messages never quote the whole string: it may hold a token or a secret key.
   const { type = '', ...others } = attributes;
@@ -148,6 +154,15 @@ function parse(text: string, side: Side, env: NodeJS.ProcessEnv): CacheOptions {
     );
   }
   return checked(type, others, side, env);
+}
+
+/** BuildKit takes the last of two, and says nothing. */
+function doubled(name: string, side: Side): CacheError {
+  const hint =
+    side === 'import'
+      ? 'name it once; several caches become one with an --import-cache for each'
+      : 'name it once; several exports have an --export-cache each';
+  return new CacheError('USAGE', `${name}= is given twice in one option string`, { hint, side });
 }
 
 function didYouMean(word: string, names: readonly string[]): string {

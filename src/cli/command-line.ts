@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util';
-import { nearest } from '../buildkit/nearest.js';
+import { nearest } from '../nearest.js';
 import { parseFlag } from '../buildkit/values.js';
 import { CacheError } from '../errors.js';
 import { type Arguments, type Flag, type Option, type Table, usage, type Value, type Verb } from './verb.js';

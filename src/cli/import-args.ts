@@ -1,7 +1,7 @@
+import { TOOLS } from '../calls.js';
 import type { CacheOptions } from '../buildkit/options.js';
 import { CacheError } from '../errors.js';
 import { printed } from '../report/visible.js';
-import { TOOLS } from '../resolve.js';
 import { oneOf, parseText } from './quantities.js';
 import { tellNote } from './note.js';
 import { registryAccess } from './registry-access.js';

@@ -1,3 +1,4 @@
+import { checkCall } from '../calls.js';
 import { IMPORT_LIMIT } from '../buildkit/import-limit.js';
 import { abortable } from '../errors.js';
 import { type Graph, hasResults } from '../graph/graph.js';
@@ -71,6 +72,7 @@ export interface PruneResult {
  *   changed then), BUSY
  */
 export async function prune(folder: string, options: PruneOptions = {}): Promise<PruneResult> {
+  checkCall('prune', { folder, options });
   const rules = new TagRules(options);
   return abortable(options.signal, async () => {
     const layout = await openLayout(folder, options.layout);

@@ -1,3 +1,4 @@
+import { checkCall } from '../calls.js';
 import { createHash } from 'node:crypto';
 import type { Stats } from 'node:fs';
 import { rm } from 'node:fs/promises';
@@ -72,6 +73,7 @@ export interface RepairResult {
  *   be asked
  */
 export async function repairFolder(folder: string, options: RepairOptions = {}): Promise<RepairResult> {
+  checkCall('repairFolder', { folder, options });
   return abortable(options.signal, () =>
     withRegistries(options.registry, (registries) => repair(folder, options, registries)),
   );

@@ -1,3 +1,4 @@
+import { checkCall } from '../calls.js';
 import type { Cache, CacheSource } from '../backend/backend.js';
 import { readImport } from '../backend/option-string.js';
 import { openRepository, openSource, type ReadOptions } from '../backend/open.js';
@@ -54,10 +55,9 @@ export interface CacheDescription {
  *
  * @throws CacheError USAGE, NOT_FOUND, CORRUPT
  */
-export async function inspectCache(
-  text: string,
-  { registry, layout, signal, onNote }: ReadOptions = {},
-): Promise<CacheDescription> {
+export async function inspectCache(text: string, access: ReadOptions = {}): Promise<CacheDescription> {
+  checkCall('inspectCache', { text, options: access });
+  const { registry, layout, signal, onNote } = access;
   const options = await readImport(text, onNote);
   return abortable(signal, () =>
     withRegistries(registry, async (registries) =>
@@ -141,10 +141,9 @@ export interface ListEntry {
  * @throws CacheError NOT_FOUND, CORRUPT when index.json itself cannot be read, UNREACHABLE or DENIED when a
  *   registry cannot be asked
  */
-export async function listCaches(
-  text: string,
-  { registry, layout, signal, onNote }: ReadOptions = {},
-): Promise<ListEntry[]> {
+export async function listCaches(text: string, access: ReadOptions = {}): Promise<ListEntry[]> {
+  checkCall('listCaches', { text, options: access });
+  const { registry, layout, signal, onNote } = access;
   const options = text.includes('type=')
     ? await readImport(text, onNote)
     : ({ type: 'local', attributes: { src: text } } as const);

@@ -1,3 +1,4 @@
+import { checkCall } from '../calls.js';
 import type { RepositoryEntry, RepositoryReader } from '../backend/repository.js';
 import { layoutReader } from '../backend/layout-repository.js';
 import { readImport } from '../backend/option-string.js';
@@ -107,6 +108,7 @@ async function stillThere(
  * @throws CacheError NOT_FOUND when there is no such folder, BUSY
  */
 export async function verifyFolder(folder: string, options: VerifyOptions = {}): Promise<VerifyResult> {
+  checkCall('verifyFolder', { folder, options });
   return abortable(options.signal, async () => {
     const layout = await openLayout(folder, options.layout);
     try {
@@ -125,6 +127,7 @@ export async function verifyFolder(folder: string, options: VerifyOptions = {}):
  * @throws CacheError USAGE, NOT_FOUND
  */
 export async function verifyCache(text: string, options: VerifyOptions = {}): Promise<VerifyResult> {
+  checkCall('verifyCache', { text, options });
   const parsed = await readImport(text, options.onNote);
   return abortable(options.signal, () =>
     withRegistries(options.registry, (registries) => verifyIn(parsed, options, registries)),
