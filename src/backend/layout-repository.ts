@@ -3,7 +3,7 @@ import { CacheError } from '../errors.js';
 import { asideBlobs } from '../layout/aside.js';
 import { exists } from '../layout/durable.js';
 import { updateIndex } from '../layout/index-file.js';
-import { readIndex } from '../layout/index-read.js';
+import { readIndex, readIndexOrNone } from '../layout/index-read.js';
 import { findTag, type LayoutIndex, namesOf, tagOf, withTag } from '../layout/index-json.js';
 import { writingTo } from '../layout/disk-error.js';
 import { holdFile } from '../layout/hold.js';
@@ -32,7 +32,7 @@ export function layoutReader(layout: Layout): RepositoryReader {
     used: (descriptor, reference, signal) =>
       recordUse(layout, descriptor, 'tag' in reference ? reference.tag : undefined, signal),
     async entries(signal) {
-      const index = await readIndex(layout, signal);
+      const index = await readIndexOrNone(layout, signal);
       return index.manifests.flatMap((descriptor) => {
         const [tag, ...others] = namesOf(descriptor);
         // An entry before it may have the same name as well.

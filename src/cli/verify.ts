@@ -47,7 +47,7 @@ export const verify = verb({
         import('./interrupt.js'),
         import('./progress.js'),
       ]);
-    const target = await folderOrStore(argv.cache, argv.store, '.');
+    const target = await folderOrStore(argv.cache, argv.store);
     const progress = await ProgressView.open(argv.quiet);
     const options = {
       deep: argv.deep,

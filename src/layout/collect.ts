@@ -10,7 +10,7 @@ import { pruneConversions } from './conversions.js';
 import { syncFolder } from './durable.js';
 import type { Flock } from './flock.js';
 import { isHeld } from './hold.js';
-import { indexPath, indexReading } from './index-read.js';
+import { indexPath, indexReading, isWithoutIndex } from './index-read.js';
 import type { Layout } from './layout.js';
 import { emptyRemains, type Leftover, leftovers } from './leftovers.js';
 import { withLock } from './lock.js';
@@ -122,9 +122,23 @@ class Collection {
   }
 
   async #readIndex(): Promise<readonly Descriptor[]> {
-    const { bytes, index } = await indexReading(this.#layout, this.#options.signal);
-    this.#indexBytes = bytes;
-    return index.manifests;
+    try {
+      const { bytes, index } = await indexReading(this.#layout, this.#options.signal);
+      this.#indexBytes = bytes;
+      return index.manifests;
+    } catch (error) {
+      if (!(await isWithoutIndex(this.#layout, error))) throw error;
+      this.#indexBytes = undefined;
+      return this.#untagged();
+    }
+  }
+
+  /** The manifests that are there. Without an index.json they may be all that is left of its caches, and repair tags them. */
+  async #untagged(): Promise<readonly Descriptor[]> {
+    const blobs = await listedBlobs(this.#layout.root);
+    const sizes = new Map(blobs.map(({ digest, size }) => [digest, size]));
+    const manifests = await strayManifests(this.#layout.blobs, blobs, this.#options.signal);
+    return manifests.map(({ digest }) => ({ mediaType: '', digest, size: sizes.get(digest) ?? 0 }));
   }
 
   /** What would be done. */

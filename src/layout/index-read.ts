@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { CacheError } from '../errors.js';
+import { exists } from './durable.js';
 import { decodeIndex, type LayoutIndex } from './index-json.js';
 import type { Layout } from './layout.js';
 import { settled } from './settled.js';
@@ -22,6 +23,25 @@ export function indexPath({ root }: Pick<Layout, 'root'>): string {
  */
 export async function readIndex(layout: Layout, signal?: AbortSignal): Promise<LayoutIndex> {
   return (await indexReading(layout, signal)).index;
+}
+
+/**
+ * As `readIndex`; a layout without an index.json, as a first export leaves it that was cut short, has no entries.
+ *
+ * @throws CacheError NOT_FOUND where there are no blobs either
+ */
+export async function readIndexOrNone(layout: Layout, signal?: AbortSignal): Promise<LayoutIndex> {
+  try {
+    return await readIndex(layout, signal);
+  } catch (error) {
+    if (await isWithoutIndex(layout, error)) return { manifests: [] };
+    throw error;
+  }
+}
+
+/** Whether an error says that there is no index.json, and it comes from a folder with blobs. */
+export async function isWithoutIndex({ root }: Pick<Layout, 'root'>, error: unknown): Promise<boolean> {
+  return error instanceof CacheError && error.code === 'NOT_FOUND' && (await exists(join(root, 'blobs')));
 }
 
 /** As `readIndex`, with the bytes that were read. */

@@ -7,7 +7,7 @@ import { listBlobs } from '../layout/blob-list.js';
 import { collect } from '../layout/collect.js';
 import type { CollectResult } from '../layout/collected.js';
 import { updateIndex } from '../layout/index-file.js';
-import { readIndex } from '../layout/index-read.js';
+import { readIndexOrNone } from '../layout/index-read.js';
 import { entryKey, type LayoutIndex } from '../layout/index-json.js';
 import { setFileTime } from '../layout/last-used.js';
 import { type Layout, type LayoutSettings, openLayout } from '../layout/layout.js';
@@ -107,7 +107,7 @@ class Pruning {
 
   async run(): Promise<PruneResult> {
     const { signal, dryRun = false } = this.#options;
-    const index = await readIndex(this.#layout, signal);
+    const index = await readIndexOrNone(this.#layout, signal);
     for await (const { digest, stats } of listBlobs(this.#layout.root)) if (digest) this.#sizes.set(digest, stats.size);
     const tagged = await readTagged(this.#layout, index.manifests, this.#sizes, signal);
     const dropped = this.#rules.dropped(tagged, Date.now());

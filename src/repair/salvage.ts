@@ -46,6 +46,8 @@ export async function salvageIndex(layout: Layout, signal?: AbortSignal): Promis
   });
   const known = new Set(manifests.map(({ digest }) => digest));
   const nameless = (await cacheManifests(layout, signal)).filter(({ digest }) => !known.has(digest));
+  // A first export that was cut short: there is nothing to find, and nothing wrong.
+  if (broken.bytes === undefined && nameless.length === 0 && !(await exists(path))) return undefined;
   const [only, ...others] = nameless;
   if (manifests.length === 0 && only !== undefined) {
     const entries = others.length === 0 ? [{ ...only, annotations: { [REF_NAME]: 'latest' } }] : nameless;

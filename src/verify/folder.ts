@@ -12,6 +12,8 @@ import { type LayoutIndex, tagOf } from '../layout/index-json.js';
 import type { Layout } from '../layout/layout.js';
 import { leftovers } from '../layout/leftovers.js';
 import { contentOfFile } from '../layout/small-file.js';
+import { strayManifests } from '../layout/stray-manifests.js';
+import type { BlobId } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import { markerVersion } from '../oci/marker.js';
 import { OCI_INDEX } from '../oci/media-types.js';
@@ -72,14 +74,29 @@ export class FolderCheck {
       return entries;
     } catch (error) {
       if (!(error instanceof CacheError) || (error.code !== 'CORRUPT' && error.code !== 'NOT_FOUND')) throw error;
-      // A folder with nothing in it is no cache at all.
-      if (error.code === 'NOT_FOUND' && (await listBlobs(this.#layout.root).next()).done === true) throw error;
+      // A folder that has no blobs/ is no cache at all.
+      if (error.code === 'NOT_FOUND' && !(await exists(join(this.#layout.root, 'blobs')))) throw error;
+      if (instead === undefined && error.code === 'NOT_FOUND' && !(await this.#hasManifests(signal))) {
+        this.#note('layout', 'there is no index.json: a first export was cut short, and nothing is tagged', {
+          file,
+          repair: `bkcache gc ${quoted(this.#layout.root)}`,
+        });
+        return [];
+      }
       this.#layoutFault(error.message, 'import-refused', {
         file,
         wrong: error.code === 'NOT_FOUND' ? 'missing' : 'format',
       });
       return instead === undefined ? [] : entriesOf(instead);
     }
+  }
+
+  /** Whether there are manifests whose entries in index.json may have been lost. */
+  async #hasManifests(signal: AbortSignal | undefined): Promise<boolean> {
+    const files: BlobId[] = [];
+    for await (const { digest, stats } of listBlobs(this.#layout.root))
+      if (digest !== undefined && stats.isFile()) files.push({ digest, size: stats.size });
+    return (await strayManifests(this.#layout.blobs, files, signal)).length > 0;
   }
 
   /** Looks for the blobs that are referred to, and for what nobody refers to. */
