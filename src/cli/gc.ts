@@ -19,8 +19,10 @@ export const gc = verb({
       import('./interrupt.js'),
     ]);
     const folder = await folderOrStore(argv.folder, argv.store);
-    const result = await untilInterrupted((signal) =>
-      collectGarbage(folder, { grace: argv.grace, dryRun: argv['dry-run'], layout: layoutSettings(argv), signal }),
+    const result = await untilInterrupted(
+      (signal) =>
+        collectGarbage(folder, { grace: argv.grace, dryRun: argv['dry-run'], layout: layoutSettings(argv), signal }),
+      () => (argv['dry-run'] ? undefined : 'what was moved out of the way stays there for the next gc'),
     );
     if (argv.json) process.stdout.write(`${JSON.stringify({ folder, dryRun: argv['dry-run'], ...result })}\n`);
     else process.stdout.write((await import('../report/freed.js')).freedText(result, argv['dry-run']));

@@ -1,37 +1,51 @@
 import { CacheError } from '../errors.js';
 
-const EXIT_CODES = { SIGINT: 130, SIGTERM: 143 } as const;
-const STOPPED = 'stopped; nothing was left half done';
-/** How long taking back may last, in milliseconds: a call to a disk or a pipe that never returns cannot be taken back. */
-const LONGEST = 5000;
+const EXIT_CODES = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129, SIGQUIT: 131 } as const;
+type Signal = keyof typeof EXIT_CODES;
+const SIGNALS = Object.keys(EXIT_CODES) as readonly Signal[];
+
+/** How long what was begun may take to be taken back, in milliseconds. */
+const PATIENCE = 5000;
+const SHOW_CURSOR = '\u001b[?25h';
 
 /**
- * Runs what a verb does until it is done or somebody stops it: with Ctrl-C or SIGTERM the signal is aborted, what was
- * begun is taken back, and the command ends with exit code 130 or 143. A second Ctrl-C does not wait for that, and
- * neither does anything once it takes too long.
+ * Runs what a verb does until it is done or somebody stops it. The first signal aborts it: what was begun is taken back,
+ * and the command ends with the signal's exit code. A second signal ends it at once, and so does the end of patience:
+ * a system call that hangs, as on a network disk that is gone, must not keep the process.
+ *
+ * @param kept - what is there for the next run, where something is; for the message
  */
-export async function untilInterrupted<T>(run: (signal: AbortSignal) => Promise<T>): Promise<T> {
+export async function untilInterrupted<T>(
+  run: (signal: AbortSignal) => Promise<T>,
+  kept: () => string | undefined = () => undefined,
+): Promise<T> {
   const interrupt = new AbortController();
-  const stop = (name: keyof typeof EXIT_CODES) => {
+  const stop = (name: Signal) => {
+    if (interrupt.signal.aborted) endBy(name);
     process.exitCode = EXIT_CODES[name];
-    interrupt.abort(new CacheError('ABORTED', STOPPED));
-    // What gc would find of it after a kill is all that is left then.
-    setTimeout(() => dieOf(name), LONGEST).unref();
+    const rest = kept();
+    interrupt.abort(new CacheError('ABORTED', `stopped by ${name}${rest === undefined ? '' : `; ${rest}`}`));
+    // Not for long: until the process ends, which this does not keep from ending.
+    setTimeout(endBy, PATIENCE, name).unref();
   };
-  process.once('SIGINT', stop).once('SIGTERM', stop);
+  for (const name of SIGNALS) process.on(name, stop);
   try {
     return await run(interrupt.signal);
   } catch (error) {
-    if (interrupt.signal.aborted) await (await import('./leave.js')).leaveAtOnce();
+    if (!interrupt.signal.aborted) throw error;
+    // So that the process need not wait for threads that have not ended yet.
+    await import('../layout/flock.js');
     // Whatever it was that failed, it failed because of that.
-    throw interrupt.signal.aborted ? interrupt.signal.reason : error;
+    throw interrupt.signal.reason;
   } finally {
-    process.off('SIGINT', stop).off('SIGTERM', stop);
+    if (!interrupt.signal.aborted) for (const name of SIGNALS) process.off(name, stop);
   }
 }
 
-/** Node's own way out waits for calls that do not return; the system's does not. */
-function dieOf(name: keyof typeof EXIT_CODES): void {
-  process.removeAllListeners(name);
-  process.kill(process.pid, name);
+/** Ends the process as the signal would have without anybody who handles it. */
+function endBy(name: Signal): void {
+  if (process.stderr.isTTY) process.stderr.write(SHOW_CURSOR);
+  for (const one of SIGNALS) process.removeAllListeners(one);
+  // What SIGQUIT does of itself is a core dump.
+  process.kill(process.pid, name === 'SIGQUIT' ? 'SIGTERM' : name);
 }

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { CacheError, exitCode, isSystemError } from '../errors.js';
+import { native } from '../layout/native-exit.js';
 import { type Command, readCommandLine } from './command-line.js';
 
 let command: Command | undefined;
@@ -30,7 +31,10 @@ interface Described {
 function describe(error: unknown): Described {
   if (error instanceof CacheError) return error;
   if (isSystemError(error, 'ENOSPC', 'EDQUOT')) {
-    return { message: `the disk is full: ${error.message}`, hint: 'nothing was changed; make room and run it again' };
+    return {
+      message: `the disk is full: ${error.message}`,
+      hint: 'make room and run it again; blobs that are there whole are not written again',
+    };
   }
   if (isSystemError(error, 'EACCES', 'EPERM', 'EROFS')) {
     return { message: `not allowed: ${error.message}`, hint: 'check the owner and the mode of that folder' };
@@ -51,6 +55,10 @@ async function main(): Promise<void> {
   else process.stdout.write(await (await import('./help.js')).helpText(command.verb));
 }
 
+// Output is written by now: to files, pipes and terminals Node writes at once. What measures coverage writes later.
+process.once('exit', (code) => {
+  if (process.env['NODE_V8_COVERAGE'] === undefined) native.exit?.(code);
+});
 // Whoever reads the output may have seen enough, as head does: what was asked for is done all the same.
 process.stdout.on('error', (error) => {
   if (!isSystemError(error, 'EPIPE')) void fail(new CacheError('FAILED', `cannot write to stdout: ${error.message}`));

@@ -76,7 +76,10 @@ export const prune = verb({
       throw new CacheError('USAGE', '--require-size needs a size', { hint: 'name --max-size or --fit-import-limit' });
     }
     const folder = await folderOrStore(argv.folder, argv.store);
-    const result = await untilInterrupted((signal) => prune(folder, { ...options, signal }));
+    const result = await untilInterrupted(
+      (signal) => prune(folder, { ...options, signal }),
+      () => (options.dryRun ? undefined : 'what was moved out of the way stays there for the next gc or prune'),
+    );
     if (argv.json) process.stdout.write(`${JSON.stringify({ dryRun: options.dryRun, ...result })}\n`);
     else process.stdout.write((await import('../report/pruned.js')).prunedText(result, options.dryRun));
     if (result.unmet.length > 0 && argv['require-size']) process.exitCode = 1;

@@ -16,9 +16,14 @@ export const remove = verb({
   options: OPTIONS,
   examples: [['The name only', 'bkcache remove feature-x']],
   async run(argv) {
-    const { removeCache, storePath } = await import('../store.js');
+    const [{ removeCache, storePath }, { untilInterrupted }] = await Promise.all([
+      import('../store.js'),
+      import('./interrupt.js'),
+    ]);
     const store = storePath(argv.store);
-    await removeCache(store, argv.name, { dryRun: argv['dry-run'], layout: layoutSettings(argv) });
+    await untilInterrupted((signal) =>
+      removeCache(store, argv.name, { dryRun: argv['dry-run'], layout: layoutSettings(argv), signal }),
+    );
     process.stdout.write(printed([`${argv['dry-run'] ? 'would remove' : 'removed'} ${argv.name} from ${store}`]));
   },
 });

@@ -44,7 +44,7 @@ export const repair = verb({
       import('./interrupt.js'),
       import('./progress.js'),
     ]);
-    const folder = await folderOrStore(argv.folder, argv.store, '.');
+    const folder = await folderOrStore(argv.folder, argv.store);
     const progress = await ProgressView.open(argv.quiet);
     const options = {
       from: argv.from,
@@ -57,8 +57,9 @@ export const repair = verb({
       layout: layoutSettings(argv),
       onNote: tellNote,
     };
-    const result = await untilInterrupted((signal) =>
-      repairFolder(folder, { ...options, signal, onProgress: progress.work('read') }),
+    const result = await untilInterrupted(
+      (signal) => repairFolder(folder, { ...options, signal, onProgress: progress.work('read') }),
+      () => (argv['dry-run'] ? undefined : 'blobs that were fetched stay, and the next repair goes on from them'),
     ).finally(() => progress.end());
     if (argv.json) process.stdout.write(`${JSON.stringify({ folder, dryRun: argv['dry-run'], ...result })}\n`);
     else if (!argv.quiet) {

@@ -1,4 +1,5 @@
 import koffi from 'koffi';
+import { native } from './native-exit.js';
 
 export type LockKind = 'shared' | 'exclusive';
 /** As `tryFlock`, for those who have loaded it: what it needs takes some milliseconds to load. */
@@ -9,7 +10,9 @@ const LOCK_SH = 1;
 const LOCK_EX = 2;
 const LOCK_NB = 4;
 
-const flock = koffi.load(null).func('int flock(int fd, int operation)') as (fd: number, operation: number) => number;
+const system = koffi.load(null);
+const flock = system.func('int flock(int fd, int operation)') as (fd: number, operation: number) => number;
+native.exit = system.func('void _exit(int status)') as (status: number) => void;
 
 /**
  * flock(2), without waiting. Node has no binding for it, and no other kind of lock is seen by BuildKit. Closing the
