@@ -33,8 +33,9 @@ export async function untilInterrupted<T>(
     return await run(interrupt.signal);
   } catch (error) {
     if (!interrupt.signal.aborted) throw error;
-    // So that the process need not wait for threads that have not ended yet.
-    await import('../layout/flock.js');
+    // With koffi loaded the process does not wait for threads that have not ended yet: see `native`.
+    const { areThreadsEnding } = await import('../codec/thread.js');
+    if (areThreadsEnding()) await import('../layout/flock.js');
     // Whatever it was that failed, it failed because of that.
     throw interrupt.signal.reason;
   } finally {

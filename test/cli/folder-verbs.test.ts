@@ -1,5 +1,7 @@
-import { spawn } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { spawn, spawnSync } from 'node:child_process';
+import { closeSync, openSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -10,15 +12,17 @@ import { copyFixture, fixture, importOf, temporary } from '../support/fixtures.j
 
 const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
 
-function bkcache(args: readonly string[], stopWith?: NodeJS.Signals): Promise<{ code: number | null; text: string }> {
+function bkcache(
+  args: readonly string[],
+  stopWith?: NodeJS.Signals,
+  when?: Promise<void>,
+): Promise<{ code: number | null; text: string }> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [MAIN, ...args]);
     let text = '';
     child.stdout.on('data', (chunk: Buffer) => (text += chunk.toString()));
     child.stderr.on('data', (chunk: Buffer) => (text += chunk.toString()));
-    child.stderr.once('data', () => {
-      if (stopWith !== undefined) child.kill(stopWith);
-    });
+    if (stopWith !== undefined) void when?.then(() => child.kill(stopWith));
     child.on('error', reject).on('close', (code) => resolve({ code, text }));
   });
 }
@@ -65,30 +69,78 @@ test('verify, repair, gc and prune: what they print, and their exit codes', asyn
   t.is((await bkcache(['verify', folder])).code, 0);
 });
 
+/** A registry with one cache, which never answers when it is asked for the cache's smallest layer. */
+async function stallingRegistry(t: ExecutionContext): Promise<{ port: number; asked: Promise<void> }> {
+  const folder = fixture('max-gzip');
+  const blobs = join(folder, 'blobs', 'sha256');
+  const { manifests } = JSON.parse(readFileSync(join(folder, 'index.json'), 'utf8')) as Listing;
+  const manifest = readFileSync(join(blobs, manifests[0]?.digest.slice('sha256:'.length) ?? ''));
+  const { mediaType, layers } = JSON.parse(manifest.toString()) as Listing;
+  const [smallest] = layers.toSorted((one, other) => one.size - other.size);
+  let tell: () => void = () => undefined;
+  const asked = new Promise<void>((resolve) => (tell = resolve));
+  const server = createServer((request, response) => {
+    const digest = /sha256:([0-9a-f]{64})$/.exec(request.url ?? '')?.[1];
+    if (request.url?.includes('/manifests/') === true)
+      response.setHeader('content-type', mediaType).end(request.method === 'HEAD' ? undefined : manifest);
+    else if (digest === undefined) response.end();
+    else if (smallest?.digest === `sha256:${digest}`) tell();
+    else response.end(readFileSync(join(blobs, digest)));
+  });
+  t.teardown(() => {
+    server.close();
+    server.closeAllConnections();
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return { port: (server.address() as AddressInfo).port, asked };
+}
+
+interface Listing {
+  readonly mediaType: string;
+  readonly manifests: readonly { readonly digest: string }[];
+  readonly layers: readonly { readonly digest: string; readonly size: number }[];
+}
+
 for (const [signal, code] of [
   ['SIGINT', 130],
   ['SIGTERM', 143],
+  ['SIGHUP', 129],
+  ['SIGQUIT', 131],
 ] as const) {
-  test(`${signal} stops soon, with exit code ${code} and nothing half done`, async (t) => {
+  test(`${signal} stops soon, with exit code ${code}, and what is kept is named`, async (t) => {
     const out = join(temporary(t), 'out');
-    const { code: exit, text } = await bkcache(
-      [
-        'copy',
-        '--concurrency',
-        '1',
-        '--import-cache',
-        importOf('max-gzip'),
-        '--export-cache',
-        `type=local,dest=${out},compression=zstd,compression-level=19,force-compression=true`,
-      ],
-      signal,
-    );
+    const { port, asked } = await stallingRegistry(t);
+    const source = `type=registry,ref=127.0.0.1:${port}/x:latest,registry.insecure=true`;
+    const args = ['copy', '--concurrency', '1', '--import-cache', source, '--export-cache', out];
+    const { code: exit, text } = await bkcache(args, signal, asked);
     t.is(exit, code, text);
-    t.regex(text, /stopped/);
-    t.false(existsSync(join(out, 'index.json')));
-    t.false(existsSync(join(out, '.bkcache')));
+    t.true(text.endsWith(`bkcache: stopped by ${signal}; kept for the next run: 5 layers in ${out}\n`), text);
+    t.deepEqual(readdirSync(out).toSorted(), ['blobs', 'oci-layout']);
+    t.is(readdirSync(join(out, 'blobs', 'sha256')).length, 5);
   });
 }
+
+test('a process ends although stdout cannot be synced', async (t) => {
+  const folder = temporary(t);
+  const source = join(folder, 'fail.c');
+  const library = join(folder, 'fail.so');
+  writeFileSync(source, '#include <errno.h>\nint fsync(int fd) { if (fd > 2) return 0; errno = EDQUOT; return -1; }\n');
+  const compiled = spawnSync('cc', ['-shared', '-fPIC', '-o', library, source]);
+  if (compiled.status !== 0) {
+    t.pass('there is no C compiler here');
+    return;
+  }
+  const log = openSync(join(folder, 'log'), 'w');
+  const { status } = spawnSync(process.execPath, [MAIN, 'gc', '--dry-run', grown(t)], {
+    stdio: ['ignore', log, log],
+    env: { ...process.env, LD_PRELOAD: library },
+    timeout: 60_000,
+    killSignal: 'SIGKILL',
+  });
+  closeSync(log);
+  t.is(status, 0);
+  t.regex(readFileSync(join(folder, 'log'), 'utf8'), /in use/);
+});
 
 test('a lock that is held is exit 5 after --lock-timeout, with who to look for', async (t) => {
   const folder = grown(t);
