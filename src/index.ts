@@ -22,6 +22,7 @@ export {
   type CacheDescription,
   inspectCache,
   type LayerDescription,
+  type RecordDescription,
   listCaches,
   type ListEntry,
 } from './report/describe.js';

@@ -1,3 +1,4 @@
+import { jsonLine } from '../report/visible.js';
 import { FOLDER_OPTIONS, FOLDER_WORD, GRACE_OPTION, JSON_OPTION, layoutSettings } from './shared-options.js';
 import { verb } from './verb.js';
 
@@ -24,7 +25,7 @@ export const gc = verb({
         collectGarbage(folder, { grace: argv.grace, dryRun: argv['dry-run'], layout: layoutSettings(argv), signal }),
       () => (argv['dry-run'] ? undefined : 'what was moved out of the way stays there for the next gc'),
     );
-    if (argv.json) process.stdout.write(`${JSON.stringify({ folder, dryRun: argv['dry-run'], ...result })}\n`);
+    if (argv.json) process.stdout.write(jsonLine({ folder, dryRun: argv['dry-run'], ...result }));
     else process.stdout.write((await import('../report/freed.js')).freedText(result, argv['dry-run']));
   },
 });

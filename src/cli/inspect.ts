@@ -1,3 +1,4 @@
+import { jsonLine } from '../report/visible.js';
 import { tellNote } from './note.js';
 import { registryAccess } from './registry-access.js';
 import { CACHE_WORD, JSON_OPTION, layoutSettings, LOCK_OPTION, REGISTRY_OPTIONS } from './shared-options.js';
@@ -21,7 +22,7 @@ export const inspect = verb({
       layout: layoutSettings(argv),
       onNote: tellNote,
     });
-    if (argv.json) process.stdout.write(`${JSON.stringify(description)}\n`);
+    if (argv.json) process.stdout.write(jsonLine(description));
     else process.stdout.write((await import('../report/tables.js')).inspectText(description));
   },
 });

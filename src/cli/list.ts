@@ -1,3 +1,4 @@
+import { jsonLine } from '../report/visible.js';
 import { tellNote } from './note.js';
 import { registryAccess } from './registry-access.js';
 import { parseText } from './quantities.js';
@@ -32,7 +33,7 @@ export const list = verb({
       layout: layoutSettings(argv),
       onNote: tellNote,
     });
-    if (argv.json) process.stdout.write(`${JSON.stringify(entries)}\n`);
+    if (argv.json) process.stdout.write(jsonLine(entries));
     else process.stdout.write((await import('../report/tables.js')).listTable(entries));
   },
 });

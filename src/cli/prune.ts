@@ -1,3 +1,4 @@
+import { jsonLine } from '../report/visible.js';
 import { CacheError } from '../errors.js';
 import { FOLDER_OPTIONS, FOLDER_WORD, GRACE_OPTION, JSON_OPTION, layoutSettings } from './shared-options.js';
 import { count, parseAge, parseSize, parseText } from './quantities.js';
@@ -80,7 +81,7 @@ export const prune = verb({
       (signal) => prune(folder, { ...options, signal }),
       () => (options.dryRun ? undefined : 'what was moved out of the way stays there for the next gc or prune'),
     );
-    if (argv.json) process.stdout.write(`${JSON.stringify({ dryRun: options.dryRun, ...result })}\n`);
+    if (argv.json) process.stdout.write(jsonLine({ dryRun: options.dryRun, ...result }));
     else process.stdout.write((await import('../report/pruned.js')).prunedText(result, options.dryRun));
     if (result.unmet.length > 0 && argv['require-size']) process.exitCode = 1;
   },

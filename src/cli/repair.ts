@@ -1,3 +1,4 @@
+import { jsonLine } from '../report/visible.js';
 import { parseText } from './quantities.js';
 import { tellNote } from './note.js';
 import { registryAccess } from './registry-access.js';
@@ -61,7 +62,7 @@ export const repair = verb({
       (signal) => repairFolder(folder, { ...options, signal, onProgress: progress.work('read') }),
       () => (argv['dry-run'] ? undefined : 'blobs that were fetched stay, and the next repair goes on from them'),
     ).finally(() => progress.end());
-    if (argv.json) process.stdout.write(`${JSON.stringify({ folder, dryRun: argv['dry-run'], ...result })}\n`);
+    if (argv.json) process.stdout.write(jsonLine({ folder, dryRun: argv['dry-run'], ...result }));
     else if (!argv.quiet) {
       const { repairedText } = await import('../report/repaired.js');
       process.stdout.write(repairedText(folder, result, argv['dry-run']));

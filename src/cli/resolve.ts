@@ -1,3 +1,4 @@
+import { jsonLine } from '../report/visible.js';
 import { tellNote } from './note.js';
 import { registryAccess } from './registry-access.js';
 import { CACHE_WORD, JSON_OPTION, layoutSettings, LOCK_OPTION, REGISTRY_OPTIONS } from './shared-options.js';
@@ -18,6 +19,6 @@ export const resolve = verb({
       layout: layoutSettings(argv),
       onNote: tellNote,
     });
-    process.stdout.write(`${JSON.stringify(descriptor)}\n`);
+    process.stdout.write(jsonLine(descriptor));
   },
 });

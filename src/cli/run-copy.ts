@@ -1,5 +1,5 @@
 import type { CopyOptions, CopyResult } from '../copy.js';
-import { printed } from '../report/visible.js';
+import { jsonLine, printed } from '../report/visible.js';
 import { untilInterrupted } from './interrupt.js';
 import { tellNote } from './note.js';
 import { registryAccess } from './registry-access.js';
@@ -46,7 +46,7 @@ export async function runCopy(
         printed([`bkcache: export to ${target} failed and is ignored, as ignore-error=true says: ${error.message}`]),
       );
     }
-    if (argv.json) process.stdout.write(`${JSON.stringify({ ...result, ignored: result.ignored.map(plain) })}\n`);
+    if (argv.json) process.stdout.write(jsonLine({ ...result, ignored: result.ignored.map(plain) }));
     else if (!argv.quiet) process.stdout.write((await import('../report/summary.js')).summary(result));
   } finally {
     progress.end();

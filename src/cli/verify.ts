@@ -1,3 +1,4 @@
+import { jsonLine } from '../report/visible.js';
 import { tellNote } from './note.js';
 import { registryAccess } from './registry-access.js';
 import { parseSample, parseText } from './quantities.js';
@@ -62,7 +63,7 @@ export const verify = verb({
       const settings = { ...options, signal, onProgress: progress.work('read'), onNote: tellNote };
       return target.includes('type=') ? verifyCache(target, settings) : verifyFolder(target, settings);
     }).finally(() => progress.end());
-    if (argv.json) process.stdout.write(`${JSON.stringify(result)}\n`);
+    if (argv.json) process.stdout.write(jsonLine(result));
     else if (!argv.quiet) process.stdout.write((await import('../report/verified.js')).verifiedText(result));
     if (!result.sound) process.exitCode = 4;
   },

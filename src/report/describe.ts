@@ -5,11 +5,11 @@ import { openRepository, openSource, type ReadOptions } from '../backend/open.js
 import { Outage } from '../backend/outage.js';
 import type { RepositoryEntry, RepositoryReader } from '../backend/repository.js';
 import { loadCache } from '../backend/load-cache.js';
-import type { CacheRecord } from '../buildkit/cache-config.js';
 import type { Compression } from '../codec/compression.js';
 import { sniff } from '../codec/sniff.js';
 import { abortable, CacheError, isOutOfReach } from '../errors.js';
-import { blobsOf, hasResults } from '../graph/graph.js';
+import { blobsOf, type Graph, hasResults } from '../graph/graph.js';
+import { recordIds } from '../graph/identity.js';
 import { min } from '../graph/min.js';
 import { type Shape } from '../graph/save.js';
 import { type Registries, withRegistries } from '../net/registries.js';
@@ -45,9 +45,20 @@ export interface CacheDescription {
   readonly size: number;
   readonly layers: readonly LayerDescription[];
   readonly results: number;
-  readonly records: readonly CacheRecord[];
-  /** For each record's results, the digests of their layers, the topmost first. */
-  readonly layerOf: readonly (readonly Digest[])[];
+  readonly records: readonly RecordDescription[];
+}
+
+/** One step of a build, on certain inputs. */
+export interface RecordDescription {
+  /** Of this record alone: the same step on other inputs has the same digest. */
+  readonly id: string;
+  readonly digest: string;
+  /** For each input, the records that may stand for it. */
+  readonly inputs: readonly (readonly { readonly selector: string; readonly id: string; readonly digest: string }[])[];
+  /** Each is a layer with all its parents. */
+  readonly results: readonly { readonly layer: Digest; readonly createdAt: string }[];
+  /** Results with all their layers, the lowest first. */
+  readonly chains: readonly { readonly layers: readonly Digest[]; readonly createdAt: string }[];
 }
 
 /**
@@ -84,13 +95,30 @@ async function describeCache(source: CacheSource, signal: AbortSignal | undefine
     size: blobs.reduce((sum, { size }) => sum + size, 0),
     layers,
     results: graph.records.filter(hasResults).length,
-    records: graph.records,
-    layerOf: graph.records.map(({ results, chains }) =>
-      [...results.map(({ layer }) => layer), ...chains.flatMap(({ layers: named }) => named)].flatMap(
-        (layer) => graph.layers[layer]?.blob ?? [],
-      ),
-    ),
+    records: describeRecords(graph),
   };
+}
+
+/** The records with digests in the place of indexes. */
+function describeRecords({ layers, records }: Graph): RecordDescription[] {
+  const ids = recordIds(records);
+  const named = records.flatMap((record, index) => {
+    const id = ids[index];
+    return id === undefined ? [] : [{ id, record }];
+  });
+  const blobs = (indexes: readonly number[]) => indexes.flatMap((index) => layers[index]?.blob ?? []);
+  return named.map(({ id, record: { digest, inputs, results, chains } }) => ({
+    id,
+    digest,
+    inputs: inputs.map((alternatives) =>
+      alternatives.flatMap(({ selector, link }) => {
+        const [to, of] = [records[link], ids[link]];
+        return to === undefined || of === undefined ? [] : [{ selector, id: of, digest: to.digest }];
+      }),
+    ),
+    results: results.flatMap(({ layer, createdAt }) => blobs([layer]).map((blob) => ({ layer: blob, createdAt }))),
+    chains: chains.map(({ layers: all, createdAt }) => ({ layers: blobs(all), createdAt })),
+  }));
 }
 
 async function describeLayer(cache: Cache, blob: Descriptor, signal?: AbortSignal): Promise<LayerDescription> {

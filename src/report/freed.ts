@@ -1,7 +1,7 @@
 import prettyBytes from 'pretty-bytes';
 import type { Amount, CollectResult } from '../collect.js';
 import { splitDigest } from '../oci/digest.js';
-import { table } from './tables.js';
+import { table } from './table.js';
 import { printed } from './visible.js';
 
 /** What a collection freed, and what each tag stands for. */

@@ -1,10 +1,9 @@
-import Table from 'cli-table3';
 import prettyBytes from 'pretty-bytes';
-import type { CacheRecord } from '../buildkit/cache-config.js';
 import type { Digest } from '../oci/digest.js';
 import { splitDigest } from '../oci/digest.js';
-import type { CacheDescription, ListEntry } from './describe.js';
-import { printed, visible } from './visible.js';
+import type { CacheDescription, ListEntry, RecordDescription } from './describe.js';
+import { table } from './table.js';
+import { printed } from './visible.js';
 
 /** A listing for people: a row per tag, and below the table why some cannot be read. */
 export function listTable(entries: readonly ListEntry[]): string {
@@ -63,28 +62,25 @@ ${printed([...recordTree(cache)])}`;
 const DEEPEST = 100;
 
 /** The records that nothing links to, and under each its inputs. One that was shown before is only named again. */
-function* recordTree({ records, layerOf }: CacheDescription): Generator<string> {
-  const linked = new Set(records.flatMap(({ inputs }) => inputs.flat().map(({ link }) => link)));
-  const shown = new Set<number>();
-  const label = (index: number, record: CacheRecord) => {
-    const layers = (layerOf[index] ?? []).map(short);
-    return `${shortText(record.digest)}${layers.length === 0 ? '' : ` = layer ${layers.join(', ')}`}`;
-  };
-  const stack = [...records.keys()]
-    .filter((index) => !linked.has(index))
-    .map((index) => ({ index, depth: 0, note: '' }))
+function* recordTree({ records }: CacheDescription): Generator<string> {
+  const linked = new Set(records.flatMap(({ inputs }) => inputs.flat().map(({ id }) => id)));
+  const byId = new Map(records.map((record) => [record.id, record]));
+  const shown = new Set<string>();
+  const stack = records
+    .filter(({ id }) => !linked.has(id))
+    .map(({ id }) => ({ id, depth: 0, note: '' }))
     .toReversed();
   for (let next = stack.pop(); next !== undefined; next = stack.pop()) {
-    const { index, depth, note } = next;
-    const record = records[index];
+    const { id, depth, note } = next;
+    const record = byId.get(id);
     if (record === undefined) continue;
-    const again = shown.has(index) && record.inputs.length > 0;
-    yield `${'  '.repeat(Math.min(depth, DEEPEST))}${note}${label(index, record)}${again ? ' (see above)' : ''}`;
+    const again = shown.has(id) && record.inputs.length > 0;
+    yield `${'  '.repeat(Math.min(depth, DEEPEST))}${note}${label(record)}${again ? ' (see above)' : ''}`;
     if (again) continue;
-    shown.add(index);
+    shown.add(id);
     const below = record.inputs.flatMap((alternatives, input) =>
-      alternatives.map(({ link, selector }) => ({
-        index: link,
+      alternatives.map(({ id: of, selector }) => ({
+        id: of,
         depth: depth + 1,
         note: `input ${input}${selector === '' ? '' : ` [${shortText(selector)}]`}: `,
       })),
@@ -93,17 +89,9 @@ function* recordTree({ records, layerOf }: CacheDescription): Generator<string> 
   }
 }
 
-/** Rows under a head, aligned, without lines. */
-export function table(head: string[], rows: string[][]): string {
-  const none = { top: '', 'top-mid': '', 'top-left': '', 'top-right': '', bottom: '', 'bottom-mid': '' };
-  const more = { 'bottom-left': '', 'bottom-right': '', left: '', 'left-mid': '', mid: '', 'mid-mid': '', right: '' };
-  const made = new Table({
-    head,
-    chars: { ...none, ...more, 'right-mid': '', middle: '  ' },
-    style: { head: [], border: [], 'padding-left': 0, 'padding-right': 0 },
-  });
-  for (const row of rows) made.push(row.map(visible));
-  return `${made.toString().replace(/ +$/gm, '')}\n`;
+function label({ digest, results, chains }: RecordDescription): string {
+  const layers = [...results.map(({ layer }) => layer), ...chains.flatMap(({ layers: all }) => all)];
+  return `${shortText(digest)}${layers.length === 0 ? '' : ` = layer ${layers.map(short).join(', ')}`}`;
 }
 
 function shortOf(digest: Digest | undefined): string {
