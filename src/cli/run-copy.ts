@@ -4,7 +4,6 @@ import { untilInterrupted } from './interrupt.js';
 import { tellNote } from './note.js';
 import { registryAccess } from './registry-access.js';
 import { layoutSettings, type TRANSFER_OPTIONS } from './shared-options.js';
-import type { LayerAction, ProgressEvent } from '../transfer.js';
 import type { Arguments } from './verb.js';
 
 type Settings = Omit<CopyOptions, 'imports' | 'exports'>;
@@ -19,7 +18,6 @@ export async function runCopy(
   try {
     const layout = { ...layoutSettings(argv), heal: argv.heal };
     const registry = await registryAccess(argv);
-    const kept = new Kept();
     const run = (signal: AbortSignal) =>
       copy({
         concurrency: argv.concurrency,
@@ -30,16 +28,13 @@ export async function runCopy(
         layout,
         registry,
         signal,
-        onProgress(event) {
-          kept.note(event);
-          progress.show(event);
-        },
+        onProgress: (event) => progress.show(event),
         onNote(note) {
           progress.end();
           tellNote(note);
         },
       });
-    const result = await untilInterrupted(run, () => kept.text);
+    const result = await untilInterrupted(run);
     progress.end();
     for (const { target, error } of result.ignored) {
       process.stderr.write(
@@ -52,28 +47,6 @@ export async function runCopy(
     progress.end();
   }
 }
-
-/** What a copy has brought to its targets so far, and stays there when it is stopped. */
-class Kept {
-  readonly #layers = new Map<string, number>();
-  #target = '';
-
-  note(event: ProgressEvent): void {
-    if (event.type === 'start') this.#target = event.target;
-    if (event.type !== 'layer' || !BROUGHT.has(event.action)) return;
-    this.#layers.set(this.#target, (this.#layers.get(this.#target) ?? 0) + 1);
-  }
-
-  /** Undefined where there is nothing. */
-  get text(): string | undefined {
-    const parts = Array.from(this.#layers, ([target, count]) => {
-      return `${count} ${count === 1 ? 'layer' : 'layers'} in ${target}`;
-    });
-    return parts.length === 0 ? undefined : `kept for the next run: ${parts.join(', ')}`;
-  }
-}
-
-const BROUGHT: ReadonlySet<LayerAction> = new Set(['copied', 'converted', 'mounted']);
 
 function plain({ target, error }: CopyResult['ignored'][number]): object {
   return { target, error: error.message };

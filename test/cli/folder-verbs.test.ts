@@ -114,7 +114,8 @@ for (const [signal, code] of [
     const args = ['copy', '--concurrency', '1', '--import-cache', source, '--export-cache', out];
     const { code: exit, text } = await bkcache(args, signal, asked);
     t.is(exit, code, text);
-    t.true(text.endsWith(`bkcache: stopped by ${signal}; kept for the next run: 5 layers in ${out}\n`), text);
+    t.true(text.endsWith(`bkcache: stopped by ${signal}\n`), text);
+    t.regex(text, /^kept for the next run: 5 layers /m);
     t.deepEqual(readdirSync(out).toSorted(), ['blobs', 'oci-layout']);
     t.is(readdirSync(join(out, 'blobs', 'sha256')).length, 5);
   });

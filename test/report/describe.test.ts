@@ -34,12 +34,12 @@ test('records are told by ids and digests, and by no index of a list that is not
     for (const { inputs, results: own, chains } of records) {
       for (const input of inputs.flat()) {
         t.true(ids.has(input.id));
-        t.is(input.digest, records.find(({ id }) => id === input.id)?.digest);
+        t.true(records.some(({ id, digest }) => id === input.id && digest === input.digest));
       }
       for (const { layer } of own) t.true(blobs.has(layer));
       for (const { layers: all } of chains) for (const layer of all) t.true(blobs.has(layer));
     }
     t.is(records.filter(({ results: own, chains }) => own.length + chains.length > 0).length, results);
-    t.notRegex(JSON.stringify(records), /:\d/);
+    t.notRegex(JSON.stringify(records), /":\d|\[\d/);
   }
 });
