@@ -1,69 +1,15 @@
 #!/usr/bin/env node
-import { CacheError, exitCode, isSystemError } from '../errors.js';
-import { native } from '../layout/native-exit.js';
-import { type Command, readCommandLine } from './command-line.js';
 
-let command: Command | undefined;
-
-async function fail(error: unknown): Promise<never> {
-  const { message, hint, side } = describe(error);
-  const { printed } = await import('../report/visible.js');
-  const run = command?.kind === 'run' ? command : undefined;
-  const mistaken = run && (await import('./mistaken.js')).mistakenHint(run.verb, run.values);
-  const stack = run?.debug === true && error instanceof Error ? (error.stack?.split('\n') ?? []) : [];
-  process.stderr.write(
-    printed([
-      `bkcache: ${side === undefined ? '' : `${side}: `}${message}`,
-      ...[hint, mistaken].flatMap((line) => (line === undefined ? [] : [`  hint: ${line}`])),
-      ...stack,
-    ]),
-  );
-  // An interrupt has set the code already.
-  process.exit(process.exitCode ?? exitCode(error));
+/** Where so few files may be open at once that not even this program can be loaded; nothing more is loaded for the message. */
+function tellFewFiles(error: unknown): void {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  if (code !== 'EMFILE' && code !== 'ENFILE') throw error;
+  process.stderr.write('bkcache: too many files are open at once\n  hint: allow more with "ulimit -n 1024"\n');
+  process.exit(1);
 }
 
-interface Described {
-  readonly message: string;
-  readonly hint?: string | undefined;
-  readonly side?: string | undefined;
+try {
+  await (await import('./run.js')).run();
+} catch (error) {
+  tellFewFiles(error);
 }
-
-function describe(error: unknown): Described {
-  if (error instanceof CacheError) return error;
-  if (isSystemError(error, 'ENOSPC', 'EDQUOT')) {
-    return {
-      message: `the disk is full: ${error.message}`,
-      hint: 'make room and run it again; blobs that are there whole are not written again',
-    };
-  }
-  if (isSystemError(error, 'EACCES', 'EPERM', 'EROFS')) {
-    return { message: `not allowed: ${error.message}`, hint: 'check the owner and the mode of that folder' };
-  }
-  if (isSystemError(error, 'ENOTDIR', 'EEXIST')) {
-    return { message: `there is a file where a folder has to be: ${error.message}`, hint: 'name another path' };
-  }
-  if (isSystemError(error, 'ELOOP', 'ENAMETOOLONG')) {
-    return { message: `that path leads nowhere: ${error.message}`, hint: 'name another path' };
-  }
-  return { message: error instanceof Error ? error.message : String(error) };
-}
-
-async function main(): Promise<void> {
-  command = await readCommandLine(process.argv.slice(2));
-  if (command.kind === 'run') await command.verb.run(command.values);
-  else if (command.kind === 'version') process.stdout.write(`${(await import('./version.js')).VERSION}\n`);
-  else process.stdout.write(await (await import('./help.js')).helpText(command.verb));
-}
-
-// Output is written by now: to files, pipes and terminals Node writes at once. What measures coverage writes later.
-process.once('exit', (code) => {
-  if (process.env['NODE_V8_COVERAGE'] === undefined) native.exit?.(code);
-});
-// Whoever reads the output may have seen enough, as head does: what was asked for is done all the same.
-process.stdout.on('error', (error) => {
-  if (!isSystemError(error, 'EPIPE')) void fail(new CacheError('FAILED', `cannot write to stdout: ${error.message}`));
-});
-// Nobody is there to be told.
-process.stderr.on('error', () => undefined);
-
-await main().catch(fail);

@@ -1,10 +1,15 @@
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import test from 'ava';
 import fc from 'fast-check';
+import { parseImport } from '../../src/buildkit/options.js';
 import { type Command, readCommandLine, readWords } from '../../src/cli/command-line.js';
 import type { Value, Verb } from '../../src/cli/verb.js';
 import { VERBS } from '../../src/cli/verbs.js';
 import { CacheError } from '../../src/errors.js';
 import { bkcache } from '../support/command.js';
+import { copyFixture, fixture, temporary } from '../support/fixtures.js';
 
 async function read(line: string): Promise<Command> {
   return readCommandLine(line === '' ? [] : line.split(' '));
@@ -169,4 +174,41 @@ test('wrong usage is exit 2 in English, whatever the language of the system', as
   t.is(code, 0);
   t.regex(stdout, /Options:/);
   t.notRegex(stdout, /Optionen|Standard|Zeichenkette/);
+});
+
+test('a limit of open files that is too low is named', (t) => {
+  const main = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
+  for (const limit of [24, 30]) {
+    const { status, stderr } = spawnSync('sh', [
+      '-c',
+      `ulimit -n ${limit}; exec "$0" "$1" list .`,
+      process.execPath,
+      main,
+    ]);
+    t.is(status, 1);
+    t.regex(stderr.toString(), /^bkcache: too many files are open at once\n {2}hint: .*ulimit -n/);
+  }
+});
+
+test('who has no home is asked for the store', async (t) => {
+  const env = { HOME: '', XDG_CACHE_HOME: '', BKCACHE_STORE: '' };
+  const { code, stderr } = await bkcache(['list'], env);
+  t.is(code, 2);
+  t.regex(stderr, /no home folder\n {2}hint: name the folder with --store or in BKCACHE_STORE/);
+  t.is((await bkcache(['list'], { ...env, BKCACHE_STORE: fixture('max-gzip') })).code, 0);
+  t.is((await bkcache(['list', '--store', fixture('max-gzip')], env)).code, 0);
+});
+
+test('import-args writes words that scripts can tell apart', async (t) => {
+  const folder = join(temporary(t), 'a b\nc');
+  copyFixture('max-gzip', folder);
+  const line = await bkcache(['import-args', '--for', 'buildx', folder]);
+  t.is(line.code, 2);
+  t.regex(line.stderr, /use --null/);
+  const { code, stdout } = await bkcache(['import-args', '--null', '--for', 'buildx', folder]);
+  t.is(code, 0);
+  const [flag, value, ...rest] = stdout.split('\0');
+  t.is(flag, '--cache-from');
+  t.is(parseImport(value ?? '').attributes['src'], folder);
+  t.deepEqual(rest, ['']);
 });
