@@ -21,20 +21,15 @@ const signal = is(isSignal, 'takes an AbortSignal');
 const tool = is((value) => TOOLS.some((one) => one === value), `takes one of ${TOOLS.join(', ')}`);
 const sample = is(isSample, 'takes { part, of }, { share } or { bytes }');
 const layout = options({ lockTimeout: milliseconds, durable: flag, heal: flag });
-const registry = options({ ca: text, username: text, password: text });
+const password = is((value) => isText(value) || value instanceof Uint8Array, 'takes a text or bytes');
+const registry = options({ ca: text, username: text, password });
 
 const reading = { registry, layout, signal, onNote: listener };
-const keeping = {
-  ...reading,
-  concurrency,
-  hardlink: flag,
-  allowOversize: flag,
-  maxLayerSize: bytes,
-  onProgress: listener,
-};
-const checking = { ...reading, concurrency, deep: flag, onProgress: listener };
+const working = { ...reading, concurrency, maxLayerSize: bytes, windowMemory: bytes, onProgress: listener };
+const keeping = { ...working, hardlink: flag, allowOversize: flag };
+const checking = { ...working, deep: flag };
 const changing = { layout, signal, dryRun: flag };
-const verifying = options({ ...checking, sample, maxLayerSize: bytes });
+const verifying = options({ ...checking, sample });
 
 /** By the names of the functions: what each takes, in the order in which it takes it. */
 const CALLS = {
