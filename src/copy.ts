@@ -222,7 +222,7 @@ async function write(
     ? []
     : await withPresent(await planBlobs({ ...cache, graph: wanted }, conversion, signal), target, signal);
   const absent = planned.filter(({ action }) => action === 'leave').length;
-  if (absent > 0) onNote?.(`${absent} foreign ${FOREIGN}`);
+  if (absent > 0) onNote?.(foreignNote(absent));
   const publication = (graph: Graph): Publication => {
     const unchanged = graph === cache.graph && cache.saved?.shape === shape;
     return { graph, shape, saved: unchanged ? cache.saved : undefined, fields: cache.saved?.fields };
@@ -256,7 +256,11 @@ async function write(
   };
 }
 
-const FOREIGN = 'layers are in none of the imports and stay out of the copy: a build that needs one of them fails';
+function foreignNote(count: number): string {
+  return count === 1
+    ? 'a foreign layer is in none of the imports and stays out of the copy: a build that needs it fails'
+    : `${count} foreign layers are in none of the imports and stay out of the copy: a build that needs one fails`;
+}
 
 /** Docker's media type for zstd came to BuildKit's importer late: util/compression, fromMediaType. */
 const DOCKER_ZSTD =
