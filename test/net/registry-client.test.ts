@@ -85,15 +85,15 @@ test('silence is tried twice where nobody has ever answered', async (t) => {
   });
   const unreached = new HttpClient({ verify: true });
   t.teardown(() => unreached.close());
-  const silent = unreached.send({ method: 'GET', url: new URL(`http://${host}/silent`), timeout: 50 });
+  const silent = unreached.send({ method: 'GET', url: new URL(`http://${host}/silent`), timeout: 300 });
   t.like(await t.throwsAsync(silent), { wasReached: false });
   await unreached.send({ method: 'GET', url: new URL(`http://${host}/v2/`) });
-  const again = unreached.send({ method: 'GET', url: new URL(`http://${host}/silent`), timeout: 50 });
+  const again = unreached.send({ method: 'GET', url: new URL(`http://${host}/silent`), timeout: 300 });
   t.like(await t.throwsAsync(again), { wasReached: true });
   seen.length = 0;
-  const client = clientFor(t, host, { policy: { ...HASTY, longestStall: 100 } });
-  const error = await t.throwsAsync(client.request({ ...HEAD, timeout: 50 }), refused);
-  t.regex(error.message, /cannot find main: nothing moved for 0\.05 s \(ETIMEDOUT\); tried 2 times$/);
+  const client = clientFor(t, host, { policy: { ...HASTY, longestStall: 600 } });
+  const error = await t.throwsAsync(client.request({ ...HEAD, timeout: 300 }), refused);
+  t.regex(error.message, /cannot find main: nothing moved for 0\.3 s \(ETIMEDOUT\); tried 2 times$/);
   t.is(seen.length, 3);
 });
 
