@@ -17,6 +17,7 @@ import { CacheError } from '../../src/errors.js';
 import { sha256 } from '../../src/oci/digest.js';
 import { sampleOf } from '../../src/verify/sample.js';
 import { verifyCache, verifyFolder } from '../../src/verify/verify.js';
+import { bkcache } from '../support/command.js';
 import { copyFixture, fixture, FIXTURES, importOf, temporary } from '../support/fixtures.js';
 
 /** A diffID in a manifest, and the part of it that stays. */
@@ -231,3 +232,22 @@ function rewriteManifest(folder: string, change: (text: string) => string): void
   writeFileSync(join(folder, 'blobs', 'sha256', entry.digest.slice('sha256:'.length)), bytes);
   writeFileSync(join(folder, 'index.json'), JSON.stringify(index));
 }
+
+test('an oci-layout that a build is writing at this moment is read again', async (t) => {
+  const folder = folderOf(t, 'max-gzip');
+  const path = join(folder, 'oci-layout');
+  const bytes = readFileSync(path);
+  writeFileSync(path, '');
+  setTimeout(() => writeFileSync(path, bytes), 20);
+  t.deepEqual((await verifyFolder(folder)).findings, []);
+});
+
+test('--quiet prints nothing, and the exit codes say it all', async (t) => {
+  const folder = folderOf(t, 'max-gzip');
+  const quiet = { stdout: '', stderr: '' };
+  t.deepEqual(await bkcache(['verify', '--quiet', folder]), { code: 0, ...quiet });
+  flip(folder, filesOf(folder).find((file) => file.startsWith('blobs')) ?? '', 0, 1);
+  t.deepEqual(await bkcache(['verify', '--quiet', folder]), { code: 4, ...quiet });
+  t.deepEqual(await bkcache(['repair', '--quiet', '--dry-run', folder]), { code: 4, ...quiet });
+  t.deepEqual(await bkcache(['repair', '--quiet', folder]), { code: 0, ...quiet });
+});
