@@ -45,11 +45,11 @@ export async function uploadBlob(
       if (source.failure !== undefined) throw source.failure;
       if (error instanceof BodyRefused) {
         const isWhole = error.size === expected.size;
-        const before = session === undefined ? Infinity : chunkFor(abilities, expected.size, session);
         if (isWhole) abilities.refuseWhole(error.size);
         else abilities.refuseChunk(error.size);
-        // There is nothing else to try.
-        if (session === undefined || chunkFor(abilities, expected.size, session) === before) throw error.cause;
+        // Other uploads may have found that out before; it is what comes next that counts.
+        const isLast = session === undefined || chunkFor(abilities, expected.size, session) === Infinity;
+        if (isWhole && isLast) throw error.cause;
         session = undefined;
         continue;
       }

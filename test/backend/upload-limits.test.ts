@@ -94,6 +94,24 @@ test('a blob that is too large for one request goes in chunks, and so do those a
   }
 });
 
+test('uploads at the same time find out together what a registry takes', async (t) => {
+  let waiting: (() => void)[] = [];
+  const { registry, repository } = await open(t, async (exchange) => {
+    if (!isOver(exchange, MIB)) return false;
+    // All of a round are refused at once, after all were sent.
+    await new Promise<void>((resolve) => {
+      waiting.push(resolve);
+      if (waiting.length < 3) return;
+      for (const go of waiting) go();
+      waiting = [];
+    });
+    return fault(exchange.answer, 413, 'TOO_LARGE');
+  });
+  const blobs = [random(5 * MIB), random(5 * MIB), random(5 * MIB)];
+  await Promise.all(blobs.map(({ bytes, blob }) => repository.write(contentOf(bytes), blob)));
+  for (const { bytes, blob } of blobs) t.true(registry.blobs.get(blob.digest)?.equals(bytes));
+});
+
 test('a registry that takes nothing has the last word', async (t) => {
   const { repository } = await open(t, (exchange) =>
     exchange.body.length > 0 ? fault(exchange.answer, 413, 'QUOTA', 'nothing goes in here') : false,
