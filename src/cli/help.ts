@@ -24,9 +24,10 @@ export async function helpText(verb?: Verb): Promise<string> {
     .help('help', GLOBAL.help.describe)
     .alias('help', 'h')
     .version(false)
-    .group(['help', 'debug', 'version'], 'Of every command:')
+    .group(['help', 'debug'], 'Of every command:')
     .wrap(Math.min(110, process.stdout.columns ?? 100));
-  if (verb === undefined) general.epilogue(examples(GENERAL)).option('version', described(VERSION));
+  if (verb === undefined)
+    general.epilogue(examples(GENERAL)).option('version', described(VERSION)).group('version', 'Of every command:');
   return `${(await general.getHelp()).trimEnd()}\n`;
 }
 
