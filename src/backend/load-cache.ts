@@ -1,6 +1,6 @@
 import { configOf, loadGraph } from '../graph/load.js';
-import { shapeOf } from '../graph/save.js';
-import { readWhole } from '../oci/content.js';
+import { saveGraph, type SavedCache, shapeOf } from '../graph/save.js';
+import { readDocument } from '../oci/content.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import { JSON_LIMIT } from '../oci/json.js';
 import type { Cache } from './backend.js';
@@ -21,19 +21,25 @@ export async function loadCache(
   const manifest = await readManifest(repository, descriptor, signal);
   const config = configOf(manifest.content);
   if (config === undefined) return loadInlineCache(repository, manifest, signal);
-  const bytes = await readWhole(repository.blob(config), config, repository.name, { limit: JSON_LIMIT, signal });
-  const { mediaType } = manifest.content;
-  const { digest, size } = descriptor;
+  // BuildKit goes by the digest, whatever size the manifest says that the config has.
+  const limits = { limit: JSON_LIMIT, signal };
+  const bytes = await readDocument(repository.blob(config), config.digest, repository.name, limits);
+  const { mediaType, fields } = manifest.content;
+  const { digest, size } = manifest.descriptor;
+  const graph = loadGraph(manifest.content, bytes, `${repository.name}: ${config.digest}`);
+  const shape = shapeOf(mediaType);
+  const saved: SavedCache = {
+    shape,
+    manifest: { descriptor: { mediaType, digest, size }, bytes: manifest.bytes },
+    config: { descriptor: config, bytes },
+    fields,
+  };
   return {
     name: repository.name,
     concurrency: repository.concurrency,
-    graph: loadGraph(manifest.content, bytes, `${repository.name}: ${config.digest}`),
-    saved: {
-      shape: shapeOf(mediaType),
-      manifest: { descriptor: { mediaType, digest, size }, bytes: manifest.bytes },
-      config: { descriptor: config, bytes },
-      fields: manifest.content.fields,
-    },
+    graph,
+    // A manifest with a wrong size in it is written again by those who copy it.
+    saved: config.size === bytes.length ? saved : saveGraph(graph, shape, fields),
     blob: (blob) => repository.blob(blob),
   };
 }

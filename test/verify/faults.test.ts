@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import test from 'ava';
+import { copyCache } from '../../src/copy.js';
 import { hasResults } from '../../src/graph/graph.js';
 import { localSource } from '../../src/backend/local.js';
 import { repairFolder } from '../../src/repair/repair.js';
@@ -26,5 +27,21 @@ for (const { name, of, make, effect, isNote = false, deep = false, repair = [], 
     if (repair.includes('cut') || of === 'image') return;
     const { graph } = await localSource({ type: 'local', attributes: { src: path } }).load();
     t.is(graph.records.filter(hasResults).length, 7, 'every result is there still');
+  });
+}
+
+for (const { name, make } of FAULTS.filter(({ of, isNote }) => of === 'cache' && isNote === true)) {
+  test(`a copy of what is only noted is sound: ${name}`, async (t) => {
+    const path = join(temporary(t), 'cache');
+    copyFixture('max-gzip', path);
+    make(new FaultyFolder(path));
+    const out = join(temporary(t), 'out');
+    await copyCache({ imports: [`type=local,src=${path}`], exports: [`type=local,dest=${out}`] });
+    const { findings } = await verifyFolder(out);
+    t.deepEqual(
+      findings.filter(({ wrong }) => wrong === 'size'),
+      [],
+    );
+    t.deepEqual((await verifyFolder(out)).sound, true);
   });
 }
