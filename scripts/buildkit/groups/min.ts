@@ -24,6 +24,7 @@ async function compare(bench: Bench, options: string, branch: Branch): Promise<V
   const { cache } = await bench.first('main');
   const theirs = bench.path('min-of-buildkit');
   await bench.build('main', { cacheTo: [`type=local,dest=${theirs},mode=min`] });
+  await bench.join(theirs);
   const ours = await bench.copy([cache], options, 'min-of-bkcache');
   const [before, kept, keptByThem] = [await layersIn(cache), await layersIn(ours), await layersIn(theirs)];
   const problems = kept === keptByThem ? [] : [`it has ${kept} layers, and BuildKit's own ${keptByThem} of ${before}`];
