@@ -3,7 +3,7 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import Table from 'cli-table3';
+import { table } from '../../src/report/table.js';
 import { measureDelay } from './delay.js';
 import { measureLevels } from './levels.js';
 import { makeRows, type Row } from './rows.js';
@@ -66,19 +66,17 @@ function isInstalled(tool: string): boolean {
 }
 
 function print(measured: readonly Measured[]): void {
-  const table = new Table({ head: ['work', 'against', 'bkcache', 'peer', 'ratio', 'at most', 'memory'] });
-  for (const { work, peer, ours, theirs, ratio, limit, memory } of measured) {
-    table.push([
-      work,
-      peer,
-      `${median(ours).toFixed(2)} s`,
-      `${median(theirs).toFixed(2)} s`,
-      `${ratio.toFixed(2)}${ratio > limit ? ' !' : ''}`,
-      limit.toFixed(2),
-      `${(memory / 1e6).toFixed(0)} MB${memory > MEMORY_LIMIT ? ' !' : ''}`,
-    ]);
-  }
-  process.stderr.write(`${table.toString()}\n`);
+  const head = ['work', 'against', 'bkcache', 'peer', 'ratio', 'at most', 'memory'];
+  const rows = measured.map(({ work, peer, ours, theirs, ratio, limit, memory }) => [
+    work,
+    peer,
+    `${median(ours).toFixed(2)} s`,
+    `${median(theirs).toFixed(2)} s`,
+    `${ratio.toFixed(2)}${ratio > limit ? ' !' : ''}`,
+    limit.toFixed(2),
+    `${(memory / 1e6).toFixed(0)} MB${memory > MEMORY_LIMIT ? ' !' : ''}`,
+  ]);
+  process.stderr.write(table(head, rows));
 }
 
 mkdirSync(values.work, { recursive: true });
