@@ -133,8 +133,8 @@ function referencesIn(bytes: Buffer): readonly Reference[] {
   try {
     document = treeOf(bytes);
   } catch {
-    // Its digest is right, and so it was never JSON.
-    return [];
+    // Its digest is right, and so it never was JSON. What it names is kept all the same: it may be mended by hand.
+    return digestsInText(bytes.toString('latin1'));
   }
   return isKnown(document) ? [...knownReferences(document)] : anyDigests(document);
 }
@@ -178,6 +178,12 @@ function* knownReferences(document: JsonMembers): Generator<Reference> {
   const others = document.entries.filter(([name]) => !['manifests', 'subject'].includes(folded(name)));
   for (const value of valuesOf(new JsonMembers(others)))
     for (const digest of digestsAt(value)) yield { digest, document: 'no' };
+}
+
+/** What looks like a digest in text that is no JSON: with data behind it, without its end, or with a comma too many. */
+function digestsInText(text: string): Reference[] {
+  const found = text.match(/\bsha(?:256:[0-9a-f]{64}|512:[0-9a-f]{128})\b/g) ?? [];
+  return [...new Set(found)].filter((digest) => isDigest(digest)).map((digest) => ({ digest, document: 'unknown' }));
 }
 
 function anyDigests(document: JsonTree): Reference[] {

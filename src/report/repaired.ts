@@ -29,7 +29,7 @@ function actionLines(action: RepairAction): string[] {
     case 'fetched':
       return [`fetched ${action.digest} from ${action.from}`];
     case 'set-aside':
-      return [`set aside ${action.digest}, which is damaged: the next build that needs it writes it anew`];
+      return [`set aside ${action.digest}, which is damaged: the next build that needs it writes it again`];
     case 'cut': {
       const { tag = 'an entry without a tag', resultsBefore = 0, results, to } = action;
       return [`cut ${tag}: results on ${results} of ${resultsBefore} records are left, now ${to}`];
@@ -40,7 +40,7 @@ function actionLines(action: RepairAction): string[] {
       return [`pointed ${action.tag ?? action.from} at ${action.to}, the one cache in the folder that no tag named`];
     case 'rewritten':
       return [
-        `wrote the manifest of ${action.tag ?? action.from} again with the right ${action.wrong.join(', ')}, now ${action.to}`,
+        `corrected the ${action.wrong.join(', ')} in the manifest of ${action.tag ?? action.from}, now ${action.to}`,
       ];
     case 'dropped':
       return [`dropped ${action.tag ?? action.digest}: ${action.reason}`];
@@ -52,6 +52,6 @@ function actionLines(action: RepairAction): string[] {
         ...action.nameless.map((digest) => `found ${digest}, a cache whose tag is not known`),
       ];
     case 'marked':
-      return ['written oci-layout anew'];
+      return ['restored oci-layout'];
   }
 }

@@ -1,5 +1,6 @@
 import { isTimestamp, ZERO_TIME } from '../buildkit/time.js';
 import { CacheError } from '../errors.js';
+import { decodeBase64 } from '../oci/go-strings.js';
 
 /** Fields of manifests and cacheconfigs that are whole numbers. */
 const NUMBERS: ReadonlySet<string> = new Set(['schemaVersion', 'size', 'parent', 'layer', 'link']);
@@ -15,7 +16,8 @@ export interface Rectified<T> {
 
 /**
  * Reads a document; one that Go refuses is read in the way that is clear all the same: without a byte order mark, with
- * numbers as numbers, with 24:00 as the next day's beginning, and with no date in the place of one that there never was.
+ * numbers as numbers, with 24:00 as the next day's beginning, with no date in the place of one that there never was, and
+ * without what the bytes of a blob tell better: a size that can be none, and a copy of them that is none.
  *
  * @throws CacheError CORRUPT when that is not enough
  */
@@ -45,11 +47,20 @@ function rectified(bytes: Uint8Array): Buffer | undefined {
 }
 
 function rectifyField(key: string, value: unknown): unknown {
+  // Bytes are looked at before anything is cut, and their size is put in then.
+  if (key === 'size' && typeof value === 'number' && !isSize(value)) return 0;
+  if (key === 'data' && typeof value === 'string' && decodeBase64(value) === undefined) return undefined;
+  // Some languages write an empty map as an empty list.
+  if (key === 'annotations' && Array.isArray(value) && value.length === 0) return {};
   // What no double holds would become another number.
   if (Number.isInteger(value) && !Number.isSafeInteger(value)) throw new RangeError(`${key} is too large`);
   if (NUMBERS.has(key) && typeof value === 'string' && /^\d{1,15}$/.test(value)) return Number(value);
   if (TIMES.has(key) && typeof value === 'string' && !isTimestamp(value)) return certainTime(value) ?? ZERO_TIME;
   return value;
+}
+
+function isSize(value: number): boolean {
+  return Number.isSafeInteger(value) && value >= 0;
 }
 
 /** The time that is meant by a text that Go does not take for one, where that is certain. */

@@ -23,6 +23,9 @@ for (const [name, change] of [
   ['values that are there twice', (text: string) => text.replaceAll('"digest"', '"digest":"x","digest"')],
   ['a list that is there twice', (text: string) => text.replace(/\}$/, ',"layers":[{}]}')],
   ['a byte order mark', (text: string) => `\uFEFF${text}`],
+  ['data behind it', (text: string) => `${text}{}`],
+  ['a comma too many', (text: string) => text.replace(/\}$/, ',}')],
+  ['its end cut off', (text: string) => text.replace(/\}\s*$/, '')],
   ['no media types', (text: string) => text.replaceAll(/"mediaType":"[^"]*",/g, '')],
 ] as const) {
   test(`the blobs of a manifest are reached, whatever Go makes of it: ${name}`, async (t) => {

@@ -8,6 +8,7 @@ import { hasResults } from '../../src/graph/graph.js';
 import { localSource } from '../../src/backend/local.js';
 import { repairFolder } from '../../src/repair/repair.js';
 import { verifyFolder } from '../../src/verify/verify.js';
+import { FaultyFolder } from '../support/faults.js';
 import { copyFixture, fixture, importOf, loadFixture, temporary } from '../support/fixtures.js';
 
 function folderOf(t: ExecutionContext, name: string): string {
@@ -122,6 +123,35 @@ test('a dry run says what would be done, and changes nothing', async (t) => {
   t.false(cutting.sound);
   t.deepEqual(contents(folder), before);
 });
+
+for (const [name, deep, change] of [
+  ['a size below zero', false, (text: string) => text.replaceAll(/"size":\s*\d+/g, '"size":-1')],
+  ['a size over 64 bits', false, (text: string) => text.replaceAll(/"size":\s*\d+/g, '"size":18446744073709551616')],
+  ['a copy of its bytes that is none', false, (text: string) => text.replace(/"size":/, '"data":"!","size":')],
+  [
+    'an empty list of annotations',
+    true,
+    (text: string) => text.replaceAll(/"annotations":\s*\{[^}]*\}/g, '"annotations":[]'),
+  ],
+] as const) {
+  test(`what the bytes of blobs tell is put right, and nothing is cut: ${name}`, async (t) => {
+    const folder = folderOf(t, 'max-gzip');
+    new FaultyFolder(folder).manifestText(change);
+    t.false((await verifyFolder(folder)).sound);
+    const { actions, sound } = await repairFolder(folder, { deep });
+    t.deepEqual(
+      actions.map(({ type }) => type),
+      ['rewritten'],
+    );
+    t.true(sound);
+    const [{ graph }, before] = [await load(folder), await loadFixture('max-gzip')];
+    t.is(graph.records.filter(hasResults).length, before.graph.records.filter(hasResults).length);
+    t.deepEqual(
+      [...graph.descriptors.values()].map(({ size }) => size),
+      [...before.graph.descriptors.values()].map(({ size }) => size),
+    );
+  });
+}
 
 test('an entry of an unknown kind stays', async (t) => {
   const folder = folderOf(t, 'max-gzip');
