@@ -28,10 +28,11 @@ export class Archive {
    * may be some weeks old.
    *
    * @param folder - is made, for lists and packages
-   * @throws CommandError when the list cannot be had
+   * @throws Error when no mirror is known; CommandError when the list cannot be had
    */
   static async open(suite: string, folder: string, signal: AbortSignal): Promise<Archive> {
-    const from = (await mirror()) ?? 'http://deb.debian.org/debian';
+    const from = await mirror();
+    if (from === undefined) throw new Error('apt knows no mirror of Debian here: name one in BKCACHE_DEBIAN_MIRROR');
     const made = ['lists/partial', 'cache/archives/partial', 'packages'];
     for (const name of made) await mkdir(join(folder, name), { recursive: true });
     await writeFile(join(folder, 'status'), '');

@@ -2,7 +2,7 @@ import type { Content } from '../oci/content.js';
 import type { Compression } from './compression.js';
 
 /** In bytes; stargz-snapshotter, estargz/types.go (FooterSize). */
-export const FOOTER_SIZE = 51;
+const FOOTER_SIZE = 51;
 
 const GZIP_MAGIC = [0x1f, 0x8b, 0x08];
 const ZSTD_MAGIC = [0x28, 0xb5, 0x2f, 0xfd];

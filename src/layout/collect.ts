@@ -23,7 +23,7 @@ import { type TagUsage, usageOf } from './usage.js';
 import { isIngesting, type Listed, listedBlobs, newBlobs, writtenAfterwards } from './writers.js';
 
 /** How long what nothing refers to is left alone, in milliseconds. */
-export const GRACE = 3_600_000;
+const GRACE = 3_600_000;
 // Between BuildKit's writing of a manifest and its entry in index.json, in milliseconds; it is less by far.
 const UNTIL_TAGGED = 60_000;
 // How far clocks may be apart, in milliseconds.

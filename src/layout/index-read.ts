@@ -54,7 +54,7 @@ export async function indexReading(layout: Layout, signal?: AbortSignal): Promis
   return settled(path, read, { timeout: layout.settings.lockTimeout, signal });
 }
 
-export function noIndex({ root }: Pick<Layout, 'root'>): CacheError {
+function noIndex({ root }: Pick<Layout, 'root'>): CacheError {
   return new CacheError('NOT_FOUND', `there is no cache in ${root}: it has no index.json`, {
     hint: 'the first build with --export-cache type=local,dest=… makes one',
   });

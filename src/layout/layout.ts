@@ -19,7 +19,7 @@ export interface LayoutSettings {
   readonly heal: boolean;
 }
 
-export const DEFAULT_SETTINGS: LayoutSettings = { lockTimeout: LOCK_TIMEOUT, durable: true, heal: false };
+const DEFAULT_SETTINGS: LayoutSettings = { lockTimeout: LOCK_TIMEOUT, durable: true, heal: false };
 
 /**
  * An OCI image layout on disk: image-spec image-layout.md. Any file in it that is not part of one is left alone.

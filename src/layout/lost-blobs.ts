@@ -2,7 +2,7 @@ import { CacheError } from '../errors.js';
 import type { Digest } from '../oci/digest.js';
 
 /** How often what somebody else deletes is written again. */
-export const REWRITES = 20;
+const REWRITES = 20;
 
 /**
  * Blobs were deleted that a cache needs while the cache was being written: by hand, or by an export of BuildKit with

@@ -17,7 +17,7 @@ export async function contentOfFile(path: string): Promise<Buffer | undefined> {
   }
 }
 
-export async function openSmallFile(path: string): Promise<FileHandle | undefined> {
+async function openSmallFile(path: string): Promise<FileHandle | undefined> {
   try {
     return await openRegular(path);
   } catch (error) {

@@ -55,7 +55,7 @@ export interface RetryPolicy {
  * Half a minute of pauses: enough for a server that restarts, and little for a person that waits. Beside them, two
  * minutes for a server that takes requests and does not answer.
  */
-export const RETRY_POLICY: RetryPolicy = {
+const RETRY_POLICY: RetryPolicy = {
   attempts: 8,
   pause: 250,
   longestPause: 10_000,

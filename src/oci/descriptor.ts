@@ -102,7 +102,7 @@ const OF_THE_BYTES: readonly string[] = [
 ];
 
 /** The annotations of a layer that hold for any bytes of its tar; those that are not known stay. */
-export function annotationsOfTar(annotations: Annotations): Annotations {
+function annotationsOfTar(annotations: Annotations): Annotations {
   const isOfBytes = (name: string) => OF_THE_BYTES.some((prefix) => name.startsWith(prefix));
   return Object.fromEntries(Object.entries(annotations).filter(([name]) => !isOfBytes(name)));
 }

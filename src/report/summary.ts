@@ -13,7 +13,7 @@ function lines(result: ExportResult): string[] {
   const { target, descriptor, mode, shape = 'no manifest', records, kept } = result;
   const cache = `  mode=${mode}, ${shape}, ${compressions(result)}, ${records} records`;
   const hint = `  ${kept} ${plural(kept, 'layer')} kept in another compression; add force-compression=true to convert all`;
-  const corrected = `  ${result.corrected} ${plural(result.corrected, 'layer')} had another media type than that of the bytes, and has the right one now`;
+  const corrected = `  ${result.corrected} ${plural(result.corrected, 'layer')} had another media type than that of the bytes, and ${result.corrected === 1 ? 'has' : 'have'} the right one now`;
   return [
     `${target}: ${descriptor.digest}`,
     cache,

@@ -22,8 +22,8 @@ function lines(finding: Finding): string[] {
     ...(file !== undefined ? [`file: ${file}`] : []),
     // A message that compares the bytes of a blob names it.
     ...(digest !== undefined && (kind !== 'damaged' || wrong !== 'digest') ? [`digest: ${digest}`] : []),
-    ...(expected === undefined ? [] : [`expected: ${expected}`]),
-    ...(found === undefined ? [] : [`found: ${found}`]),
+    ...(expected === undefined ? [] : [`expected: ${expected || '(empty)'}`]),
+    ...(found === undefined ? [] : [`found: ${found || '(empty)'}`]),
     ...(repair === undefined ? [] : [`repair: ${repair}`]),
     ...(hint === undefined ? [] : [`hint: ${hint}`]),
   ];

@@ -64,15 +64,6 @@ export function originsOf({ statements }: Need): Origin[] {
   return statements.flatMap(({ origins }) => origins);
 }
 
-/** The descriptor of the role that matters most, so that it does not depend on which was read first. */
-export function mainStatement({ statements }: Need): Statement | undefined {
-  const order: readonly Role[] = ['manifest', 'config', 'layer', 'part'];
-  const key = ({ role, descriptor }: Statement) => `${order.indexOf(role)} ${JSON.stringify(descriptor)}`;
-  let main: Statement | undefined;
-  for (const statement of statements) if (main === undefined || key(statement) < key(main)) main = statement;
-  return main;
-}
-
 /** Everything that was referred to. */
 export class Needs {
   readonly #needs = new Map<Digest, { readonly digest: Digest; readonly statements: Statement[] }>();

@@ -64,7 +64,7 @@ function isSize(value: number): boolean {
 }
 
 /** The time that is meant by a text that Go does not take for one, where that is certain. */
-export function certainTime(text: string): string | undefined {
+function certainTime(text: string): string | undefined {
   const upper = text.toUpperCase();
   if (isTimestamp(upper)) return upper;
   const midnight = /^(\d{4}-\d{2}-\d{2})T24:00:00(?:\.0+)?(Z|[+-]\d{2}:\d{2})$/.exec(upper);
