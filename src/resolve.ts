@@ -59,7 +59,7 @@ export async function importArguments(
       try {
         const source = await openSource(options, registries, layout);
         await source.resolve(signal);
-        // What a build would fail on, or get nothing from, is left out as well.
+        // What a build gets nothing from, or what ends the daemon, is left out as well. Layers are not looked at.
         const { danger } = await source.load(signal);
         if (danger !== undefined) throw dangerous(danger);
         words.push(FLAGS[tool], formatOptions(options));

@@ -44,7 +44,11 @@ export const importArgs = verb({
     const { importArguments } = await import('../resolve.js');
     const onMissing = ({ type, attributes }: CacheOptions, reason: Error) => {
       const name = attributes['src'] ?? attributes['ref'] ?? type;
-      process.stderr.write(printed([`bkcache: left out ${name}: ${reason.message}`]));
+      // Before the first export nothing has to be done about it.
+      const hint = reason instanceof CacheError && reason.code !== 'NOT_FOUND' ? reason.hint : undefined;
+      process.stderr.write(
+        printed([`bkcache: left out ${name}: ${reason.message}`, ...(hint === undefined ? [] : [`  hint: ${hint}`])]),
+      );
     };
     const access = { registry: await registryAccess(argv), layout: layoutSettings(argv), onNote: tellNote };
     const words = await importArguments(argv.caches, argv.for, onMissing, access);

@@ -14,6 +14,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
 import { bkcache, type Outcome } from '../support/command.js';
+import { FAULTS, FaultyFolder } from '../support/faults.js';
 import { copyFixture, fixture, importOf, loadFixture, temporary } from '../support/fixtures.js';
 
 /** A copy of a fixture that may be damaged. */
@@ -99,6 +100,21 @@ test('import-args leaves out what leads nowhere, and what only a build can read'
   // A string that no build would take is no import that is missing.
   t.is((await bkcache(['import-args', 'example.com/A', here])).code, 2);
   t.is((await bkcache(['import-args', './cache,tag=main', here])).code, 2);
+});
+
+test('import-args says what to do about a cache that is damaged, and nothing before the first export', async (t) => {
+  const path = join(temporary(t), 'image');
+  copyFixture('inline-image', path);
+  FAULTS.find(({ of, name }) => of === 'image' && name === 'no history')?.make(new FaultyFolder(path));
+  const { code, stderr } = await bkcache([
+    'import-args',
+    `type=inline,src=${path},tag=inline`,
+    'type=local,src=./no-such',
+  ]);
+  t.is(code, 0);
+  t.regex(stderr, /daemon exits .*\n {2}hint: "bkcache repair" fills in the history/);
+  t.regex(stderr, /no-such/);
+  t.is(stderr.match(/hint/g)?.length, 1);
 });
 
 test('a path with options behind it is a folder only where there is one', async (t) => {
