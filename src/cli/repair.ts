@@ -21,7 +21,11 @@ const OPTIONS = {
     names: 'cache',
     describe: 'Where good copies of blobs may be: an import string or a path; may be given several times',
   },
-  deep: { type: 'flag', default: false, describe: 'Unpack every layer, and cut out those whose diffID is wrong' },
+  deep: {
+    type: 'flag',
+    default: false,
+    describe: 'Unpack every layer, correct wrong diffIDs, and compress again what has zeros behind it',
+  },
   ...LAYER_OPTION,
   ...JSON_OPTION,
   ...WORK_OPTIONS,
