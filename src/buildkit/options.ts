@@ -3,7 +3,7 @@ import { CacheError, type Side } from '../errors.js';
 import { nearest } from '../nearest.js';
 import { type AttributeKind, ATTRIBUTES, type CacheType, ENVIRONMENT, NAMES, REQUIRED } from './attributes.js';
 import { formatCsvField, parseCsvLine } from './csv.js';
-import { parseFlag, validate } from './values.js';
+import { isOptionString, isPath, parseFlag, validate } from './values.js';
 import { whyWithoutEffect } from './without-effect.js';
 
 export type { CacheType } from './attributes.js';
@@ -87,10 +87,6 @@ function otherSide(side: Side): Side {
   return side === 'import' ? 'export' : 'import';
 }
 
-function isPath(text: string): boolean {
-  return /^(?:\/|\.\.?\/)/.test(text);
-}
-
 /** The string that reads as these options. */
 export function formatOptions({ type, attributes }: CacheOptions): string {
   checkCall('formatOptions', { type, attributes });
@@ -127,7 +123,7 @@ export function compressionOf(options: CacheOptions): CompressionOptions {
 function parse(text: string, side: Side, env: NodeJS.ProcessEnv): CacheOptions {
   if (isPath(text)) return { type: 'local', attributes: { [PATH_ATTRIBUTE[side]]: text } };
   // Deprecated since BuildKit 0.4, and still understood by it.
-  if (!text.includes('type=')) return checked('registry', { ref: text }, side, env);
+  if (!isOptionString(text)) return checked('registry', { ref: text }, side, env);
   const attributes: Record<string, string> = Object.create(null) as Record<string, string>;
   for (const field of parseCsvLine(text)) {
     const cut = field.indexOf('=');

@@ -67,3 +67,12 @@ export function validate(name: string, value: string, kind: AttributeKind, side:
   if (fault === undefined) return undefined;
   throw new CacheError('USAGE', `${name}=${value} is not possible`, { hint: fault.expected, side });
 }
+
+export function isPath(text: string): boolean {
+  return /^(?:\/|\.\.?\/)/.test(text);
+}
+
+/** Whether a text has attributes, as `type=local,src=PATH`; a path may have `type=` in it and is none. */
+export function isOptionString(text: string): boolean {
+  return !isPath(text) && text.includes('type=');
+}

@@ -27,7 +27,7 @@ export async function helpText(verb?: Verb): Promise<string> {
     .group(['help', 'debug'], 'Of every command:')
     .wrap(Math.min(110, process.stdout.columns ?? 100));
   if (verb === undefined)
-    general.epilogue(examples(GENERAL)).option('version', described(VERSION)).group('version', 'Of every command:');
+    general.epilogue(examples(GENERAL)).option('version', described(VERSION)).group('version', 'Instead of a command:');
   return `${(await general.getHelp()).trimEnd()}\n`;
 }
 

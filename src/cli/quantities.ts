@@ -1,3 +1,4 @@
+import { isOptionString } from '../buildkit/values.js';
 import { CacheError } from '../errors.js';
 import type { Sample } from '../verify/sample.js';
 import type { Reader } from './verb.js';
@@ -14,6 +15,18 @@ const MILLISECONDS: Readonly<Record<string, number>> = {
 
 /** Any text at all. */
 export const parseText: Reader<string> = (text) => text;
+
+/**
+ * The path of a folder. An option string is none, and is not shown: it may have a secret in it.
+ *
+ * @throws CacheError USAGE
+ */
+export const parseFolder: Reader<string> = (text, name) => {
+  if (!isOptionString(text)) return text;
+  throw new CacheError('USAGE', `${name} takes a path, and was given an option string`, {
+    hint: 'name the folder itself; the path of one with "type=" in its name begins with ./ or /',
+  });
+};
 
 /**
  * A length of time such as `10s`, `1h30m` or `30d`, in milliseconds. Only 0 needs no unit.

@@ -1,10 +1,10 @@
 import type { LayoutSettings } from '../layout/layout.js';
-import { count, parseAge, parseDuration, parseSize, parseText } from './quantities.js';
+import { count, parseAge, parseDuration, parseFolder, parseSize, parseText } from './quantities.js';
 import type { Table, Words } from './verb.js';
 
 /** The folder that a verb works on. */
 export const FOLDER_WORD = {
-  folder: { type: 'value', read: parseText, names: 'folder', describe: 'An OCI layout; the store when left out' },
+  folder: { type: 'value', read: parseFolder, names: 'folder', describe: 'An OCI layout; the store when left out' },
 } as const satisfies Words;
 
 /** The cache that a verb reads. */

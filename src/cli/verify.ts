@@ -1,3 +1,4 @@
+import { isOptionString } from '../buildkit/values.js';
 import { jsonLine } from '../report/visible.js';
 import { tellNote } from './note.js';
 import { registryAccess } from './registry-access.js';
@@ -61,7 +62,7 @@ export const verify = verb({
     };
     const result = await untilInterrupted((signal) => {
       const settings = { ...options, signal, onProgress: progress.work('read'), onNote: tellNote };
-      return target.includes('type=') ? verifyCache(target, settings) : verifyFolder(target, settings);
+      return isOptionString(target) ? verifyCache(target, settings) : verifyFolder(target, settings);
     }).finally(() => progress.end());
     if (argv.json) process.stdout.write(jsonLine(result));
     else if (!argv.quiet) process.stdout.write((await import('../report/verified.js')).verifiedText(result));

@@ -3,6 +3,7 @@ import type { Cache, CacheSource } from '../backend/backend.js';
 import { readImport } from '../backend/option-string.js';
 import { openRepository, openSource, type ReadOptions } from '../backend/open.js';
 import { Outage } from '../backend/outage.js';
+import { isOptionString } from '../buildkit/values.js';
 import type { RepositoryEntry, RepositoryReader } from '../backend/repository.js';
 import { loadCache } from '../backend/load-cache.js';
 import type { Compression } from '../codec/compression.js';
@@ -172,7 +173,7 @@ export interface ListEntry {
 export async function listCaches(text: string, access: ReadOptions = {}): Promise<ListEntry[]> {
   checkCall('listCaches', { text, options: access });
   const { registry, layout, signal, onNote } = access;
-  const options = text.includes('type=')
+  const options = isOptionString(text)
     ? await readImport(text, onNote)
     : ({ type: 'local', attributes: { src: text } } as const);
   const run = async (registries: Registries) => {

@@ -370,6 +370,24 @@ test('a reference that is taken for a folder is pointed out', async (t) => {
   t.notRegex((await bkcache(['list', './not-there.d/cache'])).stderr, /taken for/);
 });
 
+test('an option string is no folder, and its secrets are not shown', async (t) => {
+  for (const verb of ['repair', 'gc', 'prune']) {
+    const { code, stderr } = await bkcache([verb, 'type=s3,bucket=b,secret_access_key=hush']);
+    t.is(code, 2, stderr);
+    t.regex(stderr, /FOLDER takes a path/);
+    t.notRegex(stderr, /hush/);
+  }
+});
+
+test('a path with type= in it is a path for every verb', async (t) => {
+  const folder = join(temporary(t), 'of,type=max');
+  copyFixture('grown', folder);
+  const verified = await bkcache(['verify', folder]);
+  t.is(verified.code, 0, verified.stderr);
+  t.regex(verified.stdout, /sound; 2 entries/);
+  for (const verb of ['list', 'gc', 'repair']) t.is((await bkcache([verb, folder])).code, 0);
+});
+
 test('list says below the table what cannot be read', async (t) => {
   const folder = damaged(t, (at) => {
     const { manifests } = JSON.parse(readFileSync(join(at, 'index.json'), 'utf8')) as {
