@@ -1,5 +1,4 @@
 import type { Wrong } from '../errors.js';
-import { hasResults } from '../graph/graph.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import { type Fate, topOf } from './cut.js';
@@ -8,7 +7,7 @@ import { type Fate, topOf } from './cut.js';
 export type RepairAction =
   /** A good copy of a blob was fetched. */
   | { readonly type: 'fetched'; readonly digest: Digest; readonly from: string }
-  /** A damaged file was moved out of the way, so that the next build that needs the blob writes it anew. */
+  /** A damaged file was moved out of the way, so that the next build that needs the blob writes it again. */
   | { readonly type: 'set-aside'; readonly digest: Digest }
   /** A cache lost the results that needed what could not be had. */
   | {
@@ -16,7 +15,8 @@ export type RepairAction =
       readonly tag: string | undefined;
       readonly from: Digest;
       readonly to: Digest;
-      readonly resultsBefore: number | undefined;
+      /** How many records had results, and how many have some now. */
+      readonly resultsBefore: number;
       readonly results: number;
     }
   /** The manifest of a cache said something wrong of its layers, and says now what their bytes prove. */
@@ -69,8 +69,8 @@ export function actionOf(
         tag,
         from: digest,
         to: topOf(fate).digest,
-        resultsBefore: fate.before?.records.filter(hasResults).length,
-        results: fate.graph.records.filter(hasResults).length,
+        resultsBefore: fate.resultsBefore,
+        results: fate.results,
       };
   }
 }

@@ -3,7 +3,7 @@ import { IMPORT_LIMIT } from '../buildkit/import-limit.js';
 import { CacheError, isSystemError, type Wrong } from '../errors.js';
 import { endsOf } from '../graph/ends.js';
 import { evict } from '../graph/evict.js';
-import type { Graph } from '../graph/graph.js';
+import { type Graph, hasResults } from '../graph/graph.js';
 import { configOf, graphOf } from '../graph/load.js';
 import { lowerDigests, mend } from '../graph/mend.js';
 import { replaceBlobs } from '../graph/replace.js';
@@ -26,12 +26,13 @@ export type Fate =
   | { readonly kind: 'corrected'; readonly descriptor: Descriptor }
   /** Its manifest was never there, and one that no entry names is. */
   | { readonly kind: 'renamed'; readonly descriptor: Descriptor }
-  /** Results went that need what is not there. */
+  /** Results went that need what is not there, or with records that BuildKit refuses. */
   | {
       readonly kind: 'cut';
       readonly documents: readonly Document[];
-      readonly graph: Graph;
-      readonly before: Graph | undefined;
+      /** How many records had results, and how many have some now. */
+      readonly resultsBefore: number;
+      readonly results: number;
     }
   /** Nothing went; its manifest says now what the bytes prove. */
   | ({ readonly kind: 'rewritten' } & MendedImage)
@@ -93,7 +94,10 @@ export async function fateOf(documents: Documents, entry: Descriptor, evidence: 
   if (manifest.fault !== undefined) wrong.add('shape');
   const graph = unlist(evict(before, unusable(before, evidence.bad)), evidence.bad);
   const save = () => saveGraph(graph, shapeOf(manifest.mediaType), manifest.fields);
-  if (mended !== spelt || graph !== before) return { kind: 'cut', documents: documentsOf(save()), graph, before };
+  if (mended !== spelt || graph !== before) {
+    const counts = { resultsBefore: countResults(decoded), results: countResults(graph) };
+    return { kind: 'cut', documents: documentsOf(save()), ...counts };
+  }
   if (wrong.size > 0) return { kind: 'rewritten', documents: documentsOf(save()), wrong: [...wrong].toSorted() };
   const ends = endsOf(decoded.records).length;
   if (ends > 1) {
@@ -102,6 +106,10 @@ export async function fateOf(documents: Documents, entry: Descriptor, evidence: 
     if (saved.config.bytes.length <= IMPORT_LIMIT) return { kind: 'joined', documents: documentsOf(saved), ends };
   }
   return correctedEntry(entry, manifest, size);
+}
+
+function countResults({ records }: Pick<CacheConfig, 'records'>): number {
+  return records.filter(hasResults).length;
 }
 
 /** The graph with other blobs in the place of some, of which nothing else is different. */
