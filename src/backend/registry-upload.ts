@@ -10,6 +10,7 @@ import { BodyRefused, UploadSession } from './upload-session.js';
 
 /** Blobs over this size go in chunks of it, so that a proxy's limit on bodies is no limit on blobs. In bytes. */
 const CHUNK = 64 * 1024 * 1024;
+
 /**
  * Writes a blob. After a break the registry is asked how much it has, and the rest is sent; the registry checks the
  * digest, and so is the source's.
