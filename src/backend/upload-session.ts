@@ -69,7 +69,8 @@ export class UploadSession {
     this.#place = place;
     this.#what = what;
     this.#signal = signal;
-    this.#location = place.client.addressIn(opened.headers.location, opened, { ...place, purpose: opening(what) });
+    const location = opened.headers.location || undefined;
+    this.#location = place.client.addressIn(location, opened, { ...place, purpose: opening(what) });
     this.minimum = Number(headerOf(opened.headers, 'oci-chunk-min-length') ?? 0) || 0;
   }
 
@@ -168,11 +169,12 @@ export class UploadSession {
     return true;
   }
 
-  /** An answer may name the address for the next request; where it does not, that stays. */
+  /** An answer may name the address for the next request; where it names none or an empty one, that stays. */
   #moveOn(response: RegistryResponse): void {
     const { location } = response.headers;
     const asked = { ...this.#place, purpose: `write ${this.#what}` };
-    if (location !== undefined) this.#location = this.#place.client.addressIn(location, response, asked);
+    if (location !== undefined && location !== '')
+      this.#location = this.#place.client.addressIn(location, response, asked);
   }
 
   #request(method: 'PATCH' | 'PUT', target: URL, { length, open }: Body): RegistryRequest {

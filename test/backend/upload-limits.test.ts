@@ -182,4 +182,10 @@ test('any success is one, and an upload without an address is an error of that r
   });
   const error = await t.throwsAsync(mute.repository.write(contentOf(bytes), blob), { instanceOf: CacheError });
   t.regex(error.message, /cannot start to write blob sha256:\w+: it does not say where to go on$/);
+  const empty = await open(t, ({ method, answer }) => {
+    if (method === 'POST') answer.writeHead(202, { location: '' }).end();
+    return method === 'POST';
+  });
+  const same = await t.throwsAsync(empty.repository.write(contentOf(bytes), blob), { instanceOf: CacheError });
+  t.regex(same.message, /cannot start to write blob sha256:\w+: it does not say where to go on$/);
 });
