@@ -10,12 +10,18 @@ export {
   parseImport,
 } from './buildkit/options.js';
 export type { Compression } from './codec/compression.js';
-export { type CopyOptions, type CopyResult, copyCache, type ExportResult } from './copy.js';
-export { type Amount, collectGarbage, type CollectResult, type GarbageOptions, type TagUsage } from './collect.js';
+export { type CopyOptions, type CopyResult, copyCache, type ExportResult } from './operations/copy/copy.js';
+export {
+  type Amount,
+  collectGarbage,
+  type CollectResult,
+  type GarbageOptions,
+  type TagUsage,
+} from './operations/gc.js';
 export { CacheError, type ErrorCode, type PlainCacheError, type Side, type Wrong } from './errors.js';
 export type { Graph, Layer } from './graph/graph.js';
 export type { Shape } from './graph/save.js';
-export type { RegistryAccess } from './net/registries.js';
+export type { RegistryAccess } from './net/registry/registries.js';
 export type { Descriptor } from './oci/descriptor.js';
 export type { Digest } from './oci/digest.js';
 export {
@@ -25,13 +31,13 @@ export {
   type RecordDescription,
   listCaches,
   type ListEntry,
-} from './report/describe.js';
-export { prune, type PruneOptions, type PruneResult } from './prune/prune.js';
-export type { RepairAction } from './repair/action.js';
-export type { LackedBlob } from './repair/copies.js';
-export { repairFolder, type RepairOptions, type RepairResult } from './repair/repair.js';
-export { importArguments, resolveCache, type Tool } from './resolve.js';
-export { exportCache, importCache, removeCache, storePath } from './store.js';
-export type { Finding } from './verify/finding.js';
-export { verifyCache, verifyFolder, type VerifyOptions, type VerifyResult } from './verify/verify.js';
-export type { LayerAction, ProgressEvent } from './transfer.js';
+} from './operations/inspect/inspect.js';
+export { prune, type PruneOptions, type PruneResult } from './operations/prune/prune.js';
+export type { RepairAction } from './operations/repair/action.js';
+export type { LackedBlob } from './operations/repair/copies.js';
+export { repairFolder, type RepairOptions, type RepairResult } from './operations/repair/repair.js';
+export { importArguments, resolveCache, type Tool } from './operations/resolve.js';
+export { exportCache, importCache, removeCache, storePath } from './operations/named.js';
+export type { Finding } from './operations/verify/finding.js';
+export { verifyCache, verifyFolder, type VerifyOptions, type VerifyResult } from './operations/verify/verify.js';
+export type { LayerAction, ProgressEvent } from './operations/copy/transfer.js';

@@ -9,14 +9,14 @@ const SRC = fileURLToPath(new URL('../../src/', import.meta.url));
 const OPENING =
   /^(?:open|openSync|openAsBlob|create(?:Read|Write)Stream|(?:read|write|append|copy|truncate)File(?:Sync)?|cp(?:Sync)?|truncate(?:Sync)?)$/;
 const ALLOWED: Readonly<Record<string, readonly string[]>> = {
-  'layout/open-file.ts': ['openSync', 'open'],
+  'layout/files/open-file.ts': ['openSync', 'open'],
   // Makes and opens in one step, without following links or waiting.
-  'layout/lock.ts': ['openSync'],
+  'layout/lock/lock.ts': ['openSync'],
   // Looks first what it copies.
-  'layout/share.ts': ['copyFile'],
+  'layout/blobs/share.ts': ['copyFile'],
   // Of the kernel's own files.
-  'layout/lock-holder.ts': ['readFile'],
-  'net/user-file.ts': ['open'],
+  'layout/lock/lock-holder.ts': ['readFile'],
+  'net/http/user-file.ts': ['open'],
   // Of the project's own.
   'cli/version.ts': ['readFileSync'],
 };

@@ -4,12 +4,12 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
-import { collectGarbage } from '../src/collect.js';
-import { copyCache } from '../src/copy.js';
-import { trustedCertificates } from '../src/net/certificates.js';
-import { dockerCredentials } from '../src/net/docker-credentials.js';
+import { collectGarbage } from '../src/operations/gc.js';
+import { copyCache } from '../src/operations/copy/copy.js';
+import { trustedCertificates } from '../src/net/http/certificates.js';
+import { dockerCredentials } from '../src/net/registry/docker-credentials.js';
 import { CacheError } from '../src/errors.js';
-import { resolveCache } from '../src/resolve.js';
+import { resolveCache } from '../src/operations/resolve.js';
 import { bkcache } from './support/command.js';
 import { copyFixture, importOf, temporary } from './support/fixtures.js';
 

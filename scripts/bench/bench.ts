@@ -3,7 +3,7 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { table } from '../../src/report/table.js';
+import { table } from '../../src/report/text/table.js';
 import { measureDelay } from './delay.js';
 import { measureLevels } from './levels.js';
 import { makeRows, type Row } from './rows.js';

@@ -1,5 +1,5 @@
 import { closeSync, constants, openSync, rmSync } from 'node:fs';
-import { tryFlock } from '../../src/layout/flock.js';
+import { tryFlock } from '../../src/layout/lock/flock.js';
 
 // Tries the lock on an index again and again until its standard input ends, as BuildKit does (client/ociindex/ociindex.go):
 // without waiting, and with the lock file deleted after it is unlocked, whoever has it by then. It prints what came of it.

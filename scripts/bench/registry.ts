@@ -16,7 +16,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { gzipSync } from 'node:zlib';
 import { pack } from 'tar-stream';
-import { layoutRepository } from '../../src/backend/layout-repository.js';
+import { layoutRepository } from '../../src/backend/local/layout-repository.js';
 import { ZERO_TIME } from '../../src/buildkit/time.js';
 import type { Graph } from '../../src/graph/graph.js';
 import { saveGraph } from '../../src/graph/save.js';

@@ -1,6 +1,6 @@
 import { mkdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { acquireLock } from '../../src/layout/lock.js';
+import { acquireLock } from '../../src/layout/lock/lock.js';
 
 // In milliseconds. Another run may be making the same thing.
 const WAIT = 60 * 60_000;

@@ -1,8 +1,8 @@
 import { constants } from 'node:fs';
 import { type FileHandle, mkdir, mkdtemp, open, readdir, rm, rmdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { tryFlock } from '../../src/layout/flock.js';
-import { acquireLock } from '../../src/layout/lock.js';
+import { tryFlock } from '../../src/layout/lock/flock.js';
+import { acquireLock } from '../../src/layout/lock/lock.js';
 
 const CGROUPS = '/sys/fs/cgroup';
 

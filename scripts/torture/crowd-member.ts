@@ -1,14 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { layoutReader } from '../../src/backend/layout-repository.js';
-import { loadCache } from '../../src/backend/load-cache.js';
-import { collectGarbage } from '../../src/collect.js';
-import { copyCache } from '../../src/copy.js';
+import { layoutReader } from '../../src/backend/local/layout-repository.js';
+import { loadCache } from '../../src/backend/repository/load-cache.js';
+import { collectGarbage } from '../../src/operations/gc.js';
+import { copyCache } from '../../src/operations/copy/copy.js';
 import { CacheError } from '../../src/errors.js';
-import { tagOf } from '../../src/layout/index-json.js';
-import { checkContent } from '../../src/layout/blob-file.js';
-import { readIndex } from '../../src/layout/index-read.js';
+import { tagOf } from '../../src/layout/index/index-json.js';
+import { checkContent } from '../../src/layout/blobs/blob-file.js';
+import { readIndex } from '../../src/layout/index/index-read.js';
 import { openLayout } from '../../src/layout/layout.js';
-import { prune } from '../../src/prune/prune.js';
+import { prune } from '../../src/operations/prune/prune.js';
 import { fixture } from './folder.js';
 import { Random } from './random.js';
 

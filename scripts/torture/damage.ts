@@ -10,12 +10,12 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { collectGarbage } from '../../src/collect.js';
-import { copyCache } from '../../src/copy.js';
+import { collectGarbage } from '../../src/operations/gc.js';
+import { copyCache } from '../../src/operations/copy/copy.js';
 import { CacheError } from '../../src/errors.js';
-import { prune } from '../../src/prune/prune.js';
-import { inspectCache, listCaches } from '../../src/report/describe.js';
-import { verifyFolder } from '../../src/verify/verify.js';
+import { prune } from '../../src/operations/prune/prune.js';
+import { inspectCache, listCaches } from '../../src/operations/inspect/inspect.js';
+import { verifyFolder } from '../../src/operations/verify/verify.js';
 import { copyFixture, fixture, FIXTURES, insist } from './folder.js';
 import type { Random } from './random.js';
 

@@ -3,7 +3,7 @@ import { cpSync, readdirSync, readFileSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { CacheError } from '../../src/errors.js';
-import { verifyFolder } from '../../src/verify/verify.js';
+import { verifyFolder } from '../../src/operations/verify/verify.js';
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 const MAIN = join(ROOT, 'dist', 'src', 'cli', 'main.js');

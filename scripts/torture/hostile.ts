@@ -2,9 +2,9 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseExport, parseImport } from '../../src/buildkit/options.js';
 import { sha256 } from '../../src/oci/digest.js';
-import { inspectCache } from '../../src/report/describe.js';
-import { repairFolder } from '../../src/repair/repair.js';
-import { verifyFolder } from '../../src/verify/verify.js';
+import { inspectCache } from '../../src/operations/inspect/inspect.js';
+import { repairFolder } from '../../src/operations/repair/repair.js';
+import { verifyFolder } from '../../src/operations/verify/verify.js';
 import { copyFixture, expectCacheError, insist } from './folder.js';
 import type { Random } from './random.js';
 

@@ -14,9 +14,9 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { copyCache } from '../../src/copy.js';
+import { copyCache } from '../../src/operations/copy/copy.js';
 import { CacheError } from '../../src/errors.js';
-import { tryFlock } from '../../src/layout/flock.js';
+import { tryFlock } from '../../src/layout/lock/flock.js';
 import { type Digest, sha256 } from '../../src/oci/digest.js';
 import { fixture } from './folder.js';
 import { Random } from './random.js';

@@ -1,14 +1,14 @@
 import type { CacheOptions, CacheType, OnNote } from '../buildkit/options.js';
 import { CacheError, type Side } from '../errors.js';
 import { type LayoutSettings, openLayout } from '../layout/layout.js';
-import type { Registries, RegistryAccess } from '../net/registries.js';
+import type { Registries, RegistryAccess } from '../net/registry/registries.js';
 import { parseReference } from '../oci/reference.js';
 import type { CacheSource, CacheTarget, TargetSettings } from './backend.js';
-import { exportTag } from './export-tag.js';
-import { checkInlineExport, imageImport, openInlineTarget } from './inline.js';
-import { layoutReader } from './layout-repository.js';
-import { localSource, localTarget } from './local.js';
-import type { RepositoryReader } from './repository.js';
+import { exportTag } from './registry/export-tag.js';
+import { checkInlineExport, imageImport, openInlineTarget } from './inline/inline.js';
+import { layoutReader } from './local/layout-repository.js';
+import { localSource, localTarget } from './local/local.js';
+import type { RepositoryReader } from './repository/repository.js';
 
 /** What reading needs beside an option string. */
 export interface ReadOptions {
@@ -70,7 +70,7 @@ export async function openSource(
     case 'local':
       return localSource(options, layout);
     case 'registry':
-      return (await import('./registry.js')).registrySource(options, registries);
+      return (await import('./registry/registry.js')).registrySource(options, registries);
     default:
       throw unsupported(options, 'import');
   }
@@ -94,7 +94,7 @@ export async function openTarget(
     case 'local':
       return localTarget(options, settings);
     case 'registry':
-      return (await import('./registry.js')).registryTarget(options, registries, settings);
+      return (await import('./registry/registry.js')).registryTarget(options, registries, settings);
     case 'inline':
       return openInlineTarget(options, registries, settings);
     default:
@@ -118,7 +118,7 @@ export async function openRepository(
     case 'local':
       return layoutReader(await openLayout(options.attributes['src'] ?? '', layout));
     case 'registry':
-      return (await import('./registry.js')).registryRepositoryOf(options, registries, 'import');
+      return (await import('./registry/registry.js')).registryRepositoryOf(options, registries, 'import');
     default:
       throw unsupported(options, 'import');
   }

@@ -24,7 +24,7 @@ export const copy = verb({
     ],
   ],
   async run(argv) {
-    const { copyCache } = await import('../copy.js');
+    const { copyCache } = await import('../operations/copy/copy.js');
     await runCopy(argv, (settings) =>
       copyCache({ ...settings, imports: argv['import-cache'], exports: argv['export-cache'] }),
     );

@@ -1,4 +1,4 @@
-import { jsonLine } from '../report/visible.js';
+import { jsonLine } from '../report/text/control-characters.js';
 import { FOLDER_OPTIONS, FOLDER_WORD, GRACE_OPTION, JSON_OPTION, layoutSettings } from './shared-options.js';
 import { verb } from './verb.js';
 
@@ -15,7 +15,7 @@ export const gc = verb({
   ],
   async run(argv) {
     const [{ collectGarbage }, { folderOrStore }, { untilInterrupted }] = await Promise.all([
-      import('../collect.js'),
+      import('../operations/gc.js'),
       import('./place.js'),
       import('./interrupt.js'),
     ]);
@@ -26,6 +26,6 @@ export const gc = verb({
       () => (argv['dry-run'] ? undefined : 'what was moved out of the way stays there for the next gc'),
     );
     if (argv.json) process.stdout.write(jsonLine({ folder, dryRun: argv['dry-run'], ...result }));
-    else process.stdout.write((await import('../report/freed.js')).freedText(result, argv['dry-run']));
+    else process.stdout.write((await import('../report/text/freed.js')).freedText(result, argv['dry-run']));
   },
 });

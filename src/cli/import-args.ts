@@ -1,7 +1,7 @@
 import { TOOLS } from '../calls.js';
 import type { CacheOptions } from '../buildkit/options.js';
 import { CacheError } from '../errors.js';
-import { printed } from '../report/visible.js';
+import { printed } from '../report/text/control-characters.js';
 import { oneOf, parseText } from './quantities.js';
 import { tellNote } from './note.js';
 import { registryAccess } from './registry-access.js';
@@ -41,7 +41,7 @@ export const importArgs = verb({
     ],
   ],
   async run(argv) {
-    const { importArguments } = await import('../resolve.js');
+    const { importArguments } = await import('../operations/resolve.js');
     const onMissing = ({ type, attributes }: CacheOptions, reason: Error) => {
       const name = attributes['src'] ?? attributes['ref'] ?? type;
       // Before the first export nothing has to be done about it.

@@ -17,7 +17,7 @@ export const importVerb = verb({
     ],
   ],
   async run(argv) {
-    const { importCache, storePath } = await import('../store.js');
+    const { importCache, storePath } = await import('../operations/named.js');
     await runCopy(argv, (settings) => importCache(storePath(argv.store), argv.name, argv['import-cache'], settings));
   },
 });

@@ -1,4 +1,4 @@
-import { jsonLine } from '../report/visible.js';
+import { jsonLine } from '../report/text/control-characters.js';
 import { tellNote } from './note.js';
 import { registryAccess } from './registry-access.js';
 import { CACHE_WORD, JSON_OPTION, layoutSettings, LOCK_OPTION, REGISTRY_OPTIONS } from './shared-options.js';
@@ -16,13 +16,13 @@ export const inspect = verb({
     ['Another tag, for a program', 'bkcache inspect type=local,src=./cache,tag=main --json'],
   ],
   async run(argv) {
-    const { inspectCache } = await import('../report/describe.js');
+    const { inspectCache } = await import('../operations/inspect/inspect.js');
     const description = await inspectCache(argv.cache, {
       registry: await registryAccess(argv),
       layout: layoutSettings(argv),
       onNote: tellNote,
     });
     if (argv.json) process.stdout.write(jsonLine(description));
-    else process.stdout.write((await import('../report/tables.js')).inspectText(description));
+    else process.stdout.write((await import('../report/text/tables.js')).inspectText(description));
   },
 });

@@ -34,8 +34,8 @@ export async function untilInterrupted<T>(
   } catch (error) {
     if (!interrupt.signal.aborted) throw error;
     // With koffi loaded the process does not wait for threads that have not ended yet: see `native`.
-    const { areThreadsEnding } = await import('../codec/thread.js');
-    if (areThreadsEnding()) await import('../layout/flock.js');
+    const { areThreadsEnding } = await import('../thread/thread.js');
+    if (areThreadsEnding()) await import('../layout/lock/flock.js');
     // Whatever it was that failed, it failed because of that.
     throw interrupt.signal.reason;
   } finally {

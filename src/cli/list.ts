@@ -1,4 +1,4 @@
-import { jsonLine } from '../report/visible.js';
+import { jsonLine } from '../report/text/control-characters.js';
 import { tellNote } from './note.js';
 import { registryAccess } from './registry-access.js';
 import { parseText } from './quantities.js';
@@ -25,7 +25,7 @@ export const list = verb({
   ],
   async run(argv) {
     const [{ listCaches }, { folderOrStore }] = await Promise.all([
-      import('../report/describe.js'),
+      import('../operations/inspect/inspect.js'),
       import('./place.js'),
     ]);
     const entries = await listCaches(await folderOrStore(argv.place, argv.store), {
@@ -34,6 +34,6 @@ export const list = verb({
       onNote: tellNote,
     });
     if (argv.json) process.stdout.write(jsonLine(entries));
-    else process.stdout.write((await import('../report/tables.js')).listTable(entries));
+    else process.stdout.write((await import('../report/text/tables.js')).listTable(entries));
   },
 });

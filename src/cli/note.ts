@@ -1,4 +1,4 @@
-import { printed } from '../report/visible.js';
+import { printed } from '../report/text/control-characters.js';
 
 /** Says on stderr what somebody should know, and that is no failure. */
 export function tellNote(note: string): void {

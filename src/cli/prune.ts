@@ -1,4 +1,4 @@
-import { jsonLine } from '../report/visible.js';
+import { jsonLine } from '../report/text/control-characters.js';
 import { CacheError } from '../errors.js';
 import { FOLDER_OPTIONS, FOLDER_WORD, GRACE_OPTION, JSON_OPTION, layoutSettings } from './shared-options.js';
 import { count, parseAge, parseSize, parseText } from './quantities.js';
@@ -50,7 +50,7 @@ export const prune = verb({
   ],
   async run(argv) {
     const [{ prune }, { folderOrStore }, { untilInterrupted }] = await Promise.all([
-      import('../prune/prune.js'),
+      import('../operations/prune/prune.js'),
       import('./place.js'),
       import('./interrupt.js'),
     ]);
@@ -82,7 +82,7 @@ export const prune = verb({
       () => (options.dryRun ? undefined : 'what was moved out of the way stays there for the next gc or prune'),
     );
     if (argv.json) process.stdout.write(jsonLine({ dryRun: options.dryRun, ...result }));
-    else process.stdout.write((await import('../report/pruned.js')).prunedText(result, options.dryRun));
+    else process.stdout.write((await import('../report/text/pruned.js')).prunedText(result, options.dryRun));
     if (result.unmet.length > 0 && argv['require-size']) process.exitCode = 1;
   },
 });

@@ -1,6 +1,6 @@
 import { isOptionString } from '../buildkit/values.js';
 import { CacheError } from '../errors.js';
-import type { Sample } from '../verify/sample.js';
+import type { Sample } from '../operations/verify/sample.js';
 import type { Reader } from './verb.js';
 
 const MILLISECONDS: Readonly<Record<string, number>> = {

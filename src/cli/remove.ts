@@ -1,4 +1,4 @@
-import { printed } from '../report/visible.js';
+import { printed } from '../report/text/control-characters.js';
 import { parseText } from './quantities.js';
 import { LAYOUT_OPTIONS, layoutSettings, STORE_OPTION } from './shared-options.js';
 import { verb } from './verb.js';
@@ -17,7 +17,7 @@ export const remove = verb({
   examples: [['The name only', 'bkcache remove feature-x']],
   async run(argv) {
     const [{ removeCache, storePath }, { untilInterrupted }] = await Promise.all([
-      import('../store.js'),
+      import('../operations/named.js'),
       import('./interrupt.js'),
     ]);
     const store = storePath(argv.store);

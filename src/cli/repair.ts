@@ -1,4 +1,4 @@
-import { jsonLine } from '../report/visible.js';
+import { jsonLine } from '../report/text/control-characters.js';
 import { parseText } from './quantities.js';
 import { tellNote } from './note.js';
 import { registryAccess } from './registry-access.js';
@@ -44,7 +44,7 @@ export const repair = verb({
   ],
   async run(argv) {
     const [{ repairFolder }, { folderOrStore }, { untilInterrupted }, { ProgressView }] = await Promise.all([
-      import('../repair/repair.js'),
+      import('../operations/repair/repair.js'),
       import('./place.js'),
       import('./interrupt.js'),
       import('./progress.js'),
@@ -68,7 +68,7 @@ export const repair = verb({
     ).finally(() => progress.end());
     if (argv.json) process.stdout.write(jsonLine({ folder, dryRun: argv['dry-run'], ...result }));
     else if (!argv.quiet) {
-      const { repairedText } = await import('../report/repaired.js');
+      const { repairedText } = await import('../report/text/repaired.js');
       process.stdout.write(repairedText(folder, result, argv['dry-run']));
     }
     if (!result.sound) process.exitCode = 4;

@@ -1,4 +1,4 @@
-import { jsonLine } from '../report/visible.js';
+import { jsonLine } from '../report/text/control-characters.js';
 import { tellNote } from './note.js';
 import { registryAccess } from './registry-access.js';
 import { CACHE_WORD, JSON_OPTION, layoutSettings, LOCK_OPTION, REGISTRY_OPTIONS } from './shared-options.js';
@@ -13,7 +13,7 @@ export const resolve = verb({
   options: OPTIONS,
   examples: [['The digest of a tag', 'bkcache resolve type=local,src=./cache,tag=main | jq -r .digest']],
   async run(argv) {
-    const { resolveCache } = await import('../resolve.js');
+    const { resolveCache } = await import('../operations/resolve.js');
     const descriptor = await resolveCache(argv.cache, {
       registry: await registryAccess(argv),
       layout: layoutSettings(argv),

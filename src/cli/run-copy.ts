@@ -1,5 +1,5 @@
-import type { CopyOptions, CopyResult } from '../copy.js';
-import { jsonLine, printed } from '../report/visible.js';
+import type { CopyOptions, CopyResult } from '../operations/copy/copy.js';
+import { jsonLine, printed } from '../report/text/control-characters.js';
 import { untilInterrupted } from './interrupt.js';
 import { tellNote } from './note.js';
 import { registryAccess } from './registry-access.js';
@@ -42,7 +42,7 @@ export async function runCopy(
       );
     }
     if (argv.json) process.stdout.write(jsonLine({ ...result, ignored: result.ignored.map(plain) }));
-    else if (!argv.quiet) process.stdout.write((await import('../report/summary.js')).summary(result));
+    else if (!argv.quiet) process.stdout.write((await import('../report/text/summary.js')).summary(result));
   } finally {
     progress.end();
   }

@@ -1,5 +1,5 @@
 import { CacheError, exitCode, isSystemError } from '../errors.js';
-import { native } from '../layout/native-exit.js';
+import { native } from '../layout/files/native-exit.js';
 import { type Command, readCommandLine } from './command-line.js';
 
 let command: Command | undefined;
@@ -8,7 +8,7 @@ async function fail(error: unknown): Promise<never> {
   // What the message needs could not be loaded either.
   if (isSystemError(error, 'EMFILE', 'ENFILE')) throw error;
   const { message, hint, side } = describe(error);
-  const { printed } = await import('../report/visible.js');
+  const { printed } = await import('../report/text/control-characters.js');
   const run = command?.kind === 'run' ? command : undefined;
   const mistaken = run && (await import('./mistaken.js')).mistakenHint(run.verb, run.values);
   const stack = run?.debug === true && error instanceof Error ? (error.stack?.split('\n') ?? []) : [];

@@ -1,5 +1,5 @@
 import { isOptionString } from '../buildkit/values.js';
-import { jsonLine } from '../report/visible.js';
+import { jsonLine } from '../report/text/control-characters.js';
 import { tellNote } from './note.js';
 import { registryAccess } from './registry-access.js';
 import { parseSample, parseText } from './quantities.js';
@@ -44,7 +44,7 @@ export const verify = verb({
   async run(argv) {
     const [{ verifyCache, verifyFolder }, { folderOrStore }, { untilInterrupted }, { ProgressView }] =
       await Promise.all([
-        import('../verify/verify.js'),
+        import('../operations/verify/verify.js'),
         import('./place.js'),
         import('./interrupt.js'),
         import('./progress.js'),
@@ -65,7 +65,7 @@ export const verify = verb({
       return isOptionString(target) ? verifyCache(target, settings) : verifyFolder(target, settings);
     }).finally(() => progress.end());
     if (argv.json) process.stdout.write(jsonLine(result));
-    else if (!argv.quiet) process.stdout.write((await import('../report/verified.js')).verifiedText(result));
+    else if (!argv.quiet) process.stdout.write((await import('../report/text/verified.js')).verifiedText(result));
     if (!result.sound) process.exitCode = 4;
   },
 });

@@ -2,7 +2,7 @@ import { availableParallelism } from 'node:os';
 import { promisify } from 'node:util';
 import { constants, crc32, deflateRaw } from 'node:zlib';
 import { type DeflateStrategy, deflateStrategy } from './deflate-strategy.js';
-import { inOrder } from './in-order.js';
+import { inOrder } from '../bytes/in-order.js';
 
 /**
  * The tar is cut into blocks of this size, in bytes, which are deflated each by itself. Large enough that the few bytes

@@ -6,7 +6,7 @@ import type { LayerEncoding } from '../oci/media-types.js';
 import type { Compression } from './compression.js';
 import { recompress } from './recompress.js';
 import { compressionOf } from './sniff.js';
-import { startsTar, TAR_BLOCK } from './tar-start.js';
+import { startsTar, TAR_BLOCK } from '../tar/start.js';
 
 export interface ProofOptions {
   readonly digest: Digest;

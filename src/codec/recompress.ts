@@ -8,9 +8,9 @@ import { decode } from './decode.js';
 import { encode } from './encode.js';
 import type { Estargz } from './estargz/encode-estargz.js';
 import { readToc } from './estargz/read-toc.js';
-import { limited, MAX_LAYER_SIZE, WORTH_A_THREAD } from './limit.js';
+import { limited, MAX_LAYER_SIZE, WORTH_A_THREAD } from '../bytes/limit.js';
 import { type Sniffed, sniff } from './sniff.js';
-import { inThread } from './thread.js';
+import { inThread } from '../thread/thread.js';
 
 /** What a layer became, beside its bytes. */
 export interface Packed {

@@ -2,12 +2,12 @@ import { lstat, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CacheError, isSystemError } from '../errors.js';
 import { goJson } from '../oci/json.js';
-import { namesIn } from './blob-list.js';
-import { Blobs } from './blobs.js';
-import { exists, makeFolder, syncFolder, writeNewFile } from './durable.js';
-import { LOCK_TIMEOUT } from './lock.js';
-import { settled } from './settled.js';
-import { Workspace, WORKSPACE_FOLDER } from './workspace.js';
+import { namesIn } from './blobs/blob-list.js';
+import { Blobs } from './blobs/blobs.js';
+import { exists, makeFolder, syncFolder, writeNewFile } from './files/durable.js';
+import { LOCK_TIMEOUT } from './lock/lock.js';
+import { settled } from './index/settled.js';
+import { Workspace, WORKSPACE_FOLDER } from './workspace/workspace.js';
 
 /** How a layout is used. */
 export interface LayoutSettings {

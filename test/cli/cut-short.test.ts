@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readdirSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
-import { collectGarbage } from '../../src/collect.js';
+import { collectGarbage } from '../../src/operations/gc.js';
 import { bkcache } from '../support/command.js';
 import { copyFixture, importOf, temporary } from '../support/fixtures.js';
 import { age, pathOf, put } from '../support/folders.js';

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import test, { type ExecutionContext } from 'ava';
-import { copyCache } from '../../src/copy.js';
+import { copyCache } from '../../src/operations/copy/copy.js';
 import { copyFixture, importOf, temporary } from '../support/fixtures.js';
 
 const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));

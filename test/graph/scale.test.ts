@@ -7,8 +7,8 @@ import { merge } from '../../src/graph/merge.js';
 import { min } from '../../src/graph/min.js';
 import { type Digest, sha256 } from '../../src/oci/digest.js';
 import { OCI_LAYER } from '../../src/oci/media-types.js';
-import { Origin } from '../../src/verify/origin.js';
-import { Report } from '../../src/verify/report.js';
+import { Origin } from '../../src/operations/verify/origin.js';
+import { Report } from '../../src/operations/verify/report.js';
 
 const COUNT = 125_000;
 

@@ -1,17 +1,17 @@
 import { cpSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
-import { collectGarbage } from '../../src/collect.js';
-import { copyCache } from '../../src/copy.js';
+import { collectGarbage } from '../../src/operations/gc.js';
+import { copyCache } from '../../src/operations/copy/copy.js';
 import { CacheError } from '../../src/errors.js';
-import { markStore } from '../../src/layout/last-used.js';
+import { markStore } from '../../src/layout/index/last-used.js';
 import { openLayout } from '../../src/layout/layout.js';
-import { prune } from '../../src/prune/prune.js';
-import { repairFolder } from '../../src/repair/repair.js';
+import { prune } from '../../src/operations/prune/prune.js';
+import { repairFolder } from '../../src/operations/repair/repair.js';
 import { sha256 } from '../../src/oci/digest.js';
-import { resolveCache } from '../../src/resolve.js';
-import { importCache, removeCache } from '../../src/store.js';
-import { verifyFolder } from '../../src/verify/verify.js';
+import { resolveCache } from '../../src/operations/resolve.js';
+import { importCache, removeCache } from '../../src/operations/named.js';
+import { verifyFolder } from '../../src/operations/verify/verify.js';
 import { copyFixture, fixture, importOf, temporary } from '../support/fixtures.js';
 import { type Loss, record } from '../support/power.js';
 

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import test from 'ava';
 import { decodeCacheConfig, decodeRecords } from '../../src/buildkit/cache-config.js';
 import { CacheError } from '../../src/errors.js';
-import { decodeIndex } from '../../src/layout/index-json.js';
+import { decodeIndex } from '../../src/layout/index/index-json.js';
 import { EMPTY, int, list, parseGo, pointer, string, struct } from '../../src/oci/go-types.js';
 import { decodeImageConfig } from '../../src/oci/image.js';
 import { decodeManifest } from '../../src/oci/manifest.js';

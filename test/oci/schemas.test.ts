@@ -2,7 +2,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Ajv } from 'ajv';
 import test from 'ava';
-import { copyCache } from '../../src/copy.js';
+import { copyCache } from '../../src/operations/copy/copy.js';
 import { FIXTURES, importOf, temporary } from '../support/fixtures.js';
 
 // Debian's golang-github-opencontainers-image-spec-dev has them; BKCACHE_IMAGE_SPEC may name another folder.

@@ -1,6 +1,6 @@
 import test from 'ava';
-import { conformance } from '../backend/conformance.js';
-import { inlineConformance } from '../backend/inline-conformance.js';
+import { conformance } from '../backend/repository/conformance.js';
+import { inlineConformance } from '../backend/inline/inline-conformance.js';
 import { placeIn, startTestRegistry, type TestRegistry, withRegistries } from './places.js';
 
 const KINDS = {

@@ -2,7 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type IncomingHttpHeaders } from 'node:http';
 import test, { type ExecutionContext } from 'ava';
-import { copyCache } from '../../src/copy.js';
+import { copyCache } from '../../src/operations/copy/copy.js';
 import { CacheError } from '../../src/errors.js';
 import { type Content, contentOf, readWhole } from '../../src/oci/content.js';
 import type { BlobId } from '../../src/oci/descriptor.js';

@@ -3,10 +3,10 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
-import { registryRepository } from '../../src/backend/registry-repository.js';
-import { type RegistryAccess, Registries } from '../../src/net/registries.js';
+import { registryRepository } from '../../src/backend/registry/registry-repository.js';
+import { type RegistryAccess, Registries } from '../../src/net/registry/registries.js';
 import { type RegistryAuth, startRegistry } from '../../scripts/servers/registry.js';
-import type { Place } from '../backend/conformance.js';
+import type { Place } from '../backend/repository/conformance.js';
 import { HASTY } from '../support/servers.js';
 import { ISSUER, SERVICE, startTokenServer, type TokenServer } from '../support/token-server.js';
 

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { ExecutionContext } from 'ava';
-import { localSource } from '../../src/backend/local.js';
+import { localSource } from '../../src/backend/local/local.js';
 import type { Cache } from '../../src/backend/backend.js';
 import { sha256 } from '../../src/oci/digest.js';
 

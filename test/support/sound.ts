@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import type { ExecutionContext } from 'ava';
 import { decompress } from 'zstd-napi';
-import { localSource } from '../../src/backend/local.js';
+import { localSource } from '../../src/backend/local/local.js';
 import { UNCOMPRESSED } from '../../src/oci/descriptor.js';
 
 const sha256 = (bytes: Uint8Array) => `sha256:${createHash('sha256').update(bytes).digest('hex')}`;

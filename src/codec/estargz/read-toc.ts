@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { type Digest, hashDigest } from '../../oci/digest.js';
-import { ByteQueue } from './byte-queue.js';
-import { readTarHeader } from './tar-header.js';
+import { ByteQueue } from '../../bytes/byte-queue.js';
+import { readTarHeader } from '../../tar/header.js';
 import { TOC_NAME } from './toc.js';
 
 /** In bytes. */

@@ -1,0 +1,163 @@
+import { CacheError, type Side } from '../../errors.js';
+import { describeLayers } from '../../graph/inline.js';
+import { dependenciesFirst } from '../../graph/order.js';
+import { readDocument } from '../../oci/content.js';
+import type { Descriptor } from '../../oci/descriptor.js';
+import type { Digest } from '../../oci/digest.js';
+import { decodeImageConfig, historyFault, type ImageConfig, isAttestation, isImageConfig } from '../../oci/image.js';
+import { JSON_LIMIT } from '../../oci/json.js';
+import type { Document, ImageManifest } from '../../oci/manifest.js';
+import { isImageType } from '../../oci/media-types.js';
+import { parallel } from '../../bytes/parallel.js';
+import { readManifest, type StoredManifest } from '../repository/manifest.js';
+import type { RepositoryReader } from '../repository/repository.js';
+
+/** An image for one platform, its layers aside. */
+export interface Image {
+  readonly kind: 'image';
+  readonly manifest: Document;
+  readonly config: Document;
+  readonly content: ImageConfig;
+  /** With the annotations that a cache's layers have, the lowest first. */
+  readonly layers: readonly Descriptor[];
+  /** Why BuildKit would not look for a cache in it. */
+  readonly fault: string | undefined;
+  /** Why BuildKit's daemon would exit when it imports the cache that is in it, or would be. */
+  readonly danger: string | undefined;
+}
+
+/** Images for several platforms. What else is in the index, such as attestations, is not read. */
+export interface ImageIndex {
+  readonly kind: 'index';
+  readonly manifest: Document;
+  /** All that the index lists. */
+  readonly listed: readonly Descriptor[];
+}
+
+/** The image, or the images, behind a manifest. */
+export interface ImageTree {
+  readonly manifest: Document;
+  /** What stands below others comes first; each once, however many list it. The manifest itself is the last. */
+  readonly members: readonly (Image | ImageIndex)[];
+}
+
+/** Where images are read from. */
+export type ImageReader = Pick<RepositoryReader, 'name' | 'concurrency' | 'manifest' | 'blob'>;
+
+/** Requests at once, where a repository does not say how many are good. */
+const AT_ONCE = 4;
+
+/**
+ * The image, or the images, behind a manifest. Each document is read once.
+ *
+ * @returns undefined when it is the manifest of something else
+ * @throws CacheError CORRUPT
+ */
+export async function readImages(
+  repository: ImageReader,
+  manifest: StoredManifest,
+  signal?: AbortSignal,
+): Promise<ImageTree | undefined> {
+  const manifests = await manifestsBelow(repository, manifest, signal);
+  const images = new Map<Digest, Image | undefined>();
+  await parallel([...manifests.values()], limitOf(repository), signal, async ({ content, ...document }, inner) => {
+    if (content.kind === 'manifest') {
+      images.set(document.descriptor.digest, await readOne(repository, document, content, inner));
+    }
+  });
+  const all = [...manifests.values()];
+  const places = new Map(all.map(({ descriptor }, place) => [descriptor.digest, place]));
+  const { order } = dependenciesFirst(all.length, (place) => {
+    return listedIn(all[place]).flatMap(({ digest }) => places.get(digest) ?? []);
+  });
+  const members = new Map<Digest, Image | ImageIndex>();
+  for (const place of order) {
+    const stored = all[place];
+    if (stored === undefined) continue;
+    const { digest } = stored.descriptor;
+    const listed = listedIn(stored);
+    // An index with nothing in it but attestations and artifacts is none of images.
+    const isIndex = listed.some((entry) => members.has(entry.digest));
+    const member = isIndex ? ({ kind: 'index', manifest: documentIn(stored), listed } as const) : images.get(digest);
+    if (member !== undefined) members.set(digest, member);
+  }
+  if (!members.has(manifest.descriptor.digest)) return undefined;
+  return { manifest, members: [...members.values()] };
+}
+
+/** The images of all platforms, each once. */
+export function imagesIn({ members }: ImageTree): Image[] {
+  return members.filter((member) => member.kind === 'image');
+}
+
+/** A manifest, and those that it lists, directly or not. */
+async function manifestsBelow(
+  repository: ImageReader,
+  manifest: StoredManifest,
+  signal: AbortSignal | undefined,
+): Promise<Map<Digest, StoredManifest>> {
+  const found = new Map([[manifest.descriptor.digest, manifest]]);
+  const asked = new Set(found.keys());
+  let level: readonly StoredManifest[] = [manifest];
+  while (level.length > 0) {
+    const below = new Map<Digest, Descriptor>();
+    for (const entry of level.flatMap(listedIn)) {
+      if (isImageType(entry.mediaType) && !isAttestation(entry) && !asked.has(entry.digest)) {
+        asked.add(entry.digest);
+        below.set(entry.digest, entry);
+      }
+    }
+    const read: StoredManifest[] = [];
+    await parallel([...[...below.values()].entries()], limitOf(repository), signal, async ([place, entry], inner) => {
+      read[place] = await readManifest(repository, entry, inner);
+    });
+    for (const stored of read) found.set(stored.descriptor.digest, stored);
+    level = read;
+  }
+  return found;
+}
+
+function listedIn(stored: StoredManifest | undefined): readonly Descriptor[] {
+  return stored?.content.kind === 'index' ? stored.content.manifests : [];
+}
+
+function documentIn({ descriptor, bytes }: StoredManifest): Document {
+  return { descriptor, bytes };
+}
+
+function limitOf({ concurrency }: ImageReader): number {
+  return concurrency ?? AT_ONCE;
+}
+
+async function readOne(
+  repository: ImageReader,
+  manifest: Document,
+  { config, layers }: ImageManifest,
+  signal?: AbortSignal,
+): Promise<Image | undefined> {
+  if (!isImageConfig(config)) return undefined;
+  const limits = { limit: JSON_LIMIT, signal };
+  const bytes = await readDocument(repository.blob(config), config.digest, repository.name, limits);
+  const content = decodeImageConfig(bytes, `${repository.name}: ${config.digest}`);
+  const fault = faultOf(layers.length, content.diffIDs.length);
+  return {
+    kind: 'image',
+    manifest,
+    config: { descriptor: config, bytes },
+    content,
+    layers: describeLayers(layers, content),
+    fault,
+    danger: fault === undefined ? historyFault(content.history.length, layers.length) : undefined,
+  };
+}
+
+/** cache/remotecache/import.go, importInlineCache. */
+function faultOf(layers: number, diffIDs: number): string | undefined {
+  if (layers === 0) return 'it has no layers';
+  return layers === diffIDs ? undefined : `its manifest has ${layers} layers and its config ${diffIDs}`;
+}
+
+/** The error for a manifest that is neither a cache nor an image. */
+export function notAnImage(where: string, side: Side): CacheError {
+  return new CacheError('NOT_FOUND', `${where} is neither a build cache nor an image`, { side });
+}

@@ -1,0 +1,88 @@
+import type { Descriptor } from '../../oci/descriptor.js';
+import type { Digest } from '../../oci/digest.js';
+import { REFERENCE_DIGEST } from '../../oci/image.js';
+import { editJson, type JsonEdit } from '../../oci/json-edit.js';
+import { type Document, documentOf } from '../../oci/manifest.js';
+import type { Image, ImageIndex, ImageTree } from './image.js';
+
+/** What is to be changed in the documents of an image. */
+export interface ImageChange {
+  readonly config: readonly JsonEdit[];
+  readonly manifest?: readonly JsonEdit[];
+}
+
+/** The documents of images that were changed, in the order in which they are to be written. */
+export interface RewrittenImages {
+  readonly configs: readonly Document[];
+  readonly manifests: readonly Document[];
+  /** The outermost manifest, which names all others. */
+  readonly top: Document;
+}
+
+/**
+ * Changes images, and all that names them: configs, manifests, and the indexes above. Every other byte stays.
+ *
+ * @param change - what to change in an image; undefined for nothing
+ * @returns undefined when all stays as it is
+ */
+export function rewriteImages(
+  { manifest, members }: ImageTree,
+  change: (image: Image) => ImageChange | undefined,
+): RewrittenImages | undefined {
+  const configs: Document[] = [];
+  const changed = new Map<Digest, Document>();
+  for (const member of members) {
+    const { digest } = member.manifest.descriptor;
+    if (member.kind === 'index') {
+      const index = rewriteIndex(member, changed);
+      if (index !== undefined) changed.set(digest, index);
+      continue;
+    }
+    const edits = change(member);
+    if (edits === undefined) continue;
+    const image = rewriteImage(member, edits);
+    if (image.config !== undefined) configs.push(image.config);
+    if (image.manifest !== undefined) changed.set(digest, image.manifest);
+  }
+  const top = changed.get(manifest.descriptor.digest);
+  if (top === undefined) return undefined;
+  return { configs, manifests: [...changed.values()].filter((document) => document !== top), top };
+}
+
+function rewriteImage(
+  { manifest, config }: Image,
+  edits: ImageChange,
+): { readonly config?: Document; readonly manifest?: Document } {
+  const changed = documentOf(config.descriptor.mediaType, editJson(config.bytes, edits.config));
+  const isSame = changed.descriptor.digest === config.descriptor.digest;
+  const all = [...(edits.manifest ?? []), ...(isSame ? [] : renaming(['config'], config.descriptor, changed))];
+  if (all.length === 0) return {};
+  const rewritten = documentOf(manifest.descriptor.mediaType, editJson(manifest.bytes, all));
+  return { ...(isSame ? {} : { config: changed }), manifest: rewritten };
+}
+
+function rewriteIndex({ manifest, listed }: ImageIndex, changed: ReadonlyMap<Digest, Document>): Document | undefined {
+  const edits: JsonEdit[] = [];
+  for (const [position, entry] of listed.entries()) {
+    const document = changed.get(entry.digest);
+    if (document !== undefined) edits.push(...renaming(['manifests', position], entry, document));
+    // An attestation stays the document that it is; its entry has to find the image that it is about.
+    const about = changed.get((entry.annotations?.[REFERENCE_DIGEST] ?? '') as Digest);
+    if (about === undefined) continue;
+    const value = about.descriptor.digest;
+    edits.push({ path: ['manifests', position, 'annotations', REFERENCE_DIGEST], value });
+  }
+  return edits.length === 0 ? undefined : documentOf(manifest.descriptor.mediaType, editJson(manifest.bytes, edits));
+}
+
+/** Makes a descriptor inside a manifest name another document. */
+function renaming(path: JsonEdit['path'], old: Descriptor, changed: Document): JsonEdit[] {
+  const { digest, size } = changed.descriptor;
+  const fields = Object.entries({ digest, size, ...dataOf(old, changed) });
+  return fields.map(([name, value]) => ({ path: [...path, name], value }));
+}
+
+/** A descriptor that carries its document whole carries the new one. */
+export function dataOf(old: Descriptor, { bytes }: Document): { readonly data?: string } {
+  return old['data'] === undefined ? {} : { data: Buffer.from(bytes).toString('base64') };
+}

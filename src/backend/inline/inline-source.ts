@@ -1,0 +1,59 @@
+import { decodeRecords } from '../../buildkit/cache-config.js';
+import { CacheError } from '../../errors.js';
+import type { Graph } from '../../graph/graph.js';
+import { fromInline } from '../../graph/inline.js';
+import { merge } from '../../graph/merge.js';
+import type { Cache } from '../backend.js';
+import { type Image, imagesIn, notAnImage, readImages } from './image.js';
+import type { StoredManifest } from '../repository/manifest.js';
+import type { RepositoryReader } from '../repository/repository.js';
+
+/**
+ * The cache inside an image: that of every platform which has one, merged.
+ *
+ * @throws CacheError NOT_FOUND when no platform has one, CORRUPT
+ */
+export async function loadInlineCache(
+  repository: RepositoryReader,
+  manifest: StoredManifest,
+  signal?: AbortSignal,
+): Promise<Cache> {
+  const where = `${repository.name}: ${manifest.descriptor.digest}`;
+  const content = await readImages(repository, manifest, signal);
+  if (content === undefined) throw notAnImage(where, 'import');
+  const images = imagesIn(content);
+  const caches = images.flatMap((image) => {
+    const graph = graphOf(repository.name, image);
+    return graph === undefined ? [] : [{ image, graph }];
+  });
+  if (caches.length === 0) throw noCache(where, images);
+  return {
+    name: repository.name,
+    concurrency: repository.concurrency,
+    graph: merge(caches.map(({ graph }) => graph)),
+    danger: images.find(({ content: { cache }, danger }) => cache !== undefined && danger !== undefined)?.danger,
+    platforms: caches.map(({ image }) => image.content.platform),
+    blob: (blob) => repository.blob(blob),
+  };
+}
+
+/** BuildKit ignores an image whose manifest and config do not agree, cache or not. */
+function graphOf(name: string, { config, content, layers, fault }: Image): Graph | undefined {
+  if (content.cache === undefined || fault !== undefined) return undefined;
+  const where = `${name}: ${config.descriptor.digest}`;
+  return fromInline(layers, decodeRecords(content.cache, where), where);
+}
+
+function noCache(where: string, images: readonly Image[]): CacheError {
+  const faulty = images.find(({ content, fault }) => content.cache !== undefined && fault !== undefined);
+  if (faulty !== undefined) {
+    return new CacheError('NOT_FOUND', `${where} is an image whose cache BuildKit ignores: ${faulty.fault}`, {
+      hint: 'whatever wrote this image last left its config or its manifest as they were; build it anew',
+      side: 'import',
+    });
+  }
+  return new CacheError('NOT_FOUND', `${where} is an image without a build cache in it`, {
+    hint: 'build it with --cache-to type=inline, or put a cache into it: bkcache copy --export-cache type=inline,…',
+    side: 'import',
+  });
+}

@@ -1,0 +1,109 @@
+import { encodeRecords } from '../../buildkit/cache-config.js';
+import { CacheError } from '../../errors.js';
+import type { Graph } from '../../graph/graph.js';
+import { fitOf, fitToImage, toInline } from '../../graph/inline.js';
+import { configOf } from '../../graph/load.js';
+import { merge } from '../../graph/merge.js';
+import { contentOf } from '../../oci/content.js';
+import type { Digest } from '../../oci/digest.js';
+import type { Descriptor } from '../../oci/descriptor.js';
+import { INLINE_CACHE } from '../../oci/image.js';
+import type { CacheTarget, ImageFit } from '../backend.js';
+import { type Image, imagesIn, notAnImage, readImages } from './image.js';
+import { historyEdits, missingHistory } from './inline-history.js';
+import { dataOf, type ImageChange, rewriteImages } from './inline-rewrite.js';
+import { readManifest } from '../repository/manifest.js';
+import type { Repository } from '../repository/repository.js';
+
+/**
+ * The config of an image that is there already. Its layers stay as they are, so that a cache is first cut down to what
+ * consists of them; then the image gets a new config and a new manifest, platform by platform.
+ *
+ * @throws CacheError NOT_FOUND when there is no such image
+ */
+export async function inlineTarget(repository: Repository, tag: string, signal?: AbortSignal): Promise<CacheTarget> {
+  const found = await repository.resolve({ tag }, signal);
+  const where = `${repository.name}: ${tag}`;
+  const manifest = await readManifest(repository, found, signal);
+  if (configOf(manifest.content) !== undefined) {
+    throw new CacheError('NOT_FOUND', `${where} is a build cache of its own and not an image`, {
+      hint: 'type=inline puts a cache into an image; type=local and type=registry write caches of their own',
+    });
+  }
+  const content = await readImages(repository, manifest, signal);
+  if (content === undefined) throw notAnImage(where, 'export');
+  return {
+    name: repository.name,
+    fit: (graph) => fit(graph, imagesIn(content), where),
+    has: (blob, inner) => repository.has(blob, inner),
+    write: (bytes, expected, inner) => repository.write(bytes, expected, inner),
+    async publish({ graph }, inner) {
+      const changed = rewriteImages(content, (image) => withCache(image, graph));
+      if (changed === undefined) return plain(manifest.descriptor);
+      for (const { bytes, descriptor } of changed.configs) await repository.write(contentOf(bytes), descriptor, inner);
+      for (const document of changed.manifests) await repository.publish(document, undefined, inner);
+      await refuseMoved(repository, tag, [found.digest, changed.top.descriptor.digest], inner);
+      // What names the image where it is, such as the annotations of its entry in index.json, goes on to name it.
+      const { top } = changed;
+      const descriptor = { ...found, ...top.descriptor, ...dataOf(found, top) };
+      await repository.publish({ ...top, descriptor }, tag, inner);
+      return top.descriptor;
+    },
+    close: () => repository.close(),
+  };
+}
+
+function fit(graph: Graph, images: readonly Image[], where: string): { graph: Graph; images: readonly ImageFit[] } {
+  const fits = images.map((image): ImageFit => {
+    const { platform } = image.content;
+    const { fitting, others } = fitOf(graph, image.layers);
+    if (image.fault !== undefined) return { platform, fitting: [], others, fault: image.fault };
+    const added = fitting.length > 0 || image.content.cache !== undefined ? missingHistory(image) : 0;
+    return { platform, fitting, others, ...(added === 0 ? {} : { addedHistory: added }) };
+  });
+  if (fits.every(({ fitting }) => fitting.length === 0)) throw nothingFits(where, fits);
+  const parts = images.filter((image) => image.fault === undefined).map(({ layers }) => fitToImage(graph, layers));
+  return { graph: merge(parts), images: fits };
+}
+
+function nothingFits(where: string, fits: readonly ImageFit[]): CacheError {
+  const [only] = fits;
+  if (only?.fault !== undefined && fits.length === 1) {
+    return new CacheError('FAILED', `${where} cannot hold a cache: ${only.fault}, and BuildKit ignores such an image`, {
+      hint: 'build the image anew',
+      side: 'export',
+    });
+  }
+  return new CacheError('FAILED', `nothing in the import consists of the layers of ${where}`, {
+    hint: 'the cache has to come from the build that made this image; layers of compression=estargz differ from it too',
+    side: 'export',
+  });
+}
+
+/** An image that nothing fits keeps the cache that it has. */
+function withCache(image: Image, graph: Graph): ImageChange | undefined {
+  if (image.fault !== undefined) return undefined;
+  const records = toInline(graph, image.layers);
+  if (records.length === 0 && image.content.cache === undefined) return undefined;
+  const value = encodeRecords(records).toString('base64');
+  return { config: [...historyEdits(image), ...(records.length === 0 ? [] : [{ path: [INLINE_CACHE], value }])] };
+}
+
+/** A tag that another build has moved in the meantime is that build's. */
+async function refuseMoved(
+  repository: Repository,
+  tag: string,
+  known: readonly Digest[],
+  signal?: AbortSignal,
+): Promise<void> {
+  const now = await repository.resolve({ tag }, signal);
+  if (known.includes(now.digest)) return;
+  throw new CacheError('BUSY', `${repository.name}: ${tag} is another image than it was when this copy began`, {
+    hint: 'somebody pushed it in the meantime; run the copy again',
+    side: 'export',
+  });
+}
+
+function plain({ mediaType, digest, size }: Descriptor): Descriptor {
+  return { mediaType, digest, size };
+}

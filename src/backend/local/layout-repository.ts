@@ -1,0 +1,150 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { CacheError } from '../../errors.js';
+import { asideBlobs } from '../../layout/gc/quarantine.js';
+import { exists } from '../../layout/files/durable.js';
+import { updateIndex } from '../../layout/index/index-file.js';
+import { readIndex, readIndexOrNone } from '../../layout/index/index-read.js';
+import { findTag, type LayoutIndex, namesOf, tagOf, withTag } from '../../layout/index/index-json.js';
+import { writingTo } from '../../layout/files/disk-error.js';
+import { holdFile } from '../../layout/lock/manifest-lease.js';
+import { isStore, recordUse, usedNow } from '../../layout/index/last-used.js';
+import type { Layout } from '../../layout/layout.js';
+import type { Sharing } from '../../layout/blobs/share.js';
+import { contentOf, readWhole } from '../../oci/content.js';
+import type { Descriptor } from '../../oci/descriptor.js';
+import type { Digest } from '../../oci/digest.js';
+import { JSON_LIMIT } from '../../oci/json.js';
+import { decodeManifest } from '../../oci/manifest.js';
+import { layoutConversions } from '../repository/conversion-memory.js';
+import type { Held, Reference, Repository, RepositoryReader } from '../repository/repository.js';
+import { readingImport, sourceOf } from '../sides.js';
+
+/** A layout on disk as a repository to read from. */
+export function layoutReader(layout: Layout): RepositoryReader {
+  const { root, blobs } = layout;
+  return {
+    name: root,
+    resolve: async (reference, signal) =>
+      'tag' in reference
+        ? resolveTag(layout, await readIndex(layout, signal), reference.tag)
+        : resolveDigest(layout, reference.digest, signal),
+    hold: (reference, signal) => holdManifest(layout, reference, signal),
+    used: (descriptor, reference, signal) =>
+      recordUse(layout, descriptor, 'tag' in reference ? reference.tag : undefined, signal),
+    async entries(signal) {
+      const index = await readIndexOrNone(layout, signal);
+      return index.manifests.flatMap((descriptor) => {
+        const [tag, ...others] = namesOf(descriptor);
+        // An entry before it may have the same name as well.
+        const found = others.filter((name) => findTag(index, name) === descriptor);
+        return [tag, ...found].map((name) => ({ tag: name, descriptor }));
+      });
+    },
+    manifest: ({ digest }) => blobs.content(digest),
+    blob: ({ digest }) => blobs.content(digest),
+  };
+}
+
+/** A layout on disk as a repository to write to. */
+export function layoutRepository(layout: Layout, sharing: Sharing): Repository {
+  const { root, blobs } = layout;
+  const write: Repository['write'] = (content, expected, signal) =>
+    readingImport(() =>
+      writingTo(root, () =>
+        blobs.write(content, expected, { where: sourceOf(content) ?? root, sharing, ...(signal ? { signal } : {}) }),
+      ),
+    );
+  return {
+    ...layoutReader(layout),
+    conversions: layoutConversions(layout),
+    has: (blob, signal) => blobs.has(blob, signal),
+    write,
+    publish: ({ descriptor, bytes }, tag, signal) =>
+      writingTo(root, async () => {
+        // In this order they survive a power cut: what a manifest names, the manifest, and then what names that.
+        await blobs.sync();
+        if (await blobs.has(descriptor, signal)) await recordUse(layout, descriptor, undefined, signal);
+        else await write(contentOf(bytes), descriptor, signal);
+        await blobs.sync();
+        if (tag === undefined) return;
+        const entry = (await isStore(root)) ? usedNow(descriptor) : descriptor;
+        await updateIndex(layout, (index) => withTag(index, tag, entry), signal);
+      }),
+    close: () => layout.close(),
+  };
+}
+
+/** How often to look for a manifest that was moved between being found and being held, and how long after; in ms. */
+const TRIES = 20;
+const PAUSE = 5;
+
+/** Finds a manifest and keeps it: see layout/lock/manifest-lease.ts. What gc has moved in between is looked for again. */
+async function holdManifest(layout: Layout, reference: Reference, signal?: AbortSignal): Promise<Held> {
+  for (let tries = 1; ; tries++) {
+    const found = 'tag' in reference ? resolveTag(layout, await readIndex(layout, signal), reference.tag) : reference;
+    const { digest } = found;
+    const release = await holdFile(layout.blobs.path(digest));
+    try {
+      if (release !== undefined || tries === TRIES || (await isMissing(layout, digest))) {
+        const descriptor = isDescriptor(found) ? found : await resolveDigest(layout, digest, signal);
+        return { descriptor, release: release ?? (() => Promise.resolve()) };
+      }
+    } catch (error) {
+      await release?.();
+      throw error;
+    }
+    await sleep(PAUSE, undefined, { signal });
+  }
+}
+
+function isDescriptor(found: Descriptor | { readonly digest: Digest }): found is Descriptor {
+  return 'mediaType' in found;
+}
+
+/** Whether a blob is neither in its place nor set aside, so that nobody is going to put it back. */
+async function isMissing({ root, blobs }: Layout, digest: Digest): Promise<boolean> {
+  if (await exists(blobs.path(digest))) return false;
+  if ((await asideBlobs(root)).some((blob) => blob.digest === digest)) return false;
+  return !(await exists(blobs.path(digest)));
+}
+
+function resolveTag({ root }: Layout, index: LayoutIndex, tag: string): Descriptor {
+  const found = findTag(index, tag);
+  if (found !== undefined) return found;
+  const tags = [...new Set(index.manifests.flatMap(namesOf))];
+  throw new CacheError('NOT_FOUND', `${root} has no tag ${JSON.stringify(tag)}`, {
+    hint: tags.length === 0 ? 'it has no tags at all' : `its tags are: ${tags.join(', ')}`,
+  });
+}
+
+/** An explicit digest only has to be among the blobs (client/solve.go); its own mediaType says what it is. */
+async function resolveDigest(layout: Layout, digest: Digest, signal?: AbortSignal): Promise<Descriptor> {
+  const { root, blobs } = layout;
+  const size = await blobs.size(digest);
+  if (size === undefined) {
+    const index = await readIndex(layout, signal);
+    const known = index.manifests.map((entry) => `${entry.digest} (${tagOf(entry) ?? 'no tag'})`);
+    throw new CacheError('NOT_FOUND', `${root} has no blob ${digest}`, {
+      hint: known.length === 0 ? 'its index.json lists nothing' : `its index.json lists: ${known.join(', ')}`,
+    });
+  }
+  if (size > JSON_LIMIT) throw notAManifest(root, digest);
+  const bytes = await readWhole(blobs.content(digest), { digest, size }, root, { limit: JSON_LIMIT, signal });
+  return { mediaType: mediaTypeOf(bytes, root, digest), digest, size };
+}
+
+/** What a blob that is whole says of itself. A layer and a config have digests, too, and are no manifests. */
+function mediaTypeOf(bytes: Uint8Array, root: string, digest: Digest): string {
+  try {
+    return decodeManifest(bytes, `${root}: ${digest}`).mediaType;
+  } catch (cause) {
+    throw notAManifest(root, digest, cause);
+  }
+}
+
+function notAManifest(root: string, digest: Digest, cause?: unknown): CacheError {
+  return new CacheError('NOT_FOUND', `${root} has a blob ${digest}, and it is no manifest`, {
+    hint: `digest= takes that of a manifest; "bkcache list --json ${root}" has them`,
+    cause,
+  });
+}

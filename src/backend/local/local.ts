@@ -1,0 +1,57 @@
+import { type CacheOptions, flag } from '../../buildkit/options.js';
+import { CacheError } from '../../errors.js';
+import { writingTo } from '../../layout/files/disk-error.js';
+import { createLayout, type Layout, type LayoutSettings, openLayout } from '../../layout/layout.js';
+import { parseDigest } from '../../oci/digest.js';
+import type { CacheSource, CacheTarget, TargetSettings } from '../backend.js';
+import { layoutReader, layoutRepository } from './layout-repository.js';
+import { repositorySource } from '../repository/repository-source.js';
+
+/** BuildKit's default tag: client/solve.go. */
+export const LATEST = 'latest';
+
+/** A cache in a folder: `type=local,src=…[,digest=…][,tag=…]`. */
+export function localSource({ attributes }: CacheOptions, settings: Partial<LayoutSettings> = {}): CacheSource {
+  const root = attributes['src'] ?? '';
+  const { digest, tag = LATEST } = attributes;
+  const reference = digest === undefined ? { tag } : { digest: parseDigest(digest, 'digest=') };
+  return repositorySource(root, async () => layoutReader(await openLayout(root, settings)), reference);
+}
+
+/** A folder to export to: `type=local,dest=…[,tag=…]`. */
+export async function localTarget(options: CacheOptions, settings: TargetSettings): Promise<CacheTarget> {
+  const { dest: root = '', tag = LATEST } = options.attributes;
+  const layout = await writingTo(root, () => createLayout(root, settings.layout));
+  const { repositoryTarget } = await import('../repository/repository-target.js');
+  const target = repositoryTarget(layoutRepository(layout, settings.sharing), tag, settings);
+  return flag(options, 'reset') === true ? withReset(target, layout, tag) : target;
+}
+
+/**
+ * `reset=true`: what nothing refers to goes once the export is done. BuildKit deletes all of it (client/solve.go,
+ * resetCacheStore), with what others are writing; here that has a period of grace, and what the tag stood for has none.
+ */
+function withReset(target: CacheTarget, layout: Layout, tag: string): CacheTarget {
+  return {
+    ...target,
+    async publish(cache, signal) {
+      const [{ collect }, { reachOfTag }] = await Promise.all([
+        import('../../layout/gc/gc.js'),
+        import('../../layout/gc/usage.js'),
+      ]);
+      const former = await reachOfTag(layout, tag, signal);
+      const descriptor = await target.publish(cache, signal);
+      try {
+        await collect(layout, { former, signal });
+      } catch (cause) {
+        if (!(cause instanceof CacheError)) throw cause;
+        throw new CacheError(cause.code, `${layout.root} was written, but reset=true failed: ${cause.message}`, {
+          hint: cause.hint,
+          side: 'export',
+          cause,
+        });
+      }
+      return descriptor;
+    },
+  };
+}

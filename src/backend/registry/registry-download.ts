@@ -1,0 +1,175 @@
+import { CacheError } from '../../errors.js';
+import { codingsOf, decoded } from '../../net/http/content-encoding.js';
+import { discard } from '../../net/http/http.js';
+import { headerOf, type RegistryResponse } from '../../net/registry/registry-client.js';
+import { Patience, TransientError } from '../../net/http/retry.js';
+import type { Content, Range } from '../../oci/content.js';
+import { nameOf, type RegistryPlace, requestTo } from './registry-place.js';
+
+export interface DownloadOptions {
+  /** Of the whole, in bytes. */
+  readonly size: number;
+  /** The media types that may come. */
+  readonly accept?: string;
+  /** For messages: the blob or manifest. */
+  readonly what: string;
+}
+
+/**
+ * Bytes at a path of a repository, unverified. When the connection breaks, reading goes on with the byte after the
+ * last one that came (RFC 9110, 14: Range), as long as that gets any further.
+ */
+export function downloadOf(place: RegistryPlace, path: string, options: DownloadOptions): Content {
+  return {
+    size: options.size,
+    async *open({ start = 0, end = options.size } = {}, signal) {
+      // No range has no bytes in it, but an empty blob has to be there all the same.
+      if (start < Math.min(end, options.size) || start === 0) {
+        yield* new Download(place, path, options, { start, end }, signal).run();
+      }
+    },
+  };
+}
+
+/** An answer, and where its bytes begin. */
+interface Part {
+  readonly bytes: AsyncIterable<Uint8Array>;
+  /** Of the first byte, in bytes. */
+  readonly first: number;
+}
+
+class Download {
+  readonly #place: RegistryPlace;
+  readonly #path: string;
+  readonly #options: DownloadOptions;
+  readonly #start: number;
+  readonly #end: number;
+  readonly #signal: AbortSignal | undefined;
+  readonly #purpose: string;
+  /** Without a range, a server may send more than it should, and that has to be seen. */
+  readonly #isWhole: boolean;
+  /** Whether parts are asked for. */
+  #inParts = true;
+  /** Whether codings are more than a label on bytes that have them anyway; undefined as long as that is not known. */
+  #isCoded: boolean | undefined;
+  #answered: RegistryResponse | undefined;
+
+  constructor(
+    place: RegistryPlace,
+    path: string,
+    options: DownloadOptions,
+    { start, end }: Required<Range>,
+    signal: AbortSignal | undefined,
+  ) {
+    this.#place = place;
+    this.#path = path;
+    this.#options = options;
+    this.#start = start;
+    this.#end = end;
+    this.#signal = signal;
+    this.#purpose = `read ${options.what}`;
+    this.#isWhole = end >= options.size;
+  }
+
+  async *run(): AsyncGenerator<Uint8Array, void, undefined> {
+    const { client } = this.#place;
+    const patience = new Patience(client.policy);
+    let at = this.#start;
+    for (;;) {
+      try {
+        const part = await this.#ask(at);
+        if (part === undefined) continue;
+        // What was there before is skipped.
+        let skip = at - part.first;
+        for await (const chunk of part.bytes) {
+          const fresh = chunk.subarray(Math.min(skip, chunk.length), this.#isWhole ? undefined : skip + this.#end - at);
+          skip -= Math.min(skip, chunk.length);
+          at += fresh.length;
+          if (fresh.length > 0) {
+            patience.reached(at - this.#start);
+            yield fresh;
+          }
+          if (!this.#isWhole && at >= this.#end) return;
+        }
+        if (at >= this.#end) return;
+        if (!this.#inParts) throw this.#gone('size');
+        // A length that the answer itself has wrong would come again and again; whoever checks the size says so.
+        if (this.#answered?.headers['content-length'] !== undefined) return;
+        throw new TransientError(this.#message(`it ended after ${at} of ${this.#options.size} bytes`));
+      } catch (error) {
+        this.#signal?.throwIfAborted();
+        // All that was asked for is here, and only the end of the connection was not in order.
+        if (at >= this.#end && at > this.#start) return;
+        const failure = client.failure(error, { ...this.#place, purpose: this.#purpose }, this.#answered?.url);
+        await patience.wait(failure instanceof CacheError ? failure.on(this.#place.side) : failure, this.#signal);
+      }
+    }
+  }
+
+  /** @returns undefined when it has to be asked for in another way */
+  async #ask(at: number): Promise<Part | undefined> {
+    const { size, accept } = this.#options;
+    const isPart = this.#inParts && (at > 0 || !this.#isWhole);
+    const response = await this.#place.client.request({
+      ...requestTo(this.#place, this.#path),
+      method: 'GET',
+      purpose: this.#purpose,
+      headers: {
+        ...(accept === undefined ? {} : { accept }),
+        ...(isPart ? { range: `bytes=${at}-${this.#isWhole ? '' : this.#end - 1}` } : {}),
+      },
+      accept: isPart ? [404, 416] : [404],
+      signal: this.#signal,
+    });
+    this.#answered = response;
+    const { status, headers } = response;
+    if (status === 404) {
+      discard(response);
+      throw this.#gone('missing');
+    }
+    const [, first, total] = /^bytes (\d+)-\d*\/(\d+|\*)$/.exec(headers['content-range'] ?? '') ?? [];
+    const length = status === 206 ? total : headerOf(headers, 'content-length');
+    const isLabelled = codingsOf(headers).length > 0;
+    if (isLabelled && this.#isCoded === undefined && status !== 416) {
+      if (status === 206 || length !== undefined) this.#isCoded = Number(length) !== size;
+      else {
+        // Without a length, only all of it tells.
+        this.#isCoded = (await lengthOf(response, size)) !== size;
+        return undefined;
+      }
+    }
+    const isCoded = isLabelled && this.#isCoded === true;
+    if (status === 416 || (status === 206 && (Number(first) !== at || isCoded))) {
+      response.body.destroy();
+      if (!isPart) throw new CacheError('UNREACHABLE', this.#message(`it came as ${headers['content-range'] ?? '?'}`));
+      // What cannot be had from there on can be had from its beginning.
+      this.#inParts = false;
+      return undefined;
+    }
+    const bytes = isCoded ? decoded(response) : (response.body as AsyncIterable<Uint8Array>);
+    return { bytes, first: status === 206 ? at : 0 };
+  }
+
+  #gone(wrong: 'missing' | 'size'): CacheError {
+    const how = wrong === 'missing' ? 'is missing' : 'is shorter than it should be';
+    return new CacheError('CORRUPT', `${nameOf(this.#place)}: ${this.#options.what} ${how}`, {
+      hint: 'the cache is incomplete, perhaps since the registry cleaned up; export it again',
+      side: this.#place.side,
+      wrong,
+    });
+  }
+
+  #message(text: string): string {
+    return `${nameOf(this.#place)}: cannot ${this.#purpose}: ${text}`;
+  }
+}
+
+/** How many bytes an answer has, up to one more than a limit. */
+async function lengthOf({ body }: RegistryResponse, limit: number): Promise<number> {
+  let length = 0;
+  for await (const chunk of body as AsyncIterable<Uint8Array>) {
+    length += chunk.length;
+    if (length > limit) break;
+  }
+  return length;
+}

@@ -1,0 +1,23 @@
+import type { Side } from '../../errors.js';
+import type { RegistryClient, RegistryRequest } from '../../net/registry/registry-client.js';
+
+/** One repository of a registry, seen from one side of a copy. */
+export interface RegistryPlace {
+  readonly client: RegistryClient;
+  readonly repository: string;
+  readonly side: Side;
+}
+
+/** For messages. */
+export function nameOf({ client, repository }: RegistryPlace): string {
+  return `${client.registry}/${repository}`;
+}
+
+/** What every request to a repository says: distribution.github.io, spec/auth/scope. */
+export function requestTo(
+  { repository, side }: RegistryPlace,
+  path: string,
+): Pick<RegistryRequest, 'repository' | 'scopes' | 'side'> & { readonly target: string } {
+  const actions = side === 'import' ? 'pull' : 'pull,push';
+  return { repository, target: `/v2/${repository}/${path}`, scopes: [`repository:${repository}:${actions}`], side };
+}

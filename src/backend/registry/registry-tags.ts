@@ -1,0 +1,55 @@
+import { CacheError } from '../../errors.js';
+import { nextLink } from '../../net/registry/link.js';
+import { headerOf } from '../../net/registry/registry-client.js';
+import { EMPTY, list, parseGo, string, struct } from '../../oci/go-types.js';
+import { JSON_LIMIT } from '../../oci/json.js';
+import { nameOf, type RegistryPlace, requestTo } from './registry-place.js';
+
+const TAGS_A_PAGE = 1000;
+/** How many pages in a row may bring nothing new: those of some registries are filtered after they are cut. */
+const PAGES_WITHOUT_NEWS = 100;
+/** The most tags and pages that are read. */
+const MOST_TAGS = 1_000_000;
+const MOST_PAGES = 10_000;
+
+const NO_TAGS: readonly string[] = EMPTY;
+const tagsType = struct(() => ({ tags: NO_TAGS }), { tags: ['tags', list(string)] });
+
+/**
+ * The tags of a repository, in order: every page until there is no link to another one (distribution-spec, "Listing
+ * Tags").
+ *
+ * @throws CacheError NOT_FOUND for a repository that is not there, UNREACHABLE when the list does not end
+ */
+export async function listTags(place: RegistryPlace, signal?: AbortSignal): Promise<string[]> {
+  const { target, ...request } = requestTo(place, `tags/list?n=${TAGS_A_PAGE}`);
+  const asked = { ...request, purpose: 'list the tags' };
+  const tags = new Set<string>();
+  const seen = new Set<string>();
+  let withoutNews = 0;
+  for (let page: string | URL = target; ;) {
+    const { response, bytes } = await place.client.document(
+      { ...asked, method: 'GET', target: page, signal },
+      JSON_LIMIT,
+    );
+    const before = tags.size;
+    const where = `${nameOf(place)}: the list of tags`;
+    for (const tag of parseGo(tagsType, bytes ?? Buffer.from('{}'), where).tags) tags.add(tag);
+    withoutNews = tags.size === before ? withoutNews + 1 : 0;
+    seen.add(response.url.href);
+    const next = nextLink(headerOf(response.headers, 'link'));
+    // Registries have orders of their own.
+    if (next === undefined) return [...tags].toSorted();
+    page = place.client.addressIn(next, response, asked);
+    // Some link to the page that it is.
+    if (seen.has(page.href)) return [...tags].toSorted();
+    if (withoutNews < PAGES_WITHOUT_NEWS && seen.size < MOST_PAGES && tags.size < MOST_TAGS) continue;
+    throw new CacheError(
+      'UNREACHABLE',
+      `${where} does not end: it has ${tags.size} tags on ${seen.size} pages so far`,
+      {
+        side: place.side,
+      },
+    );
+  }
+}

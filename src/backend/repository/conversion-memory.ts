@@ -1,0 +1,78 @@
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { CacheError } from '../../errors.js';
+import { type Conversion, Conversions, conversionsIn } from '../../layout/blobs/conversions.js';
+import type { Layout } from '../../layout/layout.js';
+import type { BlobId } from '../../oci/descriptor.js';
+import type { ConversionMemory, ConversionSource } from '../backend.js';
+
+/**
+ * What layers became in a folder is written down in the folder, and so goes where the folder goes. Others may have
+ * written to it: the blob that it names is unpacked, and has to be the layer's tar. That costs less than to pack it.
+ */
+export function layoutConversions({ root, blobs }: Layout): ConversionMemory {
+  const conversions = conversionsIn(root);
+
+  /** The digest of the tar in a blob that was made; undefined when the blob is another than it is said to be. */
+  const tarOf = async (
+    { to, diffID, estargz }: Conversion,
+    limits: ConversionSource['limits'],
+    signal: AbortSignal | undefined,
+  ) => {
+    const { unpack } = await import('../../codec/recompress.js');
+    const options = { blob: to, diffID, tocDigest: estargz?.tocDigest, ...limits, where: blobs.path(to.digest) };
+    try {
+      const { tar, size } = await unpack(blobs.content(to.digest), options, signal);
+      return size === (estargz?.uncompressedSize ?? size) ? tar : undefined;
+    } catch (error) {
+      if (!(error instanceof CacheError) || signal?.aborted === true) throw error;
+      // So that the blob is written again, though there is one of its size.
+      if (error.code === 'CORRUPT') await blobs.suspect(to.digest);
+      return undefined;
+    }
+  };
+
+  return {
+    async find(source, encoder, signal) {
+      const known = await conversions.find(source.blob, encoder);
+      if (known === undefined || !(await blobs.has(known.to, signal))) return undefined;
+      const tar = await tarOf(known, source.limits, signal);
+      return tar !== undefined && tar === (source.tar ?? (await source.readTar())) ? known : undefined;
+    },
+    add: (conversion) => conversions.add(conversion),
+  };
+}
+
+/**
+ * What layers became in registries is written down among the user's own caches. A registry's blobs would have to be
+ * fetched to be looked at, and so nobody else may have written it down.
+ *
+ * @param has - whether the registry has a blob
+ */
+export function registryConversions(
+  has: (blob: BlobId, signal?: AbortSignal) => Promise<boolean>,
+  env: NodeJS.ProcessEnv = process.env,
+): ConversionMemory | undefined {
+  const path = userFile(env);
+  if (path === undefined) return undefined;
+  const conversions = new Conversions(path, { isPrivate: true });
+  return {
+    async find({ blob, tar }, encoder, signal) {
+      const known = await conversions.find(blob, encoder);
+      if (known === undefined) return undefined;
+      const isOther = known.estargz === undefined && tar !== undefined && tar !== known.diffID;
+      return !isOther && (await has(known.to, signal)) ? known : undefined;
+    },
+    add: (conversion) => conversions.add(conversion),
+  };
+}
+
+/** Beside the store, not in it: others may write to a store. */
+function userFile(env: NodeJS.ProcessEnv): string | undefined {
+  try {
+    return join(env['XDG_CACHE_HOME'] || join(homedir(), '.cache'), 'bkcache-conversions');
+  } catch {
+    // A user without a home.
+    return undefined;
+  }
+}

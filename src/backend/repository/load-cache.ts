@@ -1,0 +1,45 @@
+import { configOf, loadGraph } from '../../graph/load.js';
+import { saveGraph, type SavedCache, shapeOf } from '../../graph/save.js';
+import { readDocument } from '../../oci/content.js';
+import type { Descriptor } from '../../oci/descriptor.js';
+import { JSON_LIMIT } from '../../oci/json.js';
+import type { Cache } from '../backend.js';
+import { loadInlineCache } from '../inline/inline-source.js';
+import { readManifest } from './manifest.js';
+import type { RepositoryReader } from './repository.js';
+
+/**
+ * The cache that a manifest describes, or that is inside the image which it describes.
+ *
+ * @throws CacheError NOT_FOUND when there is none, CORRUPT
+ */
+export async function loadCache(
+  repository: RepositoryReader,
+  descriptor: Descriptor,
+  signal?: AbortSignal,
+): Promise<Cache> {
+  const manifest = await readManifest(repository, descriptor, signal);
+  const config = configOf(manifest.content);
+  if (config === undefined) return loadInlineCache(repository, manifest, signal);
+  // BuildKit goes by the digest, whatever size the manifest says that the config has.
+  const limits = { limit: JSON_LIMIT, signal };
+  const bytes = await readDocument(repository.blob(config), config.digest, repository.name, limits);
+  const { mediaType, fields } = manifest.content;
+  const { digest, size } = manifest.descriptor;
+  const graph = loadGraph(manifest.content, bytes, `${repository.name}: ${config.digest}`);
+  const shape = shapeOf(mediaType);
+  const saved: SavedCache = {
+    shape,
+    manifest: { descriptor: { mediaType, digest, size }, bytes: manifest.bytes },
+    config: { descriptor: config, bytes },
+    fields,
+  };
+  return {
+    name: repository.name,
+    concurrency: repository.concurrency,
+    graph,
+    // A manifest with a wrong size in it is written again by those who copy it.
+    saved: config.size === bytes.length ? saved : saveGraph(graph, shape, fields),
+    blob: (blob) => repository.blob(blob),
+  };
+}

@@ -1,0 +1,76 @@
+import type { CacheError } from '../../errors.js';
+import type { Content } from '../../oci/content.js';
+import type { BlobId, Descriptor } from '../../oci/descriptor.js';
+import type { Digest } from '../../oci/digest.js';
+import type { Document } from '../../oci/manifest.js';
+import type { ConversionMemory } from '../backend.js';
+
+/** What names a manifest in a repository. */
+export type Reference = { readonly tag: string } | { readonly digest: Digest };
+
+/** A manifest that stays until it is released. */
+export interface Held {
+  readonly descriptor: Descriptor;
+  readonly release: () => Promise<void>;
+}
+
+/** A manifest, and a tag that names it; one without a tag stands in the list all the same. */
+export interface RepositoryEntry {
+  readonly tag: string | undefined;
+  readonly descriptor: Descriptor;
+}
+
+/** A tag of which it cannot be said what it names. */
+export interface UnreadEntry {
+  readonly tag: string;
+  readonly problem: CacheError;
+}
+
+/**
+ * Where manifests and blobs are kept by their digests, and manifests have tags: a layout on disk, or a repository in a
+ * registry. Caches in either are the same, and so is the code that reads and writes them.
+ */
+export interface RepositoryReader {
+  /** Where it is, for messages. */
+  readonly name: string;
+  /** How many transfers at once it is good for, where that is more than there are cores to do something. */
+  readonly concurrency?: number;
+  /**
+   * The manifest that a tag or digest stands for.
+   *
+   * @throws CacheError NOT_FOUND, whose hint says what is there
+   */
+  resolve(reference: Reference, signal?: AbortSignal): Promise<Descriptor>;
+  /**
+   * As `resolve`, and keeps what it finds, with everything below it, from being collected until it is released. Left
+   * out where nothing is collected while it is read.
+   */
+  hold?(reference: Reference, signal?: AbortSignal): Promise<Held>;
+  /** Records that a manifest is being used, and what it was asked for by, where that is kept. */
+  used?(descriptor: Descriptor, reference: Reference, signal?: AbortSignal): Promise<void>;
+  /** Every manifest that can be asked for by name. */
+  entries(signal?: AbortSignal): Promise<readonly (RepositoryEntry | UnreadEntry)[]>;
+  /** A manifest's bytes, unverified. Reading them throws CacheError CORRUPT when they are not there. */
+  manifest(descriptor: Descriptor): Content;
+  /** A config's or layer's bytes, unverified. Reading them throws CacheError CORRUPT when they are not there. */
+  blob(blob: BlobId): Content;
+}
+
+export interface Repository extends RepositoryReader {
+  has(blob: BlobId, signal?: AbortSignal): Promise<boolean>;
+  /** What layers became here when they were converted. */
+  readonly conversions?: ConversionMemory | undefined;
+  /**
+   * Stores a blob, checked; the whole of it or nothing.
+   *
+   * @param expected - left out for bytes that are made while they are read
+   * @throws CacheError CORRUPT
+   */
+  write(content: Content, expected: BlobId | undefined, signal?: AbortSignal): Promise<BlobId>;
+  /**
+   * Stores a manifest whose blobs are there, and points the tag at it. Without a tag it can be asked for by digest.
+   */
+  publish(manifest: Document, tag: string | undefined, signal?: AbortSignal): Promise<void>;
+  /** Gives back what was taken for the writing; also after a failure. */
+  close(): Promise<void>;
+}

@@ -1,0 +1,39 @@
+import type { Stats } from 'node:fs';
+import { lstat, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { isSystemError } from '../../errors.js';
+import { type Digest, isDigest } from '../../oci/digest.js';
+
+/** Something in a folder of `blobs/`. */
+export interface BlobEntry {
+  readonly path: string;
+  /** What its name says; undefined when it is not named as a blob. */
+  readonly digest: Digest | undefined;
+  readonly stats: Stats;
+}
+
+/** Everything in the folders of `blobs/`, links not followed. What goes while it is listed is left out. */
+export async function* listBlobs(root: string): AsyncGenerator<BlobEntry, void, undefined> {
+  for (const algorithm of (await namesIn(join(root, 'blobs'))).toSorted()) {
+    const folder = join(root, 'blobs', algorithm);
+    for (const name of (await namesIn(folder)).toSorted()) {
+      const path = join(folder, name);
+      const stats = await lstat(path).catch((error: unknown) => {
+        if (isSystemError(error, 'ENOENT')) return undefined;
+        throw error;
+      });
+      const digest = `${algorithm}:${name}`;
+      if (stats !== undefined) yield { path, digest: isDigest(digest) ? digest : undefined, stats };
+    }
+  }
+}
+
+/** What is in a folder; nothing where there is none, or a link to one: what that leads to is somebody else's. */
+export async function namesIn(folder: string): Promise<string[]> {
+  try {
+    return (await lstat(folder)).isDirectory() ? await readdir(folder) : [];
+  } catch (error) {
+    if (isSystemError(error, 'ENOENT', 'ENOTDIR')) return [];
+    throw error;
+  }
+}

@@ -1,0 +1,101 @@
+import { type FileHandle, lstat, mkdir, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { isSystemError } from '../../errors.js';
+import { createFile, openFolder } from './open-file.js';
+import { inheritFolder, inheritOwnership } from './ownership.js';
+
+/** Makes a folder's names survive a power cut: what was created in it, renamed or removed. */
+export async function syncFolder(path: string): Promise<void> {
+  let handle: FileHandle | undefined;
+  try {
+    handle = await openFolder(path);
+    await handle.sync();
+  } catch (error) {
+    // Some have syncs for files, and none for folders.
+    if (!cannotSync(error) && !isSystemError(error, 'EPERM', 'EACCES', 'EBADF', 'EISDIR')) throw error;
+  } finally {
+    await handle?.close();
+  }
+}
+
+/** Makes the bytes of a file survive a power cut, which they need before their name does. */
+export async function syncFile(handle: FileHandle): Promise<void> {
+  try {
+    await handle.sync();
+  } catch (error) {
+    if (!cannotSync(error)) throw error;
+  }
+}
+
+/** Whether a filesystem has no syncs, as some network and user-space ones: they promise nothing either way. */
+export function cannotSync(error: unknown): boolean {
+  return isSystemError(error, 'EINVAL', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS');
+}
+
+export interface FolderOptions {
+  readonly durable: boolean;
+  /** Whose it is: that of whoever makes it, or what the folder above it says; `shared` also has the mode of that. */
+  readonly inherit?: 'nothing' | 'owner' | 'shared';
+}
+
+/**
+ * Makes a folder and those above it, and makes the new ones survive a power cut. Node's own `recursive` hides why that
+ * fails on a read-only filesystem, and never returns on some others.
+ */
+export async function makeFolder(path: string, options: FolderOptions): Promise<void> {
+  const { durable, inherit = 'owner' } = options;
+  try {
+    await mkdir(path);
+  } catch (error) {
+    if (isSystemError(error, 'EEXIST')) return;
+    if (!isSystemError(error, 'ENOENT') || dirname(path) === path) throw error;
+    // Another process may make the same folders at this moment; a second failure is one.
+    if (!(await isFolder(dirname(path)))) await makeFolder(dirname(path), options);
+    try {
+      await mkdir(path);
+    } catch (again) {
+      if (!isSystemError(again, 'EEXIST')) throw again;
+      return;
+    }
+  }
+  if (inherit !== 'nothing') inheritFolder(path, { shared: inherit === 'shared' });
+  if (durable) await syncFolder(dirname(path));
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  return stat(path).then(
+    (stats) => stats.isDirectory(),
+    () => false,
+  );
+}
+
+/**
+ * Writes a new file, whole and synced; nobody else may have one there.
+ *
+ * @param place - where it will be renamed to: the owner, group and mode of what is there go on
+ */
+export async function writeNewFile(
+  path: string,
+  bytes: Uint8Array,
+  { durable, place = path }: { readonly durable: boolean; readonly place?: string },
+): Promise<void> {
+  const handle = await createFile(path);
+  try {
+    await handle.writeFile(bytes);
+    inheritOwnership(handle.fd, place);
+    if (durable) await syncFile(handle);
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Whether there is anything at a path, even a link to nowhere. */
+export async function exists(path: string): Promise<boolean> {
+  return lstat(path).then(
+    () => true,
+    (error: unknown) => {
+      if (isSystemError(error, 'ENOENT', 'ENOTDIR')) return false;
+      throw error;
+    },
+  );
+}

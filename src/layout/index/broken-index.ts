@@ -1,0 +1,69 @@
+import { lstat, rmdir } from 'node:fs/promises';
+import { CacheError, isSystemError } from '../../errors.js';
+import { namesIn } from '../blobs/blob-list.js';
+import { writeNewFile } from '../files/durable.js';
+import { addMissed, keptIndexPath, refuseLoss, replaceIndex } from './index-file.js';
+import { encodeIndex, type LayoutIndex } from './index-json.js';
+import { indexPath, readIndex } from './index-read.js';
+import { isReadable } from './index-replace.js';
+import type { Layout } from '../layout.js';
+import { contentOfFile } from '../files/small-file.js';
+
+/** An index.json that cannot be read. */
+export interface BrokenIndex {
+  /** Undefined where there is no file. */
+  readonly bytes: Buffer | undefined;
+}
+
+/**
+ * What is in index.json when it cannot be read; undefined when it can, which a build that is writing it is waited for.
+ *
+ * @throws CacheError BUSY; CORRUPT for a link and for a file that is too large, FAILED for a folder with something in it
+ */
+export async function brokenIndex(layout: Layout, signal?: AbortSignal): Promise<BrokenIndex | undefined> {
+  try {
+    await readIndex(layout, signal);
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof CacheError) || (error.code !== 'CORRUPT' && error.code !== 'NOT_FOUND')) throw error;
+  }
+  const path = indexPath(layout);
+  if (!(await isFolder(path))) return { bytes: await contentOfFile(path) };
+  if ((await namesIn(path)).length === 0) return { bytes: undefined };
+  throw new CacheError('FAILED', `${path} is a folder, and there is something in it`, {
+    hint: 'move it elsewhere, and repair again',
+  });
+}
+
+/**
+ * Puts an index in the place of one that cannot be read, under the exclusive lock.
+ *
+ * @returns whether that was done: an index.json that is another one by now, or can be read, stays
+ * @throws CacheError BUSY; LostBlobs
+ */
+export async function replaceBrokenIndex(
+  layout: Layout,
+  { bytes }: BrokenIndex,
+  index: LayoutIndex,
+  signal?: AbortSignal,
+): Promise<boolean> {
+  const path = indexPath(layout);
+  if (isReadable(bytes, path)) return false;
+  const temporary = await layout.workspace.temporary();
+  await writeNewFile(temporary, encodeIndex(index), { ...layout.settings, place: path });
+  if (await isFolder(path)) await rmdir(path);
+  const prepared = { bytes, before: index, temporary };
+  const check = () => refuseLoss(layout);
+  const missed = await replaceIndex(layout, prepared, { check, keepAs: keptIndexPath(layout), signal });
+  if (missed === 'again') return false;
+  if (missed !== undefined) await addMissed(layout, index, missed);
+  return true;
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  const stats = await lstat(path).catch((error: unknown) => {
+    if (isSystemError(error, 'ENOENT', 'ENOTDIR')) return undefined;
+    throw error;
+  });
+  return stats?.isDirectory() === true;
+}

@@ -1,0 +1,150 @@
+import { CacheError, type Side } from '../../errors.js';
+import { TransientError } from './retry.js';
+
+/** What the system's error codes mean to somebody who does not know them. */
+const MEANINGS: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'nothing listens there',
+  ENOTFOUND: 'there is no such host',
+  EAI_AGAIN: 'the name could not be looked up',
+  ECONNRESET: 'the connection was cut',
+  ECONNABORTED: 'the connection was cut',
+  EPIPE: 'the connection was cut',
+  EHOSTUNREACH: 'the host cannot be reached',
+  ENETUNREACH: 'the network cannot be reached',
+};
+
+/**
+ * What may be over in a moment. Whatever is not named here, such as a file that cannot be read, is as it is. HPE_ is an
+ * answer that is no HTTP, ERR_SSL_ a broken record in the middle of a connection.
+ */
+const TRANSIENT =
+  /^(?:ECONNREFUSED|ECONNRESET|ECONNABORTED|EPIPE|ETIMEDOUT|EAI_AGAIN|E(?:HOST|NET)(?:UNREACH|DOWN)|HPE_\w+|ERR_SSL_\w*BAD_RECORD_MAC|ERR_STREAM_PREMATURE_CLOSE)$/;
+
+const CERTIFICATE =
+  /^(?:CERT_|UNABLE_TO_|DEPTH_ZERO|SELF_SIGNED|ERR_TLS_CERT|HOSTNAME_MISMATCH|INVALID_CA|INVALID_PURPOSE)/;
+
+/** How often a host is tried that has never answered, and does not answer now. */
+const UNREACHED_ATTEMPTS = 2;
+
+/** Somebody else than the registry that a request went to. */
+export interface Peer {
+  /** Such as `the proxy proxy.example.com:3128`. */
+  readonly name: string;
+  /** What to do when nobody is there. */
+  readonly hint: string;
+}
+
+/** A request that got no answer. Its cause says why: the system's error, or what a proxy refused. */
+export class ConnectionError extends Error {
+  /** Who failed, where that is not the registry. */
+  readonly peer: Peer | undefined;
+  /** Whether whom it went to has answered anything before. */
+  readonly wasReached: boolean;
+  override readonly cause: Error;
+
+  constructor(cause: Error, peer?: Peer, wasReached = false) {
+    super(cause.message);
+    this.cause = cause;
+    this.peer = peer;
+    this.wasReached = wasReached;
+  }
+}
+
+/**
+ * Says that a request went where the registry sent it, and not to the registry itself; for `catch`.
+ *
+ * @param name - for messages
+ */
+export function onTheWayTo(name: string): (error: unknown) => never {
+  return (error) => {
+    if (!(error instanceof ConnectionError) && codeOf(error) === undefined) throw error;
+    // What breaks off after an answer comes as the system has it.
+    const { cause, peer, wasReached } =
+      error instanceof ConnectionError ? error : { cause: error as Error, peer: undefined, wasReached: true };
+    const hint = 'the registry names that host; perhaps it can be reached from another network only';
+    throw new ConnectionError(cause, peer ? { ...peer, name: `${name}: ${peer.name}` } : { name, hint }, wasReached);
+  };
+}
+
+/** The error for a connection on which nothing moved. */
+export function timedOut(timeout: number): Error {
+  return Object.assign(new Error(`nothing moved for ${timeout / 1000} s`), { code: 'ETIMEDOUT', stalled: timeout });
+}
+
+/** The error for a connection that ended without an answer. */
+export function cutOff(): Error {
+  return Object.assign(new Error('it ended without an answer'), { code: 'ECONNRESET' });
+}
+
+/** The code of what failed, as the system or Node names it. */
+export function codeOf(error: unknown): string | undefined {
+  const cause = error instanceof ConnectionError ? error.cause : error;
+  return cause instanceof Error && 'code' in cause && typeof cause.code === 'string' ? cause.code : undefined;
+}
+
+/** Whether the other side answered a TLS handshake with something that is no TLS. */
+export function speaksNoTls(error: unknown): boolean {
+  const cause = error instanceof ConnectionError ? error.cause : error;
+  if (!(cause instanceof Error) || !/^(?:EPROTO|ERR_SSL_)/.test(codeOf(cause) ?? '')) return false;
+  return /wrong version number|packet length too long|unknown protocol|http request/i.test(cause.message);
+}
+
+/**
+ * The error for a connection that failed or broke off. Most are worth another attempt; a wrong name, a wrong
+ * certificate, and a server that was never there are not. What is no failure of a connection comes back as it is.
+ *
+ * @param what - the registry and what cannot be done
+ */
+export function describeFailure(error: unknown, what: string, side: Side): unknown {
+  if (!(error instanceof ConnectionError)) return describe(error, what, { side, peer: undefined, wasReached: true });
+  const { cause, peer, wasReached } = error;
+  const where = peer === undefined ? what : `${what}: ${peer.name}`;
+  if (cause instanceof CacheError) return cause.saying(`${where}: ${cause.message}`).on(side);
+  return describe(cause, where, { side, peer, wasReached });
+}
+
+function describe(
+  error: unknown,
+  what: string,
+  { side, peer, wasReached }: { readonly side: Side; readonly peer: Peer | undefined; readonly wasReached: boolean },
+): unknown {
+  if (error instanceof CacheError) return error;
+  const code = codeOf(error);
+  if (!(error instanceof Error) || code === undefined) return error;
+  const options = { side, cause: error };
+  if (CERTIFICATE.test(code)) {
+    return new CacheError('UNREACHABLE', `${what}: its certificate is not trusted: ${error.message} (${code})`, {
+      ...options,
+      hint: 'name the file of the authority that signed it with --registry-ca, or use registry.insecure=true',
+    });
+  }
+  if (code === 'EPROTO' || (code.startsWith('ERR_SSL_') && !TRANSIENT.test(code)))
+    return tlsFailure(error, what, { side, peer });
+  const message = `${what}: ${MEANINGS[code] ?? error.message} (${code})`;
+  if (code === 'ENOTFOUND' || (code === 'ECONNREFUSED' && !wasReached)) {
+    const hint = peer?.hint ?? 'check the name and the port of the registry';
+    return new CacheError('UNREACHABLE', message, { ...options, hint });
+  }
+  if (!TRANSIENT.test(code)) return new CacheError('UNREACHABLE', message, options);
+  return new TransientError(message, {
+    ...options,
+    ...('stalled' in error && typeof error.stalled === 'number' ? { stalled: error.stalled } : {}),
+    ...(code === 'ETIMEDOUT' && !wasReached ? { attempts: UNREACHED_ATTEMPTS } : {}),
+  });
+}
+
+function tlsFailure(
+  error: Error,
+  what: string,
+  { side, peer }: { readonly side: Side; readonly peer: Peer | undefined },
+): CacheError {
+  const reason = 'reason' in error && typeof error.reason === 'string' ? error.reason : error.message.trim();
+  if (!speaksNoTls(error)) {
+    return new CacheError('UNREACHABLE', `${what}: the TLS handshake failed: ${reason}`, { side, cause: error });
+  }
+  return new CacheError('UNREACHABLE', `${what}: it does not speak TLS (${codeOf(error)})`, {
+    side,
+    cause: error,
+    hint: peer === undefined ? 'registry.insecure=true allows plain HTTP' : undefined,
+  });
+}

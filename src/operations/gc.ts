@@ -1,0 +1,34 @@
+import { checkCall } from '../calls.js';
+import { abortable } from '../errors.js';
+import { collect } from '../layout/gc/gc.js';
+import type { CollectResult } from '../layout/gc/gc-result.js';
+import { type LayoutSettings, openLayout } from '../layout/layout.js';
+
+export type { Amount, CollectResult } from '../layout/gc/gc-result.js';
+export type { TagUsage } from '../layout/gc/usage.js';
+
+export interface GarbageOptions {
+  /** How long what nothing refers to is left alone after it was last touched, in milliseconds; an hour by default. */
+  readonly grace?: number | undefined;
+  /** Only find out what would go. */
+  readonly dryRun?: boolean | undefined;
+  readonly layout?: Partial<LayoutSettings>;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Removes from a folder of caches what nothing needs: see `collect` for what is kept.
+ *
+ * @throws CacheError NOT_FOUND, CORRUPT when a manifest cannot be read (nothing is deleted then), BUSY
+ */
+export async function collectGarbage(folder: string, options: GarbageOptions = {}): Promise<CollectResult> {
+  checkCall('collectGarbage', { folder, options });
+  return abortable(options.signal, async () => {
+    const layout = await openLayout(folder, options.layout);
+    try {
+      return await collect(layout, options);
+    } finally {
+      await layout.close();
+    }
+  });
+}

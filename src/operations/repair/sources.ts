@@ -1,0 +1,89 @@
+import { readImport } from '../../backend/option-string.js';
+import { openRepository, openSource, type ReadOptions } from '../../backend/open.js';
+import type { RepositoryReader } from '../../backend/repository/repository.js';
+import { type CacheOptions, formatOptions } from '../../buildkit/options.js';
+import { CacheError } from '../../errors.js';
+import { listBlobs } from '../../layout/blobs/blob-list.js';
+import type { Registries } from '../../net/registry/registries.js';
+import type { Content } from '../../oci/content.js';
+import type { Descriptor } from '../../oci/descriptor.js';
+import { isManifestType } from '../../oci/media-types.js';
+
+/** Somewhere to fetch good blobs from. */
+export interface BlobSource {
+  readonly name: string;
+  /**
+   * A blob's bytes, unverified; reading them throws CORRUPT when they are not there. Undefined when that is known
+   * already.
+   *
+   * @throws CacheError NOT_FOUND when this is no source at all
+   */
+  content(blob: Descriptor, signal?: AbortSignal): Promise<Content | undefined>;
+}
+
+/**
+ * What the import strings lead to. From a folder or registry any blob can be had, elsewhere those of the cache.
+ *
+ * @throws CacheError USAGE, NOT_FOUND, CORRUPT
+ */
+export async function openSources(
+  texts: readonly string[],
+  registries: Registries,
+  { layout, signal, onNote }: Omit<ReadOptions, 'registry'>,
+): Promise<BlobSource[]> {
+  const sources: BlobSource[] = [];
+  for (const text of texts) {
+    const options = await readImport(text, onNote);
+    const name = formatOptions(options);
+    try {
+      const repository = await openRepository(options, registries, layout);
+      const { src } = options.attributes;
+      if (src !== undefined) await checkFolder(src);
+      sources.push(
+        src === undefined ? remoteSource(name, repository, options, registries) : folderSource(name, repository),
+      );
+    } catch (error) {
+      // Not a repository, but perhaps a cache.
+      if (!(error instanceof CacheError) || error.code !== 'USAGE') throw error;
+      const cache = await (await openSource(options, registries, layout)).load(signal);
+      sources.push({
+        name,
+        content: (blob) => Promise.resolve(cache.graph.descriptors.has(blob.digest) ? cache.blob(blob) : undefined),
+      });
+    }
+  }
+  return sources;
+}
+
+/** A folder without blobs is another than was meant: that it lacks a blob says nothing. */
+async function checkFolder(folder: string): Promise<void> {
+  if ((await listBlobs(folder).next()).done !== true) return;
+  throw new CacheError('NOT_FOUND', `there is no cache in ${folder}: it has no blobs`, {
+    hint: 'check the path that --from names',
+    side: 'import',
+  });
+}
+
+function folderSource(name: string, repository: RepositoryReader): BlobSource {
+  return { name, content: (blob) => Promise.resolve(repository.blob(blob)) };
+}
+
+/** A registry; asked first, and once, for what the string names, since one that does not exist lacks every blob. */
+function remoteSource(
+  name: string,
+  repository: RepositoryReader,
+  options: CacheOptions,
+  registries: Registries,
+): BlobSource {
+  let found: Promise<Descriptor> | undefined;
+  return {
+    name,
+    async content(blob, signal) {
+      found ??= openSource(options, registries).then((source) => source.resolve(signal));
+      await found;
+      // Registries keep the two apart.
+      const isManifest = blob.mediaType === '' || isManifestType(blob.mediaType);
+      return isManifest ? repository.manifest(blob) : repository.blob(blob);
+    },
+  };
+}

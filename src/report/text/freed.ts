@@ -1,0 +1,49 @@
+import prettyBytes from 'pretty-bytes';
+import type { Amount, CollectResult } from '../../operations/gc.js';
+import { splitDigest } from '../../oci/digest.js';
+import { table } from './table.js';
+import { printed } from './control-characters.js';
+
+/** What a collection freed, and what each tag stands for. */
+export function freedText(result: CollectResult, dryRun: boolean): string {
+  const { removed, leftovers, setAside, putBack, young, live, tags } = result;
+  const would = dryRun ? 'would be ' : '';
+  const lines = [
+    `${would}freed: ${prettyBytes(removed.bytes + leftovers.bytes)} (${blobs(removed)}${left(leftovers)})`,
+    ...(setAside.count === 0
+      ? []
+      : [
+          `${would}set aside: ${size(setAside)}, since an export seems to be under way; a gc after the grace period`,
+          '  frees them, or puts back what that export needs; --grace 0 frees them at once',
+        ]),
+    ...(putBack.count === 0 ? [] : [`${would}put back: ${size(putBack)}, which a tag needs again`]),
+    ...(young.count === 0 ? [] : [`left alone: ${size(young)} that no tag needs, younger than the grace period`]),
+    `in use: ${size(live)}`,
+  ];
+  return `${printed(lines)}${tags.length === 0 ? '' : `\n${usageTable(tags)}`}`;
+}
+
+function left({ count, bytes }: Amount): string {
+  return count === 0 ? '' : `, and ${prettyBytes(bytes)} that ${count} dead or idle writers have left`;
+}
+
+function usageTable(tags: CollectResult['tags']): string {
+  return table(
+    ['TAG', 'DIGEST', 'TOTAL', 'SHARED', 'EXCLUSIVE'],
+    tags.map(({ tag = '-', digest, total, shared, exclusive }) => [
+      tag,
+      splitDigest(digest)[1].slice(0, 12),
+      prettyBytes(total),
+      prettyBytes(shared),
+      prettyBytes(exclusive),
+    ]),
+  );
+}
+
+function size(amount: Amount): string {
+  return `${prettyBytes(amount.bytes)} in ${blobs(amount)}`;
+}
+
+function blobs({ count }: Amount): string {
+  return `${count} ${count === 1 ? 'blob' : 'blobs'}`;
+}

@@ -1,0 +1,35 @@
+import prettyBytes from 'pretty-bytes';
+import { EFFECT_WORDS, type Finding } from '../../operations/verify/finding.js';
+import type { VerifyResult } from '../../operations/verify/verify.js';
+import { printed } from './control-characters.js';
+
+/** What verify found, a paragraph for each finding, and a line at the end that sums it up. */
+export function verifiedText(result: VerifyResult): string {
+  const { target, sound, findings, tags, blobs, read, bytesRead } = result;
+  const wrong = findings.filter(({ severity }) => severity === 'corrupt').length;
+  const part = read === blobs ? `${read}` : `${read} of ${blobs}`;
+  const what = `${tags} ${plural(tags, 'entry', 'entries')}, ${part} blobs read (${prettyBytes(bytesRead)})`;
+  const verdict = sound ? 'sound' : `${wrong} ${plural(wrong, 'thing is', 'things are')} wrong`;
+  return printed([...findings.flatMap(lines), `${target}: ${verdict}; ${what}`]);
+}
+
+function lines(finding: Finding): string[] {
+  const { severity, effect, message, tags, digest, file, wrong, kind, expected, found, repair, hint } = finding;
+  const isHarmless = severity === 'note' && effect === 'none';
+  const details = [
+    ...(isHarmless ? [] : [`in a build: ${EFFECT_WORDS[effect]}`]),
+    ...(tags.length === 0 ? [] : [`${plural(tags.length, 'tag', 'tags')}: ${tags.join(', ')}`]),
+    ...(file !== undefined ? [`file: ${file}`] : []),
+    // A message that compares the bytes of a blob names it.
+    ...(digest !== undefined && (kind !== 'damaged' || wrong !== 'digest') ? [`digest: ${digest}`] : []),
+    ...(expected === undefined ? [] : [`expected: ${expected || '(empty)'}`]),
+    ...(found === undefined ? [] : [`found: ${found || '(empty)'}`]),
+    ...(repair === undefined ? [] : [`repair: ${repair}`]),
+    ...(hint === undefined ? [] : [`hint: ${hint}`]),
+  ];
+  return [`${severity}: ${message}`, ...details.map((detail) => `  ${detail}`)];
+}
+
+function plural(count: number, one: string, many: string): string {
+  return count === 1 ? one : many;
+}

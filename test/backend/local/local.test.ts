@@ -1,0 +1,255 @@
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import test, { type ExecutionContext } from 'ava';
+import { refuseOverlaps } from '../../../src/operations/copy/collisions.js';
+import { parseExport, parseImport } from '../../../src/buildkit/options.js';
+import { copyCache } from '../../../src/operations/copy/copy.js';
+import { CacheError } from '../../../src/errors.js';
+import { sha256 } from '../../../src/oci/digest.js';
+import { listCaches } from '../../../src/operations/inspect/inspect.js';
+import { resolveCache } from '../../../src/operations/resolve.js';
+import { changedFixture, copyFixture, fixture, importOf, temporary } from '../../support/fixtures.js';
+import { assertSound } from '../../support/sound.js';
+
+interface Entry {
+  digest: string;
+  mediaType?: string;
+  size: number;
+  annotations?: Record<string, string>;
+}
+
+const REF = 'org.opencontainers.image.ref.name';
+const IMAGE = 'io.containerd.image.name';
+
+/** A copy of a fixture whose folder and index.json can be changed. */
+function changed(t: ExecutionContext, name: string, change: (index: { manifests: Entry[] }, folder: string) => object) {
+  const folder = join(temporary(t), 'cache');
+  copyFixture(name, folder);
+  const path = join(folder, 'index.json');
+  const index = JSON.parse(readFileSync(path, 'utf8')) as { manifests: Entry[] };
+  writeFileSync(path, JSON.stringify(change(index, folder)));
+  return folder;
+}
+
+const digestOf = async (folder: string, select = '') =>
+  (await resolveCache(`type=local,src=${folder}${select}`)).digest;
+
+/** The two manifests of a folder, as entries without a name. */
+function twoOf({ manifests }: { manifests: Entry[] }): [Entry, Entry] {
+  const [first, second] = manifests.map(({ annotations: _annotations, ...entry }) => entry);
+  if (first === undefined || second === undefined) throw new Error('the fixture has lost a tag');
+  return [first, second];
+}
+
+test('a folder of an old release, with things in it that are not of a layout, is read and kept', async (t) => {
+  const folder = changed(t, 'grown', (index, at) => {
+    rmSync(join(at, 'oci-layout'));
+    mkdirSync(join(at, 'ingest'));
+    writeFileSync(join(at, 'NOTES'), 'mine');
+    const stranger = {
+      mediaType: 'application/x.unknown',
+      digest: `sha512:${'a'.repeat(128)}`,
+      size: 7,
+      platform: { os: 'z' },
+    };
+    return {
+      schemaVersion: 2,
+      manifests: [stranger, ...index.manifests.map(({ mediaType: _mediaType, ...entry }) => entry)],
+      'x-field': [1],
+    };
+  });
+  const out = temporary(t);
+  await copyCache({
+    imports: [`type=local,src=${folder},tag=main`],
+    exports: [`type=local,dest=${folder},tag=new`, `type=local,dest=${out}`],
+  });
+  await assertSound(t, out);
+  const index = JSON.parse(readFileSync(join(folder, 'index.json'), 'utf8')) as { manifests: Entry[] };
+  t.deepEqual(
+    index.manifests.map(({ annotations }) => annotations?.[REF]),
+    [undefined, 'main', 'feature', 'new'],
+  );
+  t.like(index, {
+    'x-field': [1],
+    manifests: { 0: { mediaType: 'application/x.unknown', size: 7, platform: { os: 'z' } } },
+  });
+  t.is(readFileSync(join(folder, 'NOTES'), 'utf8'), 'mine');
+});
+
+test('an image name comes before a reference name, and the first match before a later one', async (t) => {
+  const digests: string[] = [];
+  const folder = changed(t, 'grown', (index) => {
+    const [first, second] = twoOf(index);
+    digests.push(first.digest, second.digest);
+    return {
+      manifests: [
+        { ...first, annotations: { [REF]: 'both' } },
+        { ...second, annotations: { [IMAGE]: 'both', [REF]: 'tag' } },
+        { ...second, annotations: { [REF]: 'twice' } },
+        { ...first, annotations: { [REF]: 'twice' } },
+      ],
+    };
+  });
+  t.is(await digestOf(folder, ',tag=both'), digests[1] as never);
+  t.is(await digestOf(folder, ',tag=twice'), digests[1] as never);
+  t.is(await digestOf(folder, `,tag=both,digest=${digests[0]}`), digests[0] as never);
+});
+
+test('an entry with two names is listed under both, and both are told to who asks for another', async (t) => {
+  const error = await t.throwsAsync(resolveCache(`type=local,src=${fixture('inline-image')},tag=nope`), {
+    instanceOf: CacheError,
+  });
+  t.is(error.hint, 'its tags are: example.com/team/tiny:inline, inline');
+  const names = (await listCaches(fixture('inline-image'))).map(({ tag }) => tag);
+  t.deepEqual(names, ['example.com/team/tiny:inline', 'inline']);
+  // What another entry is found by is that one's name.
+  const folder = changed(t, 'grown', (index) => {
+    const [first, second] = twoOf(index);
+    return {
+      manifests: [
+        { ...first, annotations: { [REF]: 'main' } },
+        { ...second, annotations: { [IMAGE]: 'example.com/a:main', [REF]: 'main' } },
+      ],
+    };
+  });
+  const rows = await listCaches(folder);
+  t.deepEqual(
+    rows.map(({ tag }) => tag),
+    ['main', 'example.com/a:main'],
+  );
+});
+
+test('a tag is written as BuildKit writes it: an entry with an image name beside it is another', async (t) => {
+  const folder = changed(t, 'grown', (index) => {
+    const [first, second] = twoOf(index);
+    return {
+      manifests: [
+        { ...first, annotations: { [REF]: 'main', [IMAGE]: 'example.com/a:main' } },
+        { ...first, annotations: { [REF]: 'main' } },
+        { ...second, annotations: { [REF]: 'feature' } },
+        { ...second, annotations: { [REF]: 'main' } },
+      ],
+    };
+  });
+  await copyCache({
+    imports: [`type=local,src=${folder},tag=feature`],
+    exports: [`type=local,dest=${folder},tag=main`],
+  });
+  const index = JSON.parse(readFileSync(join(folder, 'index.json'), 'utf8')) as { manifests: Entry[] };
+  t.deepEqual(
+    index.manifests.map(({ annotations }) => annotations?.[IMAGE] ?? annotations?.[REF]),
+    ['example.com/a:main', 'feature', 'main'],
+  );
+});
+
+test('two tags of one digest are two rows, and one can be replaced without the other', async (t) => {
+  const folder = temporary(t);
+  for (const tag of ['one', 'two']) {
+    await copyCache({ imports: [importOf('max-gzip')], exports: [`type=local,dest=${folder},tag=${tag}`] });
+  }
+  await copyCache({ imports: [importOf('max-zstd')], exports: [`type=local,dest=${folder},tag=two`] });
+  const rows = await listCaches(folder);
+  t.deepEqual(
+    rows.map(({ tag }) => tag),
+    ['one', 'two'],
+  );
+  t.is(rows[0]?.digest, await digestOf(fixture('max-gzip')));
+  t.is(rows[1]?.digest, await digestOf(fixture('max-zstd')));
+});
+
+for (const [source, options, shape] of [
+  ['max-gzip-docker-list', '', 'docker-list'],
+  ['max-gzip-docker-list', ',image-manifest=false', 'docker-list'],
+  ['max-gzip-docker-list', ',image-manifest=true', 'image-manifest'],
+  ['max-gzip-docker-list', ',oci-mediatypes=true', 'index'],
+  ['max-gzip-index', '', 'index'],
+  ['max-gzip-index', ',oci-mediatypes=true', 'index'],
+  ['max-gzip-index', ',oci-mediatypes=false', 'docker-list'],
+  ['max-gzip-index', ',image-manifest=true', 'image-manifest'],
+  ['max-gzip', '', 'image-manifest'],
+  ['max-gzip', ',image-manifest=false', 'index'],
+  ['max-gzip', ',oci-mediatypes=true', 'image-manifest'],
+  ['max-gzip', ',oci-mediatypes=false', 'docker-list'],
+] as const) {
+  test(`${source}${options} comes out as ${shape}`, async (t) => {
+    const out = temporary(t);
+    const { exports } = await copyCache({ imports: [importOf(source)], exports: [`type=local,dest=${out}${options}`] });
+    t.is(exports[0]?.shape, shape);
+    await assertSound(t, out);
+  });
+}
+
+test('several sources come out in the shape that BuildKit writes by default', async (t) => {
+  const imports = [importOf('max-gzip-index'), importOf('max-gzip-docker-list')];
+  const { exports } = await copyCache({ imports, exports: [`type=local,dest=${temporary(t)}`] });
+  t.is(exports[0]?.shape, 'image-manifest');
+});
+
+test('a config over 1 MiB is refused with the way out, and written when that is wanted', async (t) => {
+  const folder = temporary(t);
+  // A graph of many keys: what a long-lived cache grows to.
+  const records = Array.from({ length: 13_000 }, (_, index) => ({
+    digest: `sha256:${index.toString(16).padStart(64, '0')}`,
+  }));
+  const blobs = join(folder, 'blobs', 'sha256');
+  const put = (document: object) => {
+    const bytes = Buffer.from(JSON.stringify(document));
+    const hex = createHash('sha256').update(bytes).digest('hex');
+    mkdirSync(blobs, { recursive: true });
+    writeFileSync(join(blobs, hex), bytes);
+    return { digest: `sha256:${hex}`, size: bytes.length };
+  };
+  const config = { mediaType: 'application/vnd.buildkit.cacheconfig.v0', ...put({ records }) };
+  const mediaType = 'application/vnd.oci.image.manifest.v1+json';
+  const manifest = { mediaType, ...put({ schemaVersion: 2, mediaType, config, layers: [] }) };
+  writeFileSync(
+    join(folder, 'index.json'),
+    JSON.stringify({ manifests: [{ ...manifest, annotations: { [REF]: 'latest' } }] }),
+  );
+
+  const [imports, exports] = [[`type=local,src=${folder}`], [`type=local,dest=${join(temporary(t), 'out')}`]];
+  const error = await t.throwsAsync(copyCache({ imports, exports }), { instanceOf: CacheError });
+  t.regex(error.message, /BuildKit imports none over 1048576/);
+  t.regex(error.hint ?? '', /mode=min.*--allow-oversize/);
+  const { exports: done } = await copyCache({ imports, exports, allowOversize: true });
+  t.is(done[0]?.records, records.length);
+});
+
+for (const options of ['', ',image-manifest=false', ',compression=zstd,force-compression=true']) {
+  test(`a cache over 1 MiB is refused before a layer is copied${options}`, async (t) => {
+    const folder = changedFixture(t, 'max-gzip', (_manifest, config) => {
+      for (let index = 0; index < 13_000; index++) config.records.push({ digest: sha256(`${index}`) });
+    });
+    const out = temporary(t);
+    const copy = { imports: [`type=local,src=${folder}`], exports: [`type=local,dest=${out}${options}`] };
+    await t.throwsAsync(copyCache(copy), { instanceOf: CacheError, message: /BuildKit imports none over 1048576/ });
+    t.deepEqual(readdirSync(join(out, 'blobs', 'sha256')), []);
+    await copyCache({ ...copy, allowOversize: true });
+    await assertSound(t, out);
+  });
+}
+
+test('a folder is made with those above it, and where that cannot be the reason is told', async (t) => {
+  const folder = temporary(t);
+  const copy = (dest: string) => copyCache({ imports: [importOf('max-gzip')], exports: [`type=local,dest=${dest}`] });
+  await copy(join(folder, 'a', 'b', 'c'));
+  await assertSound(t, join(folder, 'a', 'b', 'c'));
+  writeFileSync(join(folder, 'file'), '');
+  await t.throwsAsync(copy(join(folder, 'file', 'c')), { code: 'ENOTDIR' });
+  // Where nothing can be made at all; Node's recursive mkdir never returns from there.
+  if (existsSync('/proc/self')) await t.throwsAsync(copy('/proc/bkcache/c'), { code: 'ENOENT' });
+});
+
+test('an import from a registry or a bucket lies in no folder, wherever the export goes', async (t) => {
+  for (const text of [
+    'type=registry,ref=localhost:5000/team/cache',
+    'localhost:5000/team/cache',
+    'type=inline,ref=x/y',
+    'type=s3,region=eu-central-1,bucket=caches,name=main',
+  ]) {
+    await t.notThrowsAsync(refuseOverlaps([parseImport(text)], [parseExport('type=local,dest=./out')]), text);
+  }
+  const inside = refuseOverlaps([parseImport('type=local,src=.')], [parseExport('type=local,dest=./out')]);
+  await t.throwsAsync(inside, { message: /is inside the import/ });
+});

@@ -1,0 +1,142 @@
+import { existsSync, readdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import test, { type ExecutionContext } from 'ava';
+import { layoutReader } from '../../../src/backend/local/layout-repository.js';
+import { collectGarbage } from '../../../src/operations/gc.js';
+import { tryFlock } from '../../../src/layout/lock/flock.js';
+import { holdFile, moveUnlessHeld } from '../../../src/layout/lock/manifest-lease.js';
+import { openLayout } from '../../../src/layout/layout.js';
+import { type Digest, sha256 } from '../../../src/oci/digest.js';
+import { copyFixture, temporary } from '../../support/fixtures.js';
+
+const old = new Date(Date.now() - 3 * 3_600_000);
+const MANIFEST = 'application/vnd.oci.image.manifest.v1+json';
+const INDEX = 'application/vnd.oci.image.index.v1+json';
+
+const pathOf = (folder: string, digest: string) => join(folder, 'blobs', 'sha256', digest.slice('sha256:'.length));
+const isThere = (folder: string, digest: string) => existsSync(pathOf(folder, digest));
+
+function blob(folder: string, content: string, { young = false } = {}): Digest {
+  const digest = sha256(content);
+  writeFileSync(pathOf(folder, digest), content);
+  if (!young) utimesSync(pathOf(folder, digest), old, old);
+  return digest;
+}
+
+function manifest(folder: string, layers: readonly Digest[], settings: { young?: boolean; padding?: number } = {}) {
+  const descriptors = layers.map((digest) => ({ mediaType: 'x/y', digest, size: 1 }));
+  const annotations = { padding: 'x'.repeat(settings.padding ?? 0) };
+  const document = { schemaVersion: 2, mediaType: MANIFEST, config: descriptors[0], layers: descriptors, annotations };
+  return blob(folder, JSON.stringify(document), settings);
+}
+
+function grown(t: ExecutionContext): string {
+  const folder = join(temporary(t), 'cache');
+  copyFixture('grown', folder);
+  for (const path of readdirSync(folder, { recursive: true, encoding: 'utf8' }))
+    utimesSync(join(folder, path), old, old);
+  return folder;
+}
+
+const collectAll = (folder: string) => collectGarbage(folder, { grace: 0 });
+
+for (const [what, padding] of [
+  ['a manifest', 0],
+  ['a manifest of 5 MiB', 5 * 1024 * 1024],
+] as const) {
+  test(`${what} that is held stays with its layers, whatever tags it, and goes when it is released`, async (t) => {
+    const folder = grown(t);
+    const layer = blob(folder, 'a layer');
+    const digest = manifest(folder, [layer], { padding });
+    const release = await holdFile(pathOf(folder, digest));
+    await collectAll(folder);
+    t.true(isThere(folder, digest) && isThere(folder, layer));
+    await release?.();
+    await collectAll(folder);
+    t.false(isThere(folder, digest) || isThere(folder, layer));
+  });
+}
+
+test('what is held through an index of manifests stays to the last layer', async (t) => {
+  const folder = grown(t);
+  const layer = blob(folder, 'a layer');
+  const inner = manifest(folder, [layer]);
+  const manifests = [{ mediaType: MANIFEST, digest: inner, size: 1 }];
+  const outer = blob(folder, JSON.stringify({ schemaVersion: 2, mediaType: INDEX, manifests }));
+  const release = await holdFile(pathOf(folder, outer));
+  await collectAll(folder);
+  for (const digest of [layer, inner, outer]) t.true(isThere(folder, digest));
+  await release?.();
+});
+
+test('a manifest that gc moves first cannot be held afterwards; one that is held first is not moved', async (t) => {
+  const folder = grown(t);
+  const [first, second] = ['1', '2'].map((name) => pathOf(folder, blob(folder, `{"manifest":${name}}`)));
+  if (first === undefined || second === undefined) throw new Error('there are two');
+  let holding: ReturnType<typeof holdFile> | undefined;
+  const moved = moveUnlessHeld(
+    first,
+    () => {
+      // The reader opens the file before it is gone.
+      holding = holdFile(first);
+      writeFileSync(`${first}.x`, readFileSync(first));
+    },
+    tryFlock,
+  );
+  t.true(moved);
+  const release = await holding;
+  t.not(release, undefined);
+  await release?.();
+
+  const kept = await holdFile(second);
+  t.false(moveUnlessHeld(second, () => t.fail('it is held'), tryFlock));
+  await kept?.();
+});
+
+test('layers do not go before a manifest that names them: not below one that is young', async (t) => {
+  const folder = grown(t);
+  const layer = blob(folder, 'an old layer');
+  const digest = manifest(folder, [layer], { young: true });
+  await collectGarbage(folder);
+  t.true(isThere(folder, digest) && isThere(folder, layer));
+});
+
+test('whoever finds a manifest while gc takes it away reads a whole cache, or finds none', async (t) => {
+  const folder = grown(t);
+  const index = readFileSync(join(folder, 'index.json'), 'utf8');
+  const { manifests } = JSON.parse(index) as { manifests: { digest: Digest }[] };
+  const layersOf = (digest: Digest) => {
+    const { layers } = JSON.parse(readFileSync(pathOf(folder, digest), 'utf8')) as { layers: { digest: Digest }[] };
+    return layers.map((layer) => layer.digest);
+  };
+  const layers = new Map(manifests.map(({ digest }) => [digest, layersOf(digest)]));
+  const layout = await openLayout(folder);
+  const reader = layoutReader(layout);
+  let [found, gone] = [0, 0];
+  for (let round = 0; round < 30; round++) {
+    const aside = temporary(t);
+    copyFixture('grown', aside);
+    for (const { digest } of manifests) {
+      for (const name of [digest, ...(layers.get(digest) ?? [])]) {
+        if (!isThere(folder, name)) writeFileSync(pathOf(folder, name), readFileSync(pathOf(aside, name)));
+      }
+    }
+    writeFileSync(join(folder, 'index.json'), index);
+    const reading = (async () => {
+      for (let turn = 0; turn < round % 7; turn++) await new Promise((resolve) => setImmediate(resolve));
+      const held = await reader.hold?.({ tag: 'main' });
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      const { digest = '' as Digest } = held?.descriptor ?? {};
+      for (const layer of [digest, ...(layers.get(digest) ?? [])]) t.true(isThere(folder, layer), `${round}: ${layer}`);
+      found++;
+      await held?.release();
+    })().catch((error: unknown) => {
+      t.regex(String(error), /no tag|no cache/);
+      gone++;
+    });
+    writeFileSync(join(folder, 'index.json'), '{"schemaVersion":2,"manifests":[]}');
+    await Promise.all([reading, collectAll(folder)]);
+  }
+  t.is(found + gone, 30);
+  await layout.close();
+});

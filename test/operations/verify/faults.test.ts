@@ -1,0 +1,47 @@
+import { join } from 'node:path';
+import test from 'ava';
+import { copyCache } from '../../../src/operations/copy/copy.js';
+import { hasResults } from '../../../src/graph/graph.js';
+import { localSource } from '../../../src/backend/local/local.js';
+import { repairFolder } from '../../../src/operations/repair/repair.js';
+import { verifyFolder } from '../../../src/operations/verify/verify.js';
+import { FAULTS, FaultyFolder } from '../../support/faults.js';
+import { copyFixture, temporary } from '../../support/fixtures.js';
+
+for (const { name, of, make, effect, isNote = false, deep = false, repair = [], stays = false } of FAULTS) {
+  test(`${of}: ${name}`, async (t) => {
+    const path = join(temporary(t), 'cache');
+    copyFixture(of === 'cache' ? 'max-gzip' : 'inline-image', path);
+    make(new FaultyFolder(path));
+    const { findings, sound } = await verifyFolder(path, { deep });
+    t.is(sound, isNote);
+    // The worst comes first. What is left over without its index is noted behind it.
+    t.like(findings[0], { effect, severity: isNote ? 'note' : 'corrupt' });
+    const dry = await repairFolder(path, { deep, dryRun: true });
+    const { actions, sound: isMended } = await repairFolder(path, { deep });
+    t.deepEqual(dry.actions, actions);
+    t.deepEqual([...new Set(actions.map(({ type }) => type))], [...repair]);
+    t.is(isMended, !stays);
+    if (stays || repair.includes('dropped')) return;
+    t.deepEqual((await repairFolder(path, { deep })).actions, []);
+    if (repair.includes('cut') || of === 'image') return;
+    const { graph } = await localSource({ type: 'local', attributes: { src: path } }).load();
+    t.is(graph.records.filter(hasResults).length, 7, 'every result is there still');
+  });
+}
+
+for (const { name, make } of FAULTS.filter(({ of, isNote }) => of === 'cache' && isNote === true)) {
+  test(`a copy of what is only noted is sound: ${name}`, async (t) => {
+    const path = join(temporary(t), 'cache');
+    copyFixture('max-gzip', path);
+    make(new FaultyFolder(path));
+    const out = join(temporary(t), 'out');
+    await copyCache({ imports: [`type=local,src=${path}`], exports: [`type=local,dest=${out}`] });
+    const { findings } = await verifyFolder(out);
+    t.deepEqual(
+      findings.filter(({ wrong }) => wrong === 'size'),
+      [],
+    );
+    t.deepEqual((await verifyFolder(out)).sound, true);
+  });
+}
