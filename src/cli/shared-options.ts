@@ -94,7 +94,7 @@ export const LAYER_OPTION = {
     type: 'value',
     read: parseSize,
     default: '128GiB',
-    describe: 'Give up on a layer that unpacks to more',
+    describe: 'Give up on a layer that decompresses to more',
   },
   'window-memory': {
     type: 'value',

@@ -31,7 +31,7 @@ export interface ProofOptions {
  * Reads a blob to its end, and tells what its bytes prove.
  *
  * @throws CacheError CORRUPT for bytes that are not those of the digest, and for a layer that cannot be unpacked; FAILED
- *   for one that unpacks to more than `maxSize`
+ *   for one that decompresses to more than `maxSize`
  */
 export async function prove(content: Content, options: ProofOptions): Promise<Proof> {
   let failure: unknown;
@@ -59,7 +59,7 @@ async function proveOf(content: Content, size: number, options: ProofOptions): P
     const limits = { maxSize, windowMemory, sha512 };
     const read = recompress(content, { blob: { digest, size }, diffID: undefined, encoding, where, ...limits });
     for await (const chunk of read.content.open({}, signal)) look(chunk);
-    const { compression, diffID, sha512: other, tocDigest, padding } = read.packed().source;
+    const { compression, diffID, sha512: other, tocDigest, padding } = read.result().source;
     const unpacked = { diffID, sha512: other, tocDigest, padding };
     return isUnclear(compression, head) ? { size } : { size, encoding: encodingOf(compression), unpacked };
   }

@@ -1,39 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CacheError } from '../errors.js';
+import { tryTake } from '../thread/shared-count.js';
 
 /** What all zstd windows that are open at once may have together, in bytes: two of the largest that are read. */
 export const WINDOW_MEMORY = 1024 ** 3;
 
+/** The unit that windows are counted in, in bytes. */
 const MIB = 1024 ** 2;
 /** How long to wait before the next look, in milliseconds. */
 const PAUSE = 10;
-
-/** Where MiB that are in use are counted: those of all threads of the process, and those of one. */
-export interface WindowCount {
-  readonly all: SharedArrayBuffer;
-  readonly own: SharedArrayBuffer;
-}
-
-const counter = () => new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT);
-
-let all = new Int32Array(counter());
-let own = new Int32Array(counter());
-
-/** What another thread counts with. */
-export function countForThread(): WindowCount {
-  return { all: all.buffer, own: counter() };
-}
-
-/** Counts from now on with what another thread has made for this one. */
-export function countWith(count: WindowCount): void {
-  all = new Int32Array(count.all);
-  own = new Int32Array(count.own);
-}
-
-/** Gives back what a thread had in use, which has ended without doing so. */
-export function giveBack(count: WindowCount): void {
-  Atomics.sub(all, 0, Atomics.exchange(new Int32Array(count.own), 0, 0));
-}
 
 /**
  * Waits until there is room for a window.
@@ -58,16 +33,8 @@ export async function reserveWindow(
     });
   }
   for (;;) {
-    const now = Atomics.load(all, 0);
-    if (now + wanted > most) await sleep(PAUSE, undefined, { signal });
-    else if (Atomics.compareExchange(all, 0, now, now + wanted) === now) break;
+    const giveBack = tryTake(wanted, most);
+    if (giveBack !== undefined) return giveBack;
+    await sleep(PAUSE, undefined, { signal });
   }
-  Atomics.add(own, 0, wanted);
-  let isHeld = true;
-  return () => {
-    if (!isHeld) return;
-    isHeld = false;
-    Atomics.sub(own, 0, wanted);
-    Atomics.sub(all, 0, wanted);
-  };
 }

@@ -1,53 +1,39 @@
 import { CacheError, isSystemError, systemCode, type PlainCacheError } from '../errors.js';
-import type { BlobId } from '../oci/descriptor.js';
-import type { Packed, RecompressOptions, Unpacked, UnpackOptions } from '../codec/recompress.js';
+import type { JobFiles } from './job-files.js';
 
-/** Work on one blob for a thread. Files are named by their descriptors, which all threads share; who asks closes them. */
-export type Job =
-  | {
-      readonly kind: 'copy';
-      readonly from: number;
-      /** Left out where the bytes are only to be checked. */
-      readonly to?: number;
-      readonly expected: BlobId;
-      readonly where: string;
-    }
-  | {
-      readonly kind: 'recompress';
-      readonly from: number;
-      readonly to: number;
-      readonly options: RecompressOptions;
-    }
-  | {
-      readonly kind: 'unpack';
-      readonly from: number;
-      readonly options: UnpackOptions;
-    };
+/**
+ * What a thread does with the files of a job. Its input and its result go from thread to thread, and so are plain data.
+ * Files in the input are named by their descriptors, which all threads of a process share; the caller closes them.
+ */
+export type Task = (input: never, files: JobFiles) => unknown;
 
-/** A job, and the gate that the thread passes for each touch of its files. */
-export interface Order {
-  readonly job: Job;
+/** A task, by the module that exports it, and its input. */
+export interface Job<T extends Task> {
+  readonly module: URL;
+  /** The name under which the module exports the task. */
+  readonly task: string;
+  readonly input: Parameters<T>[0];
+}
+
+/** A job on its way to a thread, with the gate that the thread passes for each touch of a file. */
+export interface JobMessage {
+  readonly module: string;
+  readonly task: string;
+  readonly input: unknown;
   readonly gate: SharedArrayBuffer;
 }
 
-/** What each kind of job comes to. */
-export interface JobResults {
-  readonly copy: BlobId;
-  readonly recompress: { readonly blob: BlobId; readonly packed: Packed };
-  readonly unpack: Unpacked;
-}
-
-/** What a thread says: how many bytes it read since the last time, and how it ended. */
+/** What a thread says: how many bytes it read since the last time, and how the job ended. */
 export type Message =
   | { readonly kind: 'read'; readonly bytes: number }
-  | { readonly kind: 'done'; readonly result: JobResults[Job['kind']] }
+  | { readonly kind: 'done'; readonly result: unknown }
   | { readonly kind: 'failed'; readonly error: PlainError };
 
 /** An error on its way between threads, where classes and additional fields are lost. */
 interface PlainError {
   readonly message: string;
   readonly stack?: string | undefined;
-  /** What it was, where it was a CacheError. */
+  /** The fields of a CacheError. */
   readonly cache?: PlainCacheError;
   /** The code of the operating system. */
   readonly system?: { readonly code: string | undefined; readonly syscall: string | undefined };

@@ -1,7 +1,7 @@
 import { Worker } from 'node:worker_threads';
 import { Gate } from './gate.js';
-import { fromPlain, type Job, type JobResults, type Message } from './jobs.js';
-import { countForThread, giveBack, type WindowCount } from '../codec/window-budget.js';
+import { fromPlain, type Job, type JobMessage, type Message, type Task } from './jobs.js';
+import { countForThread, returnAll, type SharedCount } from './shared-count.js';
 
 /** How long a thread without work is kept for the next blob, in milliseconds. */
 const IDLE_TIME = 2000;
@@ -13,8 +13,8 @@ interface IdleThread {
 }
 
 const idle: IdleThread[] = [];
-/** What each thread counts its zstd windows with. */
-const counts = new WeakMap<Worker, WindowCount>();
+/** The count of each thread. */
+const counts = new WeakMap<Worker, SharedCount>();
 let ending = 0;
 
 /** Whether there are threads that were stopped and have not ended yet: zstd's workers finish their jobs first. */
@@ -29,25 +29,25 @@ export interface JobOptions {
 }
 
 /**
- * Does the work on one blob in a thread of its own, so that blobs are read, hashed, packed and written side by side,
- * and the main thread is free. There are as many threads as jobs at once; a thread does one job after the other.
+ * Does a job in a thread of its own, so that blobs are read, hashed, compressed and written in parallel and the main
+ * thread is free. There are as many threads as jobs at once; a thread does one job after the other.
  *
- * When the signal aborts, the promise is rejected as soon as the thread touches no file any more. It may take seconds
- * to end.
+ * When the signal aborts, the promise is rejected as soon as the thread touches no file any more. The thread may take
+ * seconds to end.
  *
- * @throws what the job throws; the signal's reason
+ * @throws what the task throws; the signal's reason
  */
-export async function inThread<K extends Job['kind']>(
-  job: Extract<Job, { kind: K }>,
+export async function inThread<T extends Task>(
+  { module, task, input }: Job<T>,
   { signal, onRead }: JobOptions,
-): Promise<JobResults[K]> {
+): Promise<Awaited<ReturnType<T>>> {
   signal?.throwIfAborted();
   const worker = takeIdle() ?? newThread();
   worker.ref();
   const gate = new Gate();
   let abort: (() => void) | undefined;
   try {
-    const result = await new Promise<JobResults[Job['kind']]>((resolve, reject) => {
+    const result = await new Promise<unknown>((resolve, reject) => {
       abort = () => reject(signal?.reason as Error);
       signal?.addEventListener('abort', abort, { once: true });
       worker.once('error', reject);
@@ -59,10 +59,10 @@ export async function inThread<K extends Job['kind']>(
       });
       // The rule takes it for a window's.
       // oxlint-disable-next-line unicorn/require-post-message-target-origin
-      worker.postMessage({ job, gate: gate.shared });
+      worker.postMessage({ module: module.href, task, input, gate: gate.shared } satisfies JobMessage);
     });
     keep(worker);
-    return result as JobResults[K];
+    return result as Awaited<ReturnType<T>>;
   } catch (error) {
     // It may be in the middle of something, such as a read that fails late.
     forget(worker);
@@ -88,7 +88,7 @@ function end(worker: Worker): void {
   void worker.terminate().finally(() => {
     ending--;
     const count = counts.get(worker);
-    if (count !== undefined) giveBack(count);
+    if (count !== undefined) returnAll(count);
   });
 }
 

@@ -186,15 +186,15 @@ test('any tar comes back to the byte, and every file can be cut out of the blob'
         t.is(result.diffID, sha256(all));
         t.is(result.uncompressedSize, all.length);
         // Reading it gives the tar and its diffID, and checks both digests.
-        const { content, packed } = recompress(contentOf(blob), {
+        const recompression = recompress(contentOf(blob), {
           blob: { digest: sha256(blob), size: blob.length },
           diffID: result.diffID,
           tocDigest: result.tocDigest,
           encoding: { compression: 'uncompressed' },
           where: 'test',
         });
-        t.true((await whole(content.open())).equals(tar));
-        t.is(packed().diffID, sha256(tar));
+        t.true((await whole(recompression.content.open())).equals(tar));
+        t.is(recompression.result().diffID, sha256(tar));
       },
     ),
     { numRuns: 100 },

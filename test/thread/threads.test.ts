@@ -3,7 +3,9 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
 import test, { type ExecutionContext } from 'ava';
+import type { recompressFile } from '../../src/codec/file-tasks.js';
 import type { RecompressOptions } from '../../src/codec/recompress.js';
+import type { copyBlob } from '../../src/layout/blobs/copy-blob.js';
 import { areThreadsEnding, inThread } from '../../src/thread/thread.js';
 import { copyCache } from '../../src/operations/copy/copy.js';
 import { CacheError } from '../../src/errors.js';
@@ -11,6 +13,8 @@ import { sha256 } from '../../src/oci/digest.js';
 import { temporary } from '../support/fixtures.js';
 import { assertSound } from '../support/sound.js';
 
+const RECOMPRESS = new URL('../../src/codec/file-tasks.js', import.meta.url);
+const COPY = new URL('../../src/layout/blobs/copy-blob.js', import.meta.url);
 const MANIFEST = 'application/vnd.oci.image.manifest.v1+json';
 
 /** A cache with a layer that is large enough for a thread of its own. */
@@ -125,8 +129,8 @@ test('what is stopped lets go of its files at once, in the middle of what zstd i
     where: 'test',
   };
   const stop = new AbortController();
-  const job = inThread(
-    { kind: 'recompress', from, to, options },
+  const job = inThread<typeof recompressFile>(
+    { module: RECOMPRESS, task: 'recompressFile', input: { from, to, options } },
     {
       signal: stop.signal,
       // All is read, and zstd has seconds of work before it.
@@ -150,7 +154,10 @@ test('a thread does one job after the other', async (t) => {
   for (const name of ['first', 'second', 'third']) {
     const [from, to] = [openSync(join(folder, 'from'), 'r'), openSync(join(folder, name), 'w')];
     let read = 0;
-    await inThread({ kind: 'copy', from, to, expected, where: 'test' }, { onRead: (count) => (read += count) });
+    await inThread<typeof copyBlob>(
+      { module: COPY, task: 'copyBlob', input: { from, to, expected, where: 'test' } },
+      { onRead: (count) => (read += count) },
+    );
     closeSync(from);
     closeSync(to);
     t.is(read, bytes.length);

@@ -19,10 +19,10 @@ export function layoutConversions({ root, blobs }: Layout): ConversionMemory {
     limits: ConversionSource['limits'],
     signal: AbortSignal | undefined,
   ) => {
-    const { unpack } = await import('../../codec/recompress.js');
+    const { decompress } = await import('../../codec/recompress.js');
     const options = { blob: to, diffID, tocDigest: estargz?.tocDigest, ...limits, where: blobs.path(to.digest) };
     try {
-      const { tar, size } = await unpack(blobs.content(to.digest), options, signal);
+      const { tar, size } = await decompress(blobs.content(to.digest), options, signal);
       return size === (estargz?.uncompressedSize ?? size) ? tar : undefined;
     } catch (error) {
       if (!(error instanceof CacheError) || signal?.aborted === true) throw error;

@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto';
 import type { Stats } from 'node:fs';
 import { type FileHandle, lstat } from 'node:fs/promises';
-import { WORTH_A_THREAD } from '../../bytes/limit.js';
 import { CacheError, isSystemError } from '../../errors.js';
 import { type Content, type Range, verified } from '../../oci/content.js';
 import type { BlobId } from '../../oci/descriptor.js';
 import { type Digest, hashDigest } from '../../oci/digest.js';
+import { type FileContent, isLargeFile, withFile } from '../../thread/large-file.js';
+import type { copyBlob } from './copy-blob.js';
 import { cannotSync, syncFile } from '../files/durable.js';
 import { GatheringWriter } from '../files/gathering-writer.js';
 import { createFile, openRegular } from '../files/open-file.js';
@@ -79,8 +80,8 @@ async function writeInto(
   { where, signal }: ReadOptions,
 ): Promise<BlobId> {
   if (content.writeTo !== undefined && expected === undefined) return content.writeTo(handle, signal);
-  if (content.openFile !== undefined && expected !== undefined && expected.size >= WORTH_A_THREAD) {
-    return readInThread(content, expected, { where, signal }, handle);
+  if (expected !== undefined && isLargeFile(content, expected.size)) {
+    return copyInThread(content, expected, { where, signal }, handle);
   }
   const bytes = content.open({}, signal);
   const hash = createHash('sha256');
@@ -106,32 +107,27 @@ async function writeInto(
  * @throws CacheError CORRUPT
  */
 export async function checkContent(content: Content, expected: BlobId, options: ReadOptions): Promise<void> {
-  if (content.openFile !== undefined && expected.size >= WORTH_A_THREAD) {
-    await readInThread(content, expected, options);
+  if (isLargeFile(content, expected.size)) {
+    await copyInThread(content, expected, options);
     return;
   }
   const bytes = verified(content.open({}, options.signal), expected, options.where);
   for (let next = await bytes.next(); next.done !== true;) next = await bytes.next();
 }
 
-async function readInThread(
-  content: Content,
+/** @param target - left out where the bytes are only to be checked */
+async function copyInThread(
+  content: FileContent,
   expected: BlobId,
   { where, signal }: ReadOptions,
   target?: FileHandle,
 ): Promise<BlobId> {
-  const source = await content.openFile?.();
-  if (source === undefined) throw new Error('there is no file to read from');
-  try {
-    const { inThread } = await import('../../thread/thread.js');
-    const to = target === undefined ? {} : { to: target.fd };
-    return await inThread(
-      { kind: 'copy', from: source.fd, ...to, expected, where },
-      { signal, onRead: content.onRead },
-    );
-  } finally {
-    await source.close();
-  }
+  const module = new URL('./copy-blob.js', import.meta.url);
+  return withFile<typeof copyBlob>(
+    content,
+    (from) => ({ module, task: 'copyBlob', input: { from, to: target?.fd, expected, where } }),
+    signal,
+  );
 }
 
 /** The blob that a file holds. Reading it throws CacheError CORRUPT where there is none, or something else. */

@@ -66,9 +66,9 @@ function sourceOf(order: Order, signal: AbortSignal) {
     limits: { maxSize, windowMemory },
     tar: compression === 'estargz' || diffID?.startsWith('sha256:') !== true ? undefined : diffID,
     async readTar() {
-      const { unpack } = await import('../../codec/recompress.js');
+      const { decompress } = await import('../../codec/recompress.js');
       const options = { ...claimsOf(order), maxSize, windowMemory, where: cache.name };
-      const { tar } = await withPlaces(placesOf(cache, layer), (content) => unpack(content, options, signal));
+      const { tar } = await withPlaces(placesOf(cache, layer), (content) => decompress(content, options, signal));
       return tar;
     },
   };
@@ -82,9 +82,9 @@ async function recompressTo(
   const { cache, encoding, target, threads, maxSize, windowMemory } = order;
   const { recompress } = await import('../../codec/recompress.js');
   const options = { ...claimsOf(order), encoding, threads, maxSize, windowMemory, where: cache.name };
-  const recompressed = recompress(order.counted(content), options);
-  const to = await target.write(recompressed.content, undefined, signal);
-  const { diffID, estargz } = recompressed.packed();
+  const recompression = recompress(order.counted(content), options);
+  const to = await target.write(recompression.content, undefined, signal);
+  const { diffID, estargz } = recompression.result();
   return { to, diffID, estargz };
 }
 

@@ -192,7 +192,7 @@ test('images that are not there are only noted, but for those beside an image wi
 test('a layer that has no end is given up at the limit', async (t) => {
   const { sound, findings } = await verifyFolder(folderOf(t, 'max-gzip'), { deep: true, maxLayerSize: 100 });
   t.false(sound);
-  t.regex(findings[0]?.message ?? '', /unpacks to more than 100 bytes/);
+  t.regex(findings[0]?.message ?? '', /decompresses to more than 100 bytes/);
 });
 
 test('parts of the blobs: seven sevenths are all, a share is a share, and a size is not exceeded', async (t) => {
