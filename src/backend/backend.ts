@@ -112,7 +112,8 @@ export interface CacheTarget {
    * @param cache - what is to be published, or something smaller
    */
   check?(cache: Publication): void;
-  has(blob: BlobId, signal?: AbortSignal): Promise<boolean>;
+  /** Which of some blobs the target has and can rely on, asked for together: one listing may answer for all. */
+  present(blobs: readonly BlobId[], signal?: AbortSignal): Promise<ReadonlySet<Digest>>;
   /** Left out where nothing is remembered. */
   readonly conversions?: ConversionMemory | undefined;
   /**

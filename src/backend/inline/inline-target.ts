@@ -35,7 +35,7 @@ export async function inlineTarget(repository: Repository, tag: string, signal?:
   return {
     name: repository.name,
     fit: (graph) => fit(graph, imagesIn(content), where),
-    has: (blob, inner) => repository.has(blob, inner),
+    present: (blobs, inner) => repository.present(blobs, inner),
     write: (bytes, expected, inner) => repository.write(bytes, expected, inner),
     async publish({ graph }, inner) {
       const changed = rewriteImages(content, (image) => withCache(image, graph));

@@ -16,6 +16,7 @@ import type { Digest } from '../../oci/digest.js';
 import { JSON_LIMIT } from '../../oci/json.js';
 import { decodeManifest } from '../../oci/manifest.js';
 import { layoutConversions } from '../repository/conversion-memory.js';
+import { presentOf } from '../repository/present.js';
 import type { Held, Reference, Repository, RepositoryReader } from '../repository/repository.js';
 import { readingImport, sourceOf } from '../sides.js';
 
@@ -57,7 +58,7 @@ export function layoutRepository(layout: Layout, sharing: Sharing): Repository {
   return {
     ...layoutReader(layout),
     conversions: layoutConversions(layout),
-    has: (blob, signal) => blobs.has(blob, signal),
+    present: (list, signal) => presentOf(list, (blob, inner) => blobs.has(blob, inner), signal),
     write,
     publish: ({ descriptor, bytes }, tag, signal) =>
       writingTo(root, async () => {

@@ -3,13 +3,14 @@ import { discard } from '../../net/http/http.js';
 import { codingsOf } from '../../net/http/content-encoding.js';
 import { headerOf, type RegistryResponse } from '../../net/registry/registry-client.js';
 import { contentOf } from '../../oci/content.js';
-import type { Descriptor } from '../../oci/descriptor.js';
+import type { BlobId, Descriptor } from '../../oci/descriptor.js';
 import { isDigest, sha256 } from '../../oci/digest.js';
 import { JSON_LIMIT } from '../../oci/json.js';
 import { DOCKER_MANIFEST, DOCKER_MANIFEST_LIST, OCI_INDEX, OCI_MANIFEST } from '../../oci/media-types.js';
 import { isTag } from '../../oci/reference.js';
 import { parallel } from '../../bytes/parallel.js';
 import { registryConversions } from '../repository/conversion-memory.js';
+import { presentOf } from '../repository/present.js';
 import { Outage } from '../outage.js';
 import { downloadOf } from './registry-download.js';
 import { nameOf, type RegistryPlace, requestTo } from './registry-place.js';
@@ -29,7 +30,7 @@ const TAGS_SHOWN = 20;
 export function registryRepository(place: RegistryPlace): Repository {
   const { client, repository, side } = place;
   const name = nameOf(place);
-  const has: Repository['has'] = async (blob, signal) => {
+  const has = async (blob: BlobId, signal: AbortSignal | undefined) => {
     const response = await client.request({
       ...requestTo(place, `blobs/${blob.digest}`),
       method: 'HEAD',
@@ -44,6 +45,7 @@ export function registryRepository(place: RegistryPlace): Repository {
     const length = lengthOf(response);
     return length === undefined || length === blob.size;
   };
+  const present: Repository['present'] = (blobs, signal) => presentOf(blobs, has, signal);
   return {
     name,
     concurrency: CONCURRENCY,
@@ -55,8 +57,8 @@ export function registryRepository(place: RegistryPlace): Repository {
       const origin = { registry: client.registry, repository };
       return { ...downloadOf(place, `blobs/${digest}`, { size, what: `blob ${digest}` }), origin };
     },
-    has,
-    conversions: registryConversions(has),
+    present,
+    conversions: registryConversions(present),
     write(content, expected, signal) {
       return readingImport(async () => {
         if (expected === undefined) return uploadStream(place, content, (blob) => has(blob, signal), signal);

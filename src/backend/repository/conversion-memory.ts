@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { CacheError } from '../../errors.js';
 import { type Conversion, Conversions, conversionsIn } from '../../layout/blobs/conversions.js';
 import type { Layout } from '../../layout/layout.js';
-import type { BlobId } from '../../oci/descriptor.js';
 import type { ConversionMemory, ConversionSource } from '../backend.js';
+import type { Repository } from './repository.js';
 
 /**
  * What layers became in a folder is written down in the folder, and so goes where the folder goes. Others may have
@@ -47,10 +47,10 @@ export function layoutConversions({ root, blobs }: Layout): ConversionMemory {
  * What layers became in registries is written down among the user's own caches. A registry's blobs would have to be
  * fetched to be looked at, and so nobody else may have written it down.
  *
- * @param has - whether the registry has a blob
+ * @param present - which of some blobs the registry has
  */
 export function registryConversions(
-  has: (blob: BlobId, signal?: AbortSignal) => Promise<boolean>,
+  present: Repository['present'],
   env: NodeJS.ProcessEnv = process.env,
 ): ConversionMemory | undefined {
   const path = userFile(env);
@@ -61,7 +61,7 @@ export function registryConversions(
       const known = await conversions.find(blob, encoder);
       if (known === undefined) return undefined;
       const isOther = known.estargz === undefined && tar !== undefined && tar !== known.diffID;
-      return !isOther && (await has(known.to, signal)) ? known : undefined;
+      return !isOther && (await present([known.to], signal)).has(known.to.digest) ? known : undefined;
     },
     add: (conversion) => conversions.add(conversion),
   };

@@ -9,7 +9,7 @@ export function repositoryTarget(repository: Repository, tag: string, { allowOve
   return {
     name: repository.name,
     concurrency: repository.concurrency,
-    has: (blob, signal) => repository.has(blob, signal),
+    present: (blobs, signal) => repository.present(blobs, signal),
     conversions: repository.conversions,
     write: (content, expected, signal) => repository.write(content, expected, signal),
     check(cache) {
@@ -18,7 +18,8 @@ export function repositoryTarget(repository: Repository, tag: string, { allowOve
     async publish(cache, signal) {
       const { config, manifest } = documentsOf(cache);
       if (!allowOversize) checkSizes({ config, manifest });
-      if (!(await repository.has(config.descriptor, signal))) {
+      const present = await repository.present([config.descriptor], signal);
+      if (!present.has(config.descriptor.digest)) {
         await repository.write(contentOf(config.bytes), config.descriptor, signal);
       }
       await repository.publish(manifest, tag, signal);

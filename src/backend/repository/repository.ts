@@ -57,7 +57,8 @@ export interface RepositoryReader {
 }
 
 export interface Repository extends RepositoryReader {
-  has(blob: BlobId, signal?: AbortSignal): Promise<boolean>;
+  /** Which of some blobs are present and can be relied on. */
+  present(blobs: readonly BlobId[], signal?: AbortSignal): Promise<ReadonlySet<Digest>>;
   /** What layers became here when they were converted. */
   readonly conversions?: ConversionMemory | undefined;
   /**

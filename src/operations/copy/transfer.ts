@@ -49,9 +49,6 @@ export interface Transferred {
   readonly bytesWritten: number;
 }
 
-/** Questions to a target that go out together: they are small. */
-const CHECKS_AT_ONCE = 32;
-
 /** Brings the blobs of a cache to a target, several at once and the largest first, packing anew what has to be. */
 export async function transfer(
   cache: Cache,
@@ -134,7 +131,7 @@ export async function transfer(
   onProgress?.({ type: 'start', target: target.name, layers: planned.length, bytes });
   // What is there already is asked for all at once.
   const copies = planned.filter(({ action }) => action === 'copy').map(({ blob }) => blob);
-  const present = await presentAt(target, copies, signal);
+  const present = await target.present(copies, signal);
   const largestFirst = planned.toSorted((a, b) => b.blob.size - a.blob.size);
   await parallel(largestFirst, concurrency, signal, async ({ blob, compression, action }, inner) => {
     if (action === 'leave') return report('foreign', blob, blob, compression);
@@ -162,20 +159,8 @@ export async function withPresent(
 ): Promise<readonly Planned[]> {
   const absent = planned.filter(({ action }) => action === 'leave').map(({ blob }) => blob);
   if (absent.length === 0) return planned;
-  const present = await presentAt(target, absent, signal);
+  const present = await target.present(absent, signal);
   return planned.map((blob) => (present.has(blob.blob.digest) ? { ...blob, action: 'copy' } : blob));
-}
-
-async function presentAt(
-  target: CacheTarget,
-  blobs: readonly Descriptor[],
-  signal: AbortSignal | undefined,
-): Promise<ReadonlySet<Digest>> {
-  const present = new Set<Digest>();
-  await parallel(blobs, CHECKS_AT_ONCE, signal, async (blob, inner) => {
-    if (await target.has(blob, inner)) present.add(blob.digest);
-  });
-  return present;
 }
 
 /**

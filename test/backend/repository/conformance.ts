@@ -13,6 +13,7 @@ import { inspectCache, listCaches } from '../../../src/operations/inspect/inspec
 import { resolveCache } from '../../../src/operations/resolve.js';
 import { FIXTURES, importOf, loadFixture, temporary } from '../../support/fixtures.js';
 import { assertSound } from '../../support/sound.js';
+import { hasBlob } from '../../support/repositories.js';
 
 /** A place for caches that is empty at first. */
 export interface Place {
@@ -126,9 +127,9 @@ export function conformance(name: string, open: (t: ExecutionContext) => Promise
     const { repository } = await open(t);
     for (const size of [0, 1, 100_000, 9 * 1024 * 1024]) {
       const { bytes, blob } = randomBlob(size);
-      t.false(await repository.has(blob));
+      t.false(await hasBlob(repository, blob));
       t.deepEqual(await repository.write(contentOf(bytes), blob), blob);
-      t.true(await repository.has(blob));
+      t.true(await hasBlob(repository, blob));
       t.deepEqual(await repository.write(contentOf(bytes), blob), blob, 'a second time');
       t.true(bytes.equals(await readWhole(repository.blob(blob), blob, name, { limit: 1e8 })));
       for (const range of [{ start: 10 }, { end: 20 }, { start: 10, end: 20 }, { start: size }]) {
@@ -136,6 +137,16 @@ export function conformance(name: string, open: (t: ExecutionContext) => Promise
         t.true(bytes.subarray(range.start, range.end).equals(part), `${size} bytes: ${JSON.stringify(range)}`);
       }
     }
+  });
+
+  test(`${name}: one question for many blobs names those that are present, and no others`, async (t) => {
+    const { repository } = await open(t);
+    t.is((await repository.present([])).size, 0);
+    const blobs = Array.from({ length: 100 }, (_, index) => randomBlob(index));
+    const stored = blobs.filter((_, index) => index % 3 === 0);
+    for (const { bytes, blob } of stored) await repository.write(contentOf(bytes), blob);
+    const present = await repository.present(blobs.map(({ blob }) => blob));
+    t.deepEqual([...present].toSorted(), stored.map(({ blob }) => blob.digest).toSorted());
   });
 
   test(`${name}: a blob whose digest shows at its end is stored under it`, async (t) => {
@@ -160,7 +171,7 @@ export function conformance(name: string, open: (t: ExecutionContext) => Promise
       const error = await t.throwsAsync(repository.write(contentOf(content), blob), { instanceOf: CacheError });
       t.is(error.code, 'CORRUPT');
       t.regex(error.message, new RegExp(blob.digest));
-      t.false(await repository.has(blob));
+      t.false(await hasBlob(repository, blob));
     }
     const failing: Content = {
       async *open() {
@@ -170,7 +181,7 @@ export function conformance(name: string, open: (t: ExecutionContext) => Promise
     };
     await t.throwsAsync(repository.write(failing, blob), { message: 'the source broke' });
     await t.throwsAsync(repository.write(failing, undefined), { message: 'the source broke' });
-    t.false(await repository.has(blob));
+    t.false(await hasBlob(repository, blob));
   });
 
   test(`${name}: a blob that is not there is an error of the data, when it is read`, async (t) => {
@@ -215,7 +226,7 @@ export function conformance(name: string, open: (t: ExecutionContext) => Promise
     };
     await t.throwsAsync(repository.write(endless, undefined, stop.signal), { message: 'enough' });
     await t.throwsAsync(repository.write(contentOf(bytes), blob, stop.signal), { message: 'enough' });
-    t.false(await repository.has(blob));
+    t.false(await hasBlob(repository, blob));
   });
 }
 

@@ -244,7 +244,8 @@ test('what layers became in a registry is written down for the user alone', asyn
   const home = temporary(t);
   const path = join(home, 'bkcache-conversions');
   let has = true;
-  const open = () => registryConversions(() => Promise.resolve(has), { XDG_CACHE_HOME: home });
+  const open = () =>
+    registryConversions(() => Promise.resolve(new Set(has ? [conversion.to.digest] : [])), { XDG_CACHE_HOME: home });
   await open()?.add(conversion);
   t.is(statSync(path).mode & 0o777, 0o600);
   t.deepEqual(await open()?.find(source, conversion.encoder), conversion);
