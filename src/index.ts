@@ -29,15 +29,18 @@ export {
   inspectCache,
   type LayerDescription,
   type RecordDescription,
-  listCaches,
-  type ListEntry,
-} from './operations/inspect/inspect.js';
+} from './operations/inspect.js';
+export { listCaches, type ListEntry } from './operations/list.js';
 export { prune, type PruneOptions, type PruneResult } from './operations/prune/prune.js';
 export type { RepairAction } from './operations/repair/action.js';
 export type { LackedBlob } from './operations/repair/copies.js';
 export { repairFolder, type RepairOptions, type RepairResult } from './operations/repair/repair.js';
-export { importArguments, resolveCache, type Tool } from './operations/resolve.js';
-export { exportCache, importCache, removeCache, storePath } from './operations/named.js';
+export { importArguments, type Tool } from './operations/import-args.js';
+export { resolveCache } from './operations/resolve.js';
+export { exportCache } from './operations/export.js';
+export { importCache } from './operations/import.js';
+export { removeCache } from './operations/remove.js';
+export { storePath } from './operations/store.js';
 export type { Finding } from './operations/verify/finding.js';
 export { verifyCache, verifyFolder, type VerifyOptions, type VerifyResult } from './operations/verify/verify.js';
 export type { LayerAction, ProgressEvent } from './operations/copy/transfer.js';

@@ -1,7 +1,7 @@
 import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { CacheError } from '../../src/errors.js';
-import { inspectCache } from '../../src/operations/inspect/inspect.js';
+import { inspectCache } from '../../src/operations/inspect.js';
 import { DAMAGED, filesOf, flip, isFound, isFreeText } from './damage.js';
 import { copyFixture, insist } from './folder.js';
 import type { Random } from './random.js';

@@ -2,7 +2,7 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseExport, parseImport } from '../../src/buildkit/options.js';
 import { sha256 } from '../../src/oci/digest.js';
-import { inspectCache } from '../../src/operations/inspect/inspect.js';
+import { inspectCache } from '../../src/operations/inspect.js';
 import { repairFolder } from '../../src/operations/repair/repair.js';
 import { verifyFolder } from '../../src/operations/verify/verify.js';
 import { copyFixture, expectCacheError, insist } from './folder.js';

@@ -12,7 +12,10 @@ export const exportVerb = verb({
   options: OPTIONS,
   examples: [['Carry it to another machine', 'bkcache export main --export-cache type=local,dest=/media/usb/cache']],
   async run(argv) {
-    const { exportCache, storePath } = await import('../operations/named.js');
+    const [{ exportCache }, { storePath }] = await Promise.all([
+      import('../operations/export.js'),
+      import('../operations/store.js'),
+    ]);
     await runCopy(argv, (settings) => exportCache(storePath(argv.store), argv.name, argv['export-cache'], settings));
   },
 });

@@ -41,7 +41,7 @@ export const importArgs = verb({
     ],
   ],
   async run(argv) {
-    const { importArguments } = await import('../operations/resolve.js');
+    const { importArguments } = await import('../operations/import-args.js');
     const onMissing = ({ type, attributes }: CacheOptions, reason: Error) => {
       const name = attributes['src'] ?? attributes['ref'] ?? type;
       // Before the first export nothing has to be done about it.

@@ -17,7 +17,10 @@ export const importVerb = verb({
     ],
   ],
   async run(argv) {
-    const { importCache, storePath } = await import('../operations/named.js');
+    const [{ importCache }, { storePath }] = await Promise.all([
+      import('../operations/import.js'),
+      import('../operations/store.js'),
+    ]);
     await runCopy(argv, (settings) => importCache(storePath(argv.store), argv.name, argv['import-cache'], settings));
   },
 });

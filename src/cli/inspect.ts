@@ -16,7 +16,7 @@ export const inspect = verb({
     ['Another tag, for a program', 'bkcache inspect type=local,src=./cache,tag=main --json'],
   ],
   async run(argv) {
-    const { inspectCache } = await import('../operations/inspect/inspect.js');
+    const { inspectCache } = await import('../operations/inspect.js');
     const description = await inspectCache(argv.cache, {
       registry: await registryAccess(argv),
       layout: layoutSettings(argv),

@@ -25,7 +25,7 @@ export const list = verb({
   ],
   async run(argv) {
     const [{ listCaches }, { folderOrStore }] = await Promise.all([
-      import('../operations/inspect/inspect.js'),
+      import('../operations/list.js'),
       import('./place.js'),
     ]);
     const entries = await listCaches(await folderOrStore(argv.place, argv.store), {

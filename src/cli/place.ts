@@ -12,7 +12,7 @@ export async function folderOrStore(folder: string | undefined, store: string | 
     });
   }
   if (folder !== undefined) return folder;
-  const { expectStore, storePath } = await import('../operations/named.js');
+  const { expectStore, storePath } = await import('../operations/store.js');
   const path = storePath(store);
   await expectStore(path);
   return path;

@@ -16,8 +16,9 @@ export const remove = verb({
   options: OPTIONS,
   examples: [['The name only', 'bkcache remove feature-x']],
   async run(argv) {
-    const [{ removeCache, storePath }, { untilInterrupted }] = await Promise.all([
-      import('../operations/named.js'),
+    const [{ removeCache }, { storePath }, { untilInterrupted }] = await Promise.all([
+      import('../operations/remove.js'),
+      import('../operations/store.js'),
       import('./interrupt.js'),
     ]);
     const store = storePath(argv.store);

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import test from 'ava';
-import { importCache } from '../../src/operations/named.js';
+import { importCache } from '../../src/operations/import.js';
 import { bkcache } from '../support/command.js';
 import { copyFixture, fixture, importOf, temporary } from '../support/fixtures.js';
 

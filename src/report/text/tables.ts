@@ -1,7 +1,8 @@
 import prettyBytes from 'pretty-bytes';
 import type { Digest } from '../../oci/digest.js';
 import { splitDigest } from '../../oci/digest.js';
-import type { CacheDescription, ListEntry, RecordDescription } from '../../operations/inspect/inspect.js';
+import type { CacheDescription, RecordDescription } from '../../operations/inspect.js';
+import type { ListEntry } from '../../operations/list.js';
 import { table } from './table.js';
 import { printed } from './control-characters.js';
 

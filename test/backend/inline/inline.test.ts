@@ -8,11 +8,12 @@ import { copyCache, type ExportResult } from '../../../src/operations/copy/copy.
 import { CacheError } from '../../../src/errors.js';
 import { parseDigest } from '../../../src/oci/digest.js';
 import { openLayout } from '../../../src/layout/layout.js';
-import { inspectCache, listCaches } from '../../../src/operations/inspect/inspect.js';
+import { inspectCache } from '../../../src/operations/inspect.js';
+import { listCaches } from '../../../src/operations/list.js';
 import { summary } from '../../../src/report/text/summary.js';
 import { inspectText, listTable } from '../../../src/report/text/tables.js';
 import { repairFolder } from '../../../src/operations/repair/repair.js';
-import { importArguments } from '../../../src/operations/resolve.js';
+import { importArguments } from '../../../src/operations/import-args.js';
 import { verifyCache, verifyFolder } from '../../../src/operations/verify/verify.js';
 import { fixture, importOf, loadFixture, temporary } from '../../support/fixtures.js';
 import { type Entry, ImageFolder, stripped } from '../../support/image.js';

@@ -7,7 +7,7 @@ import { parseExport, parseImport } from '../../../src/buildkit/options.js';
 import { copyCache } from '../../../src/operations/copy/copy.js';
 import { CacheError } from '../../../src/errors.js';
 import { sha256 } from '../../../src/oci/digest.js';
-import { listCaches } from '../../../src/operations/inspect/inspect.js';
+import { listCaches } from '../../../src/operations/list.js';
 import { resolveCache } from '../../../src/operations/resolve.js';
 import { changedFixture, copyFixture, fixture, importOf, temporary } from '../../support/fixtures.js';
 import { assertSound } from '../../support/sound.js';

@@ -5,7 +5,7 @@ import { CacheError } from '../../../src/errors.js';
 import { Registries } from '../../../src/net/registry/registries.js';
 import { readWhole, type Range } from '../../../src/oci/content.js';
 import { sha256 } from '../../../src/oci/digest.js';
-import { listCaches } from '../../../src/operations/inspect/inspect.js';
+import { listCaches } from '../../../src/operations/list.js';
 import { listTable } from '../../../src/report/text/tables.js';
 import { type BentRegistry, fault, startBentRegistry } from '../../support/bent-registry.js';
 import { HASTY } from '../../support/servers.js';

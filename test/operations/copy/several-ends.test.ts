@@ -6,7 +6,7 @@ import { copyCache } from '../../../src/operations/copy/copy.js';
 import { JOIN } from '../../../src/graph/ends.js';
 import { prune } from '../../../src/operations/prune/prune.js';
 import { repairFolder } from '../../../src/operations/repair/repair.js';
-import { inspectCache } from '../../../src/operations/inspect/inspect.js';
+import { inspectCache } from '../../../src/operations/inspect.js';
 import { verifyCache, verifyFolder } from '../../../src/operations/verify/verify.js';
 import { blobPath, changedFixture, copyFixture, importOf, temporary } from '../../support/fixtures.js';
 import { entriesOf, sizeOf } from '../../support/folders.js';

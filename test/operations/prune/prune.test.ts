@@ -10,7 +10,7 @@ import { sha256 } from '../../../src/oci/digest.js';
 import { OCI_IMAGE_CONFIG, OCI_INDEX, OCI_MANIFEST } from '../../../src/oci/media-types.js';
 import { prune } from '../../../src/operations/prune/prune.js';
 import { resolveCache } from '../../../src/operations/resolve.js';
-import { importCache } from '../../../src/operations/named.js';
+import { importCache } from '../../../src/operations/import.js';
 import { verifyFolder } from '../../../src/operations/verify/verify.js';
 import { copyFixture, importOf, loadFixture, temporary } from '../../support/fixtures.js';
 import { age, entriesOf, type Entry, grown, pathOf, put, sizeOf, tagsOf, writeEntries } from '../../support/folders.js';

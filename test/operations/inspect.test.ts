@@ -1,8 +1,8 @@
 import { renameSync, rmSync, symlinkSync } from 'node:fs';
 import test from 'ava';
-import { inspectCache } from '../../../src/operations/inspect/inspect.js';
-import { inspectText } from '../../../src/report/text/tables.js';
-import { blobPath, changedFixture, FIXTURES, importOf } from '../../support/fixtures.js';
+import { inspectCache } from '../../src/operations/inspect.js';
+import { inspectText } from '../../src/report/text/tables.js';
+import { blobPath, changedFixture, FIXTURES, importOf } from '../support/fixtures.js';
 
 test('inspect says why a layer cannot be read', async (t) => {
   const folder = changedFixture(t, 'max-gzip', () => {});
