@@ -99,7 +99,7 @@ async function writeCache(folder: string): Promise<void> {
     })),
     descriptors: new Map(descriptors.map((descriptor) => [descriptor.digest, descriptor])),
   };
-  const { config, manifest } = saveGraph(graph, 'image-manifest');
+  const [config, manifest] = saveGraph(graph, 'image-manifest').documents;
   await repository.write(contentOf(config.bytes), config.descriptor);
   await repository.publish(manifest, 'latest');
   await repository.close();

@@ -1,6 +1,6 @@
 import type { Timestamp } from '../oci/go-time.js';
 
-export { isTimestamp, normalizeTimestamp, type Timestamp, timeType, ZERO_TIME } from '../oci/go-time.js';
+export { isTimestamp, normalizeTimestamp, type Timestamp, timeType, utcTimestamp, ZERO_TIME } from '../oci/go-time.js';
 
 /** Compares two points in time, whatever their zones, down to the nanosecond. */
 export function compareTimestamps(a: Timestamp, b: Timestamp): number {

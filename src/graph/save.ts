@@ -1,6 +1,8 @@
 import { encodeCacheConfig } from '../buildkit/cache-config.js';
+import { IMPORT_LIMIT } from '../buildkit/import-limit.js';
 import { compareText } from '../oci/json.js';
-import { type Document, documentOf, encodeManifest, type ManifestFields } from '../oci/manifest.js';
+import { type Document, documentOf, type OrderedDocuments } from '../oci/document.js';
+import { encodeManifest, type ManifestFields } from '../oci/manifest.js';
 import {
   CACHE_CONFIG,
   DOCKER_MANIFEST_LIST,
@@ -10,6 +12,7 @@ import {
   OCI_INDEX,
   OCI_MANIFEST,
 } from '../oci/media-types.js';
+import { saveBare } from './bare.js';
 import { joinEnds } from './ends.js';
 import type { Graph } from './graph.js';
 
@@ -28,22 +31,28 @@ export function shapeOf(mediaType: string): Shape {
   return mediaType === OCI_INDEX ? 'index' : 'image-manifest';
 }
 
-/** A cache as it stands in a folder or registry, its layers aside. */
+/** The documents of a cache, without its layers. */
 export interface SavedCache {
-  readonly shape: Shape;
-  readonly config: Document;
-  readonly manifest: Document;
-  /** What else stands in the manifest. */
+  readonly documents: OrderedDocuments;
+  /** That of the manifest; undefined for a cache without one. */
+  readonly shape: Shape | undefined;
+  /** Other fields of the manifest. */
   readonly fields?: ManifestFields | undefined;
+}
+
+/** A cache with a manifest, as folders and registries have it. */
+export interface ManifestCache extends SavedCache {
+  readonly documents: readonly [config: Document, manifest: Document];
+  readonly shape: Shape;
 }
 
 /**
  * Writes a graph down as BuildKit does (cache/remotecache/export.go): one manifest entry for each layer, in order. What
- * was listed beside the layers comes behind them. A cache with several ends gets the record that joins them.
+ * else the manifest listed comes after the layers. A cache with several ends gets the record that joins them.
  *
- * @param fields - what else is to stand in the manifest
+ * @param fields - other fields of the manifest
  */
-export function saveGraph(graph: Graph, shape: Shape, fields: ManifestFields = {}): SavedCache {
+export function saveGraph(graph: Graph, shape: Shape, fields: ManifestFields = {}): ManifestCache {
   const docker = shape === 'docker-list';
   const named = new Set(graph.layers.map(({ blob }) => blob));
   const others = [...graph.descriptors.keys()].filter((blob) => !named.has(blob)).toSorted(compareText);
@@ -63,5 +72,15 @@ export function saveGraph(graph: Graph, shape: Shape, fields: ManifestFields = {
     shape === 'image-manifest'
       ? encodeManifest({ kind: 'manifest', mediaType, config: config.descriptor, layers: listed, fields })
       : encodeManifest({ kind: 'index', mediaType, manifests: [...listed, config.descriptor], fields });
-  return { shape, config, manifest: documentOf(mediaType, manifest), fields };
+  return { documents: [config, documentOf(mediaType, manifest)], shape, fields };
+}
+
+/** Saves a graph in the form of another cache: with a manifest of its shape and with its fields, or without a manifest. */
+export function saveAs({ shape, fields }: Pick<SavedCache, 'shape' | 'fields'>, graph: Graph): SavedCache {
+  return shape === undefined ? { documents: [saveBare(graph)], shape } : saveGraph(graph, shape, fields);
+}
+
+/** The documents that BuildKit would not import for their size: only a cache with a manifest has that limit. */
+export function oversized({ documents, shape }: SavedCache): readonly Document[] {
+  return shape === undefined ? [] : documents.filter(({ bytes }) => bytes.length > IMPORT_LIMIT);
 }

@@ -53,6 +53,20 @@ export function normalizeTimestamp(text: string): Timestamp | undefined {
   return `${utc.toISOString().slice(0, -'.000Z'.length)}${tail}Z`;
 }
 
+/**
+ * The same time in UTC, as Go would write it.
+ *
+ * @returns undefined for what Go would not read, or not write
+ */
+export function utcTimestamp(text: string): Timestamp | undefined {
+  const time = normalizeTimestamp(text);
+  if (time === undefined || time.endsWith('Z')) return time;
+  const [, seconds = '', fraction = '', zone = ''] = /^([^.]{19})(\.\d+)?(.*)$/.exec(time) ?? [];
+  const utc = new Date(Date.parse(`${seconds}${zone}`)).toISOString();
+  // Another year than one of four digits is none to Go.
+  return /^\d{4}-/.test(utc) ? `${utc.slice(0, -'.000Z'.length)}${fraction}Z` : undefined;
+}
+
 function twoDigits(value: number): string {
   return `${value}`.padStart(2, '0');
 }

@@ -1,6 +1,5 @@
 import { CacheError } from '../errors.js';
 import { anyDescriptorType, type Descriptor, descriptorType } from './descriptor.js';
-import { sha256 } from './digest.js';
 import { int, kept, list, parseGo, pointer, present, setOwn, string, stringMap, struct } from './go-types.js';
 import { compareText, goJsonOf, type JsonText, sortedKeys } from './json.js';
 import { DOCKER_MANIFEST, DOCKER_MANIFEST_LIST, OCI_INDEX, OCI_MANIFEST } from './media-types.js';
@@ -26,17 +25,6 @@ export interface ImageIndex {
   readonly manifests: readonly Descriptor[];
   readonly fields?: ManifestFields;
   readonly fault?: string;
-}
-
-/** A manifest or config in memory, and what names it. */
-export interface Document {
-  readonly descriptor: Descriptor;
-  readonly bytes: Uint8Array;
-}
-
-/** Bytes with the descriptor that names them. */
-export function documentOf(mediaType: string, bytes: Uint8Array): Document {
-  return { descriptor: { mediaType, digest: sha256(bytes), size: bytes.length }, bytes };
 }
 
 export type Manifest = ImageManifest | ImageIndex;

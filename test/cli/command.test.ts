@@ -15,7 +15,7 @@ import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
 import { bkcache, type Outcome } from '../support/command.js';
 import { FAULTS, FaultyFolder } from '../support/faults.js';
-import { copyFixture, fixture, importOf, loadFixture, temporary } from '../support/fixtures.js';
+import { copyFixture, digestOfCache, fixture, importOf, loadFixture, temporary } from '../support/fixtures.js';
 
 /** A copy of a fixture that may be damaged. */
 function damaged(t: ExecutionContext, change: (folder: string) => void, name = 'max-gzip'): string {
@@ -70,7 +70,7 @@ test('a cache goes into the store and out again with the same digest, and can be
   );
   t.is((await bkcache(['export', 'one', '--export-cache', join(folder, 'out')], store)).code, 0);
   const resolved = JSON.parse((await bkcache(['resolve', join(folder, 'out')])).stdout) as { digest: string };
-  t.is((await loadFixture('grown', 'main')).saved?.manifest.descriptor.digest as string, resolved.digest);
+  t.is(digestOfCache(await loadFixture('grown', 'main')) as string, resolved.digest);
   t.is((await bkcache(['remove', 'one'], store)).code, 0);
   const gone = await bkcache(['export', 'one', '--export-cache', join(folder, 'again')], store);
   t.is(gone.code, 3);
@@ -133,7 +133,7 @@ test('inspect shows layers and records', async (t) => {
 
 test('resolving: digest before tag, also one that index.json does not list', async (t) => {
   const { saved } = await loadFixture('grown', 'main');
-  const digest = saved?.manifest.descriptor.digest ?? '';
+  const digest = digestOfCache({ saved }) ?? '';
   const folder = damaged(
     t,
     (at) => writeFileSync(join(at, 'index.json'), '{"schemaVersion":2,"manifests":[]}'),

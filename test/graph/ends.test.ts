@@ -17,15 +17,15 @@ import { digestOf, distinctGraphs, graphs } from '../support/graphs.js';
 
 /** Writes a graph and reads it again. */
 function reread(graph: Graph): Graph {
-  const { config, manifest } = saveGraph(graph, 'image-manifest');
+  const [config, manifest] = saveGraph(graph, 'image-manifest').documents;
   return loadGraph(decodeManifest(Buffer.from(manifest.bytes), 'test'), config.bytes, 'test');
 }
 
 const recordsIn = (graph: Graph) => {
-  const { config } = saveGraph(graph, 'image-manifest');
+  const [config] = saveGraph(graph, 'image-manifest').documents;
   return (JSON.parse(Buffer.from(config.bytes).toString()) as { records: unknown[] }).records;
 };
-const text = (graph: Graph) => Buffer.from(saveGraph(graph, 'image-manifest').config.bytes).toString();
+const text = (graph: Graph) => Buffer.from(saveGraph(graph, 'image-manifest').documents[0].bytes).toString();
 
 test('a cache has one end when it is written, under which every end is an input of its own', (t) => {
   fc.assert(

@@ -5,7 +5,9 @@ import { fileURLToPath } from 'node:url';
 import type { ExecutionContext } from 'ava';
 import { localSource } from '../../src/backend/local/local.js';
 import type { Cache } from '../../src/backend/backend.js';
-import { sha256 } from '../../src/oci/digest.js';
+import type { SavedCache } from '../../src/graph/save.js';
+import { type Digest, sha256 } from '../../src/oci/digest.js';
+import { topOf } from '../../src/oci/document.js';
 
 const CACHES = fileURLToPath(new URL('../../../fixtures/caches/', import.meta.url));
 
@@ -37,6 +39,11 @@ export function importOf(folder: string, tag = 'latest'): string {
 
 export function loadFixture(folder: string, tag = 'latest'): Promise<Cache> {
   return localSource({ type: 'local', attributes: { src: fixture(folder), tag } }).load();
+}
+
+/** The digest that names a cache. */
+export function digestOfCache({ saved }: { readonly saved?: SavedCache | undefined }): Digest | undefined {
+  return saved && topOf(saved.documents).descriptor.digest;
 }
 
 /** A folder that goes when the test has ended. */

@@ -2,7 +2,7 @@ import type { Descriptor } from '../../oci/descriptor.js';
 import type { Digest } from '../../oci/digest.js';
 import { REFERENCE_DIGEST } from '../../oci/image.js';
 import { editJson, type JsonEdit } from '../../oci/json-edit.js';
-import { type Document, documentOf } from '../../oci/manifest.js';
+import { type Document, documentOf, type OrderedDocuments } from '../../oci/document.js';
 import type { Image, ImageIndex, ImageTree } from './image.js';
 
 /** What is to be changed in the documents of an image. */
@@ -11,24 +11,17 @@ export interface ImageChange {
   readonly manifest?: readonly JsonEdit[];
 }
 
-/** The documents of images that were changed, in the order in which they are to be written. */
-export interface RewrittenImages {
-  readonly configs: readonly Document[];
-  readonly manifests: readonly Document[];
-  /** The outermost manifest, which names all others. */
-  readonly top: Document;
-}
-
 /**
  * Changes images, and all that names them: configs, manifests, and the indexes above. Every other byte stays.
  *
  * @param change - what to change in an image; undefined for nothing
- * @returns undefined when all stays as it is
+ * @returns the documents that are others now: configs, manifests, and last what names them all; undefined when all stays
+ *   as it is
  */
 export function rewriteImages(
   { manifest, members }: ImageTree,
   change: (image: Image) => ImageChange | undefined,
-): RewrittenImages | undefined {
+): OrderedDocuments | undefined {
   const configs: Document[] = [];
   const changed = new Map<Digest, Document>();
   for (const member of members) {
@@ -46,7 +39,7 @@ export function rewriteImages(
   }
   const top = changed.get(manifest.descriptor.digest);
   if (top === undefined) return undefined;
-  return { configs, manifests: [...changed.values()].filter((document) => document !== top), top };
+  return [...configs, ...[...changed.values()].filter((document) => document !== top), top];
 }
 
 function rewriteImage(

@@ -7,7 +7,9 @@ import { merge } from '../../graph/merge.js';
 import { contentOf } from '../../oci/content.js';
 import type { Digest } from '../../oci/digest.js';
 import type { Descriptor } from '../../oci/descriptor.js';
+import { topOf } from '../../oci/document.js';
 import { INLINE_CACHE } from '../../oci/image.js';
+import { isManifestType } from '../../oci/media-types.js';
 import type { CacheTarget, ImageFit } from '../backend.js';
 import { type Image, imagesIn, notAnImage, readImages } from './image.js';
 import { historyEdits, missingHistory } from './inline-history.js';
@@ -40,11 +42,14 @@ export async function inlineTarget(repository: Repository, tag: string, signal?:
     async publish({ graph }, inner) {
       const changed = rewriteImages(content, (image) => withCache(image, graph));
       if (changed === undefined) return plain(manifest.descriptor);
-      for (const { bytes, descriptor } of changed.configs) await repository.write(contentOf(bytes), descriptor, inner);
-      for (const document of changed.manifests) await repository.publish(document, undefined, inner);
-      await refuseMoved(repository, tag, [found.digest, changed.top.descriptor.digest], inner);
+      const top = topOf(changed);
+      for (const document of changed) {
+        const { bytes, descriptor } = document;
+        if (document === top) await refuseMoved(repository, tag, [found.digest, descriptor.digest], inner);
+        else if (isManifestType(descriptor.mediaType)) await repository.publish(document, undefined, inner);
+        else await repository.write(contentOf(bytes), descriptor, inner);
+      }
       // What names the image where it is, such as the annotations of its entry in index.json, goes on to name it.
-      const { top } = changed;
       const descriptor = { ...found, ...top.descriptor, ...dataOf(found, top) };
       await repository.publish({ ...top, descriptor }, tag, inner);
       return top.descriptor;

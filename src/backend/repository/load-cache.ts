@@ -29,9 +29,11 @@ export async function loadCache(
   const graph = loadGraph(manifest.content, bytes, `${repository.name}: ${config.digest}`);
   const shape = shapeOf(mediaType);
   const saved: SavedCache = {
+    documents: [
+      { descriptor: config, bytes },
+      { descriptor: { mediaType, digest, size }, bytes: manifest.bytes },
+    ],
     shape,
-    manifest: { descriptor: { mediaType, digest, size }, bytes: manifest.bytes },
-    config: { descriptor: config, bytes },
     fields,
   };
   return {

@@ -2,7 +2,8 @@ import { CacheError } from '../../errors.js';
 import { readDocument } from '../../oci/content.js';
 import type { Descriptor } from '../../oci/descriptor.js';
 import { JSON_LIMIT } from '../../oci/json.js';
-import { decodeManifest, type Document, type Manifest } from '../../oci/manifest.js';
+import type { Document } from '../../oci/document.js';
+import { decodeManifest, type Manifest } from '../../oci/manifest.js';
 import type { RepositoryReader } from './repository.js';
 
 /** A manifest as its bytes and as what they say. Its descriptor has everything that was known of it before. */

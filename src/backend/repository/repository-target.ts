@@ -1,6 +1,8 @@
 import { checkImportLimit } from '../../buildkit/import-limit.js';
-import { type SavedCache, saveGraph } from '../../graph/save.js';
+import { oversized, type SavedCache, saveGraph } from '../../graph/save.js';
 import { contentOf } from '../../oci/content.js';
+import { topOf } from '../../oci/document.js';
+import { CACHE_CONFIG } from '../../oci/media-types.js';
 import type { CacheTarget, Publication, TargetSettings } from '../backend.js';
 import type { Repository } from './repository.js';
 
@@ -13,14 +15,19 @@ export function repositoryTarget(repository: Repository, tag: string, { allowOve
     conversions: repository.conversions,
     write: (content, expected, signal) => repository.write(content, expected, signal),
     check(cache) {
-      if (!allowOversize) checkSizes(documentsOf(cache));
+      if (!allowOversize) checkSizes(savedOf(cache));
     },
     async publish(cache, signal) {
-      const { config, manifest } = documentsOf(cache);
-      if (!allowOversize) checkSizes({ config, manifest });
-      const present = await repository.present([config.descriptor], signal);
-      if (!present.has(config.descriptor.digest)) {
-        await repository.write(contentOf(config.bytes), config.descriptor, signal);
+      const saved = savedOf(cache);
+      if (!allowOversize) checkSizes(saved);
+      const manifest = topOf(saved.documents);
+      const others = saved.documents.slice(0, -1);
+      const present = await repository.present(
+        others.map(({ descriptor }) => descriptor),
+        signal,
+      );
+      for (const { descriptor, bytes } of others) {
+        if (!present.has(descriptor.digest)) await repository.write(contentOf(bytes), descriptor, signal);
       }
       await repository.publish(manifest, tag, signal);
       return manifest.descriptor;
@@ -29,11 +36,12 @@ export function repositoryTarget(repository: Repository, tag: string, { allowOve
   };
 }
 
-function documentsOf({ graph, shape = 'image-manifest', saved, fields }: Publication): SavedCache {
+function savedOf({ graph, shape = 'image-manifest', saved, fields }: Publication): SavedCache {
   return saved ?? saveGraph(graph, shape, fields);
 }
 
-function checkSizes({ config, manifest }: Pick<SavedCache, 'config' | 'manifest'>): void {
-  checkImportLimit('config', config.bytes.length);
-  checkImportLimit('manifest', manifest.bytes.length);
+function checkSizes(saved: SavedCache): void {
+  for (const { descriptor, bytes } of oversized(saved)) {
+    checkImportLimit(descriptor.mediaType === CACHE_CONFIG ? 'config' : 'manifest', bytes.length);
+  }
 }

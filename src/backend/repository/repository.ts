@@ -2,7 +2,7 @@ import type { CacheError } from '../../errors.js';
 import type { Content } from '../../oci/content.js';
 import type { BlobId, Descriptor } from '../../oci/descriptor.js';
 import type { Digest } from '../../oci/digest.js';
-import type { Document } from '../../oci/manifest.js';
+import type { Document } from '../../oci/document.js';
 import type { ConversionMemory } from '../backend.js';
 
 /** What names a manifest in a repository. */

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { CacheError } from '../../errors.js';
 import type { Descriptor } from '../../oci/descriptor.js';
 import type { Digest } from '../../oci/digest.js';
-import type { Document } from '../../oci/manifest.js';
+import type { Document } from '../../oci/document.js';
 import { type AsideBlob, asideBlobs, forget, putBack } from './quarantine.js';
 import { amount, type CollectResult } from './gc-result.js';
 import { pruneConversions } from '../blobs/conversions.js';

@@ -5,7 +5,7 @@ import { type Digest, isDigest } from '../../oci/digest.js';
 import { folded } from '../../oci/go-strings.js';
 import { JSON_LIMIT } from '../../oci/json.js';
 import { JsonMembers, type JsonTree, parseTree } from '../../oci/json-tree.js';
-import type { Document } from '../../oci/manifest.js';
+import type { Document } from '../../oci/document.js';
 import { CACHE_CONFIG, isManifestType, layerEncoding } from '../../oci/media-types.js';
 import type { Blobs } from '../blobs/blobs.js';
 

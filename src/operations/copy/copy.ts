@@ -18,6 +18,7 @@ import { rewriting } from '../../layout/blobs/lost-blobs.js';
 import type { Shape } from '../../graph/save.js';
 import { type Registries, type RegistryAccess, withRegistries } from '../../net/registry/registries.js';
 import type { BlobId, Descriptor } from '../../oci/descriptor.js';
+import { topOf } from '../../oci/document.js';
 import { isNonDistributable, layerEncoding } from '../../oci/media-types.js';
 import { type Conversion, corrections, planBlobs, tarsOf } from './plan.js';
 import { type ProgressEvent, transfer, type Transferred, withPresent } from './transfer.js';
@@ -160,7 +161,9 @@ async function mergeCaches(caches: readonly Cache[], signal: AbortSignal | undef
   const [only, ...others] = caches;
   if (only !== undefined && others.length === 0) return only;
   const unique = [
-    ...new Map(caches.map((cache) => [cache.saved?.manifest.descriptor.digest ?? cache, cache])).values(),
+    ...new Map(
+      caches.map((cache) => [(cache.saved && topOf(cache.saved.documents).descriptor.digest) ?? cache, cache]),
+    ).values(),
   ];
   const places = (blob: BlobId) =>
     caches.filter(({ graph }) => graph.descriptors.has(blob.digest)).map((cache) => cache.blob(blob));

@@ -1,9 +1,8 @@
-import { IMPORT_LIMIT } from '../../buildkit/import-limit.js';
 import { canonical } from '../../graph/canonical.js';
 import { dropDeadKeys, evict, evictionOrder, type UsedGraph } from '../../graph/evict.js';
 import { blobsOf, type Graph } from '../../graph/graph.js';
 import { dropUnusedLayers } from '../../graph/keep.js';
-import { saveGraph, type SavedCache } from '../../graph/save.js';
+import { oversized, saveAs, type SavedCache } from '../../graph/save.js';
 import type { Digest } from '../../oci/digest.js';
 
 /** A cache and its documents. */
@@ -33,9 +32,7 @@ export interface SizedGraph extends UsedGraph, SavedGraph {
  */
 export function needsOf({ graph, saved }: SavedGraph, sizes: Needs): Needs {
   const layers = blobsOf(graph).map(({ digest }) => [digest, sizes.get(digest) ?? 0] as const);
-  const documents = [saved.config, saved.manifest].map(
-    ({ descriptor }) => [descriptor.digest, descriptor.size] as const,
-  );
+  const documents = saved.documents.map(({ descriptor }) => [descriptor.digest, descriptor.size] as const);
   return new Map([...layers, ...documents]);
 }
 
@@ -84,7 +81,7 @@ function cut(caches: readonly SizedGraph[], order: readonly Digest[], step: numb
   const blobs = new Set(order.slice(0, step - 1));
   return caches.map(({ graph, saved }) => {
     const left = tidy(evict(graph, blobs));
-    return left === graph ? { graph, saved } : { graph: left, saved: saveGraph(left, saved.shape, saved.fields) };
+    return left === graph ? { graph, saved } : { graph: left, saved: saveAs(saved, left) };
   });
 }
 
@@ -94,21 +91,16 @@ function tidy(graph: Graph): Graph {
 }
 
 /**
- * Evicts from a cache as little as brings its config and its manifest under the limit of BuildKit's import. Keys that
+ * Evicts from a cache as little as brings its documents under the limit of BuildKit's import. Keys that
  * lead to no result any more go too: they are what most of such a config consists of.
  */
-export function fitImportLimit(
-  used: UsedGraph,
-  { shape, fields }: Pick<SavedCache, 'shape' | 'fields'>,
-): Fitted<SavedGraph> {
+export function fitImportLimit(used: UsedGraph, saved: SavedCache): Fitted<SavedGraph> {
   const order = evictionOrder([used]);
   const after = (count: number) => {
     const graph = dropDeadKeys(tidy(evict(used.graph, new Set(order.slice(0, count)))));
-    return { graph, saved: saveGraph(graph, shape, fields) };
+    return { graph, saved: saveAs(saved, graph) };
   };
-  const fits = ({ config, manifest }: SavedCache) =>
-    Math.max(config.bytes.length, manifest.bytes.length) <= IMPORT_LIMIT;
-  const count = least(order.length, (evicted) => fits(after(evicted).saved));
+  const count = least(order.length, (evicted) => oversized(after(evicted).saved).length === 0);
   return { value: after(count ?? order.length), fits: count !== undefined };
 }
 

@@ -1,8 +1,7 @@
 import { checkCall } from '../../calls.js';
-import { IMPORT_LIMIT } from '../../buildkit/import-limit.js';
 import { abortable } from '../../errors.js';
 import { type Graph, hasResults } from '../../graph/graph.js';
-import type { SavedCache } from '../../graph/save.js';
+import { oversized, type SavedCache } from '../../graph/save.js';
 import { listBlobs } from '../../layout/blobs/blob-list.js';
 import { collect } from '../../layout/gc/gc.js';
 import type { CollectResult } from '../../layout/gc/gc-result.js';
@@ -15,7 +14,7 @@ import { rewriting } from '../../layout/blobs/lost-blobs.js';
 import { contentOf } from '../../oci/content.js';
 import type { Descriptor } from '../../oci/descriptor.js';
 import type { Digest } from '../../oci/digest.js';
-import type { Document } from '../../oci/manifest.js';
+import { type Document, topOf } from '../../oci/document.js';
 import { fitImportLimit, fitSize, type Needs, needsOf, sizeOf } from './budget.js';
 import { type DropReason, type TagPolicy, TagRules } from './policy.js';
 import { readTagged, type Tagged, type UseSource } from './tagged.js';
@@ -114,7 +113,7 @@ class Pruning {
     const kept = tagged.filter((one) => !dropped.has(one));
     const shrinking = this.#shrink(kept);
     const change = (before: LayoutIndex) => withChanges(before, [...dropped.keys()], shrinking);
-    const documents = shrinking.flatMap(({ saved }) => [saved.config, saved.manifest]);
+    const documents = shrinking.flatMap(({ saved }) => saved.documents);
     if (!dryRun) await this.#apply(shrinking, change);
     const needs = tagged.map((one) => one.needs);
     const former = new Set(needs.flatMap((some) => [...some.keys()]));
@@ -131,7 +130,7 @@ class Pruning {
       shrunk: shrinking.map(({ before: { names, entry, cache }, graph, saved, reason }) => ({
         tag: names[0],
         from: entry.digest,
-        to: saved.manifest.descriptor.digest,
+        to: topOf(saved.documents).descriptor.digest,
         reason,
         resultsBefore: cache?.graph.records.filter(hasResults).length ?? 0,
         results: graph.records.filter(hasResults).length,
@@ -154,7 +153,7 @@ class Pruning {
     for (const before of kept) {
       if (before.cache === undefined) continue;
       const { graph, saved } = before.cache;
-      if (Math.max(saved.config.bytes.length, saved.manifest.bytes.length) <= IMPORT_LIMIT) continue;
+      if (oversized(saved).length === 0) continue;
       const [name = before.entry.digest] = before.names;
       if (!open.includes(before)) {
         this.#unmet.push(`${name} is over the import limit, and protected`);
@@ -196,16 +195,19 @@ class Pruning {
     });
   }
 
-  /** Writes the smaller caches, configs before manifests, and then all changes of the index as one. */
+  /** Writes the documents of the smaller caches, and then all changes of the index as one. */
   async #apply(shrinking: readonly Shrinking[], change: (index: LayoutIndex) => LayoutIndex): Promise<void> {
     const { blobs } = this.#layout;
     const { signal } = this.#options;
     const uses = new Map<Digest, number>();
     await rewriting(async () => {
       for (const { saved, before } of shrinking) {
-        await this.#write(saved.config);
-        // A cache is not younger after it was made smaller.
-        if (await this.#write(saved.manifest)) uses.set(saved.manifest.descriptor.digest, before.lastUsed);
+        const top = topOf(saved.documents);
+        for (const document of saved.documents) {
+          const isNew = await this.#write(document);
+          // A cache is not younger after it was made smaller.
+          if (isNew && document === top) uses.set(top.descriptor.digest, before.lastUsed);
+        }
       }
       await blobs.sync();
       await updateIndex(this.#layout, change, signal);
@@ -240,5 +242,5 @@ function withChanges(index: LayoutIndex, dropping: readonly Tagged[], shrinking:
 }
 
 function smallerEntry({ before: { entry }, saved }: Shrinking): Descriptor {
-  return { ...entry, ...saved.manifest.descriptor };
+  return { ...entry, ...topOf(saved.documents).descriptor };
 }

@@ -1,7 +1,8 @@
 import type { Wrong } from '../../errors.js';
 import type { Descriptor } from '../../oci/descriptor.js';
 import type { Digest } from '../../oci/digest.js';
-import { type Fate, topOf } from './cut.js';
+import { topOf } from '../../oci/document.js';
+import type { Fate } from './cut.js';
 
 /** Something that repair did, or would do. */
 export type RepairAction =
@@ -60,15 +61,15 @@ export function actionOf(
     case 'renamed':
       return { type: 'renamed', tag, from: digest, to: fate.descriptor.digest };
     case 'rewritten':
-      return { type: 'rewritten', tag, from: digest, to: topOf(fate).digest, wrong: fate.wrong };
+      return { type: 'rewritten', tag, from: digest, to: topOf(fate.documents).descriptor.digest, wrong: fate.wrong };
     case 'joined':
-      return { type: 'joined', tag, from: digest, to: topOf(fate).digest, ends: fate.ends };
+      return { type: 'joined', tag, from: digest, to: topOf(fate.documents).descriptor.digest, ends: fate.ends };
     case 'cut':
       return {
         type: 'cut',
         tag,
         from: digest,
-        to: topOf(fate).digest,
+        to: topOf(fate.documents).descriptor.digest,
         resultsBefore: fate.resultsBefore,
         results: fate.results,
       };

@@ -1,5 +1,4 @@
 import { type CacheConfig, decodeCacheConfig } from '../../buildkit/cache-config.js';
-import { IMPORT_LIMIT } from '../../buildkit/import-limit.js';
 import { CacheError, isSystemError, type Wrong } from '../../errors.js';
 import { endsOf } from '../../graph/ends.js';
 import { evict } from '../../graph/evict.js';
@@ -7,11 +6,12 @@ import { type Graph, hasResults } from '../../graph/graph.js';
 import { configOf, graphOf } from '../../graph/load.js';
 import { lowerDigests, mend } from '../../graph/mend.js';
 import { replaceBlobs } from '../../graph/replace.js';
-import { saveGraph, type SavedCache, shapeOf } from '../../graph/save.js';
+import { oversized, saveGraph, shapeOf } from '../../graph/save.js';
 import { correctedGraph, type Proof } from '../../graph/statement.js';
 import { type Descriptor, recompressedLayer, UNCOMPRESSED } from '../../oci/descriptor.js';
 import { type Digest, isDigest } from '../../oci/digest.js';
-import { decodeManifest, type Document, type Manifest } from '../../oci/manifest.js';
+import type { OrderedDocuments } from '../../oci/document.js';
+import { decodeManifest, type Manifest } from '../../oci/manifest.js';
 import { isImageType, isNonDistributable } from '../../oci/media-types.js';
 import { readRectified } from '../verify/rectify.js';
 import type { Documents } from './documents.js';
@@ -29,7 +29,7 @@ export type Fate =
   /** Results went that need what is not there, or with records that BuildKit refuses. */
   | {
       readonly kind: 'cut';
-      readonly documents: readonly Document[];
+      readonly documents: OrderedDocuments;
       /** How many records had results, and how many have some now. */
       readonly resultsBefore: number;
       readonly results: number;
@@ -37,7 +37,7 @@ export type Fate =
   /** Nothing went; its manifest says now what the bytes prove. */
   | ({ readonly kind: 'rewritten' } & MendedImage)
   /** Nothing went; its ends are joined, so that BuildKit loses no links on import. */
-  | { readonly kind: 'joined'; readonly documents: readonly Document[]; readonly ends: number };
+  | { readonly kind: 'joined'; readonly documents: OrderedDocuments; readonly ends: number };
 
 /** What is known of blobs, whatever a manifest says of them. */
 export interface Evidence {
@@ -96,14 +96,14 @@ export async function fateOf(documents: Documents, entry: Descriptor, evidence: 
   const save = () => saveGraph(graph, shapeOf(manifest.mediaType), manifest.fields);
   if (mended !== spelt || graph !== before) {
     const counts = { resultsBefore: countResults(decoded), results: countResults(graph) };
-    return { kind: 'cut', documents: documentsOf(save()), ...counts };
+    return { kind: 'cut', documents: save().documents, ...counts };
   }
-  if (wrong.size > 0) return { kind: 'rewritten', documents: documentsOf(save()), wrong: [...wrong].toSorted() };
+  if (wrong.size > 0) return { kind: 'rewritten', documents: save().documents, wrong: [...wrong].toSorted() };
   const ends = endsOf(decoded.records).length;
   if (ends > 1) {
     const saved = save();
     // What is over the limit does not import at all.
-    if (saved.config.bytes.length <= IMPORT_LIMIT) return { kind: 'joined', documents: documentsOf(saved), ends };
+    if (oversized(saved).length === 0) return { kind: 'joined', documents: saved.documents, ends };
   }
   return correctedEntry(entry, manifest, size);
 }
@@ -120,17 +120,6 @@ function withReplacements(graph: Graph, replacements: ReadonlyMap<Digest, Descri
     if (blob !== undefined && !isNonDistributable(layer.mediaType)) found.set(digest, recompressedLayer(layer, blob));
   }
   return replaceBlobs(graph, found);
-}
-
-/** The manifest that an entry is to name. */
-export function topOf({ documents }: { readonly documents: readonly Document[] }): Descriptor {
-  const top = documents.at(-1);
-  if (top === undefined) throw new RangeError('there are no documents');
-  return top.descriptor;
-}
-
-function documentsOf({ config, manifest }: SavedCache): Document[] {
-  return [config, manifest];
 }
 
 function withoutDocument(error: unknown): Fate {

@@ -8,13 +8,13 @@ import type { Content } from '../../oci/content.js';
 import { UNCOMPRESSED } from '../../oci/descriptor.js';
 import type { Digest } from '../../oci/digest.js';
 import type { JsonEdit } from '../../oci/json-edit.js';
-import { decodeManifest, type Document } from '../../oci/manifest.js';
+import type { OrderedDocuments } from '../../oci/document.js';
+import { decodeManifest } from '../../oci/manifest.js';
 import type { Documents } from './documents.js';
 
 /** An image whose documents are put right. */
 export interface MendedImage {
-  /** In the order in which they are to be written; the last is what an entry names. */
-  readonly documents: readonly Document[];
+  readonly documents: OrderedDocuments;
   readonly wrong: readonly Wrong[];
 }
 
@@ -34,9 +34,7 @@ export async function mendImage(
   try {
     const tree = await readImages(readerOf(documents), manifest, signal);
     const changed = tree && rewriteImages(tree, (image) => changeOf(image, proofs, wrong));
-    if (changed === undefined) return undefined;
-    const { configs, manifests, top } = changed;
-    return { documents: [...configs, ...manifests, top], wrong: [...wrong].toSorted() };
+    return changed && { documents: changed, wrong: [...wrong].toSorted() };
   } catch (error) {
     if (error instanceof CacheError && (error.code === 'CORRUPT' || error.code === 'FAILED')) return undefined;
     throw error;

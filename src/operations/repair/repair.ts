@@ -18,7 +18,7 @@ import { rewriting } from '../../layout/blobs/lost-blobs.js';
 import { type Registries, type RegistryAccess, withRegistries } from '../../net/registry/registries.js';
 import { type Content, contentOf } from '../../oci/content.js';
 import type { BlobId, Descriptor } from '../../oci/descriptor.js';
-import type { Document } from '../../oci/manifest.js';
+import { type OrderedDocuments, topOf } from '../../oci/document.js';
 import { type Digest, hashDigest, isKnownAlgorithm, splitDigest } from '../../oci/digest.js';
 import { layerMediaType, OCI_LAYER } from '../../oci/media-types.js';
 import type { Finding } from '../verify/finding.js';
@@ -26,7 +26,7 @@ import { isContradicted, isLayer, type Need } from '../verify/need.js';
 import { type Examination, examineFolder, type VerifyProgress, verifyFolder } from '../verify/verify.js';
 import { actionOf, type RepairAction } from './action.js';
 import { Copies, type LackedBlob } from './copies.js';
-import { type Evidence, type Fate, fateOf, topOf } from './cut.js';
+import { type Evidence, type Fate, fateOf } from './cut.js';
 import { Documents } from './documents.js';
 import { onlyNameless, type Salvaged, salvageIndex } from './salvage.js';
 import { openSources } from './sources.js';
@@ -266,7 +266,7 @@ class Repair {
     await this.#layout.blobs.write(content, blob, { where, sharing: 'copy', ...(signal ? { signal } : {}) });
   }
 
-  async #write(documents: readonly Document[]): Promise<void> {
+  async #write(documents: OrderedDocuments): Promise<void> {
     const { blobs, root } = this.#layout;
     for (const { descriptor, bytes } of documents) {
       if (!(await blobs.has(descriptor)))
@@ -337,7 +337,7 @@ function withFates(index: LayoutIndex, fates: ReadonlyMap<string, Fate>): Layout
     const fate = fates.get(entryKey(entry));
     if (fate === undefined || fate.kind === 'stays') return entry;
     if (fate.kind === 'goes') return [];
-    return { ...entry, ...('documents' in fate ? topOf(fate) : fate.descriptor) };
+    return { ...entry, ...('documents' in fate ? topOf(fate.documents).descriptor : fate.descriptor) };
   });
   return { ...index, manifests };
 }

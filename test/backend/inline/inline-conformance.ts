@@ -4,7 +4,7 @@ import { CacheError } from '../../../src/errors.js';
 import { contentOf } from '../../../src/oci/content.js';
 import type { Descriptor } from '../../../src/oci/descriptor.js';
 import { parseDigest } from '../../../src/oci/digest.js';
-import { documentOf } from '../../../src/oci/manifest.js';
+import { documentOf } from '../../../src/oci/document.js';
 import { inspectCache } from '../../../src/operations/inspect.js';
 import { listCaches } from '../../../src/operations/list.js';
 import { resolveCache } from '../../../src/operations/resolve.js';

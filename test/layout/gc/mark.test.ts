@@ -3,7 +3,7 @@ import test from 'ava';
 import { openLayout } from '../../../src/layout/layout.js';
 import { type Reached, References } from '../../../src/layout/gc/mark.js';
 import type { Digest } from '../../../src/oci/digest.js';
-import { documentOf } from '../../../src/oci/manifest.js';
+import { documentOf } from '../../../src/oci/document.js';
 import { OCI_MANIFEST } from '../../../src/oci/media-types.js';
 import { fixture } from '../../support/fixtures.js';
 import { entriesOf, pathOf } from '../../support/folders.js';

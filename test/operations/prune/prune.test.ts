@@ -306,7 +306,7 @@ async function makeHuge(folder: string): Promise<void> {
     ],
     chains: [],
   }));
-  const { config, manifest } = saveGraph(canonical({ ...graph, records }), 'image-manifest');
+  const [config, manifest] = saveGraph(canonical({ ...graph, records }), 'image-manifest').documents;
   for (const { descriptor, bytes } of [config, manifest]) {
     writeFileSync(join(folder, 'blobs', 'sha256', descriptor.digest.slice('sha256:'.length)), bytes);
   }

@@ -10,7 +10,7 @@ import { flip } from '../../../scripts/torture/damage.js';
 import { CacheError, type ErrorCode } from '../../../src/errors.js';
 import { sha256 } from '../../../src/oci/digest.js';
 import { repairFolder } from '../../../src/operations/repair/repair.js';
-import { copyFixture, fixture, importOf, loadFixture, temporary } from '../../support/fixtures.js';
+import { copyFixture, digestOfCache, fixture, importOf, loadFixture, temporary } from '../../support/fixtures.js';
 
 const MAIN = fileURLToPath(new URL('../../../src/cli/main.js', import.meta.url));
 
@@ -24,8 +24,8 @@ function folderOf(t: ExecutionContext, name = 'max-gzip'): string {
 async function parts() {
   const { graph, saved } = await loadFixture('max-gzip');
   const [layer = ''] = graph.descriptors.keys();
-  const manifest = saved?.manifest.descriptor.digest ?? '';
-  return { manifest, config: saved?.config.descriptor.digest ?? '', layer };
+  const manifest = digestOfCache({ saved }) ?? '';
+  return { manifest, config: saved?.documents[0].descriptor.digest ?? '', layer };
 }
 
 const nameOf = (digest: string) => join('blobs', 'sha256', digest.slice('sha256:'.length));

@@ -16,7 +16,7 @@ type Change = (bytes: Buffer, isManifest: boolean) => Buffer | number;
 async function startCache(t: ExecutionContext, change: Change) {
   const { graph, saved } = await loadFixture('max-gzip');
   const [layer] = graph.descriptors.keys();
-  const manifest = saved?.manifest;
+  const manifest = saved?.documents[1];
   if (layer === undefined || manifest === undefined) throw new Error('there is no layer in this fixture');
   const { host } = await startServer(t, ({ method, url = '' }, answer) => {
     if (url === '/v2/') return void answer.end();

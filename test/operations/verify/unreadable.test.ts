@@ -5,7 +5,7 @@ import { openLayout } from '../../../src/layout/layout.js';
 import type { Content } from '../../../src/oci/content.js';
 import { readBlobs } from '../../../src/operations/verify/read-blobs.js';
 import { Walk } from '../../../src/operations/verify/walk.js';
-import { fixture, loadFixture } from '../../support/fixtures.js';
+import { digestOfCache, fixture, loadFixture } from '../../support/fixtures.js';
 
 /** A disk that fails to read one blob. */
 function failing(repository: RepositoryReader, digest: string): RepositoryReader {
@@ -27,7 +27,7 @@ test('what the disk fails to read is one finding among others', async (t) => {
   const { graph, saved } = await loadFixture('max-gzip');
   const [layer] = graph.descriptors.keys();
   const layout = await openLayout(fixture('max-gzip'));
-  for (const digest of [layer, saved?.config.descriptor.digest, saved?.manifest.descriptor.digest]) {
+  for (const digest of [layer, saved?.documents[0].descriptor.digest, digestOfCache({ saved })]) {
     const repository = failing(layoutReader(layout), digest ?? '');
     const walk = new Walk(repository);
     const entries = await repository.entries();
