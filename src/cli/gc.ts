@@ -26,6 +26,6 @@ export const gc = verb({
       () => (argv['dry-run'] ? undefined : 'what was moved out of the way stays there for the next gc'),
     );
     if (argv.json) process.stdout.write(jsonLine({ folder, dryRun: argv['dry-run'], ...result }));
-    else process.stdout.write((await import('../report/text/freed.js')).freedText(result, argv['dry-run']));
+    else process.stdout.write((await import('../report/text/gc.js')).gcText(result, argv['dry-run']));
   },
 });

@@ -1,7 +1,7 @@
 import { TOOLS } from '../calls.js';
 import type { CacheOptions } from '../buildkit/options.js';
 import { CacheError } from '../errors.js';
-import { printed } from '../report/text/control-characters.js';
+import { escapedLines } from '../report/text/control-characters.js';
 import { oneOf, parseText } from './quantities.js';
 import { tellNote } from './note.js';
 import { registryAccess } from './registry-access.js';
@@ -47,7 +47,10 @@ export const importArgs = verb({
       // Before the first export nothing has to be done about it.
       const hint = reason instanceof CacheError && reason.code !== 'NOT_FOUND' ? reason.hint : undefined;
       process.stderr.write(
-        printed([`bkcache: left out ${name}: ${reason.message}`, ...(hint === undefined ? [] : [`  hint: ${hint}`])]),
+        escapedLines([
+          `bkcache: left out ${name}: ${reason.message}`,
+          ...(hint === undefined ? [] : [`  hint: ${hint}`]),
+        ]),
       );
     };
     const access = { registry: await registryAccess(argv), layout: layoutSettings(argv), onNote: tellNote };

@@ -23,6 +23,6 @@ export const inspect = verb({
       onNote: tellNote,
     });
     if (argv.json) process.stdout.write(jsonLine(description));
-    else process.stdout.write((await import('../report/text/tables.js')).inspectText(description));
+    else process.stdout.write((await import('../report/text/inspect.js')).inspectText(description));
   },
 });

@@ -34,6 +34,6 @@ export const list = verb({
       onNote: tellNote,
     });
     if (argv.json) process.stdout.write(jsonLine(entries));
-    else process.stdout.write((await import('../report/text/tables.js')).listTable(entries));
+    else process.stdout.write((await import('../report/text/list.js')).listText(entries));
   },
 });

@@ -1,6 +1,6 @@
-import { printed } from '../report/text/control-characters.js';
+import { escapedLines } from '../report/text/control-characters.js';
 
 /** Says on stderr what somebody should know, and that is no failure. */
 export function tellNote(note: string): void {
-  process.stderr.write(printed([`bkcache: note: ${note}`]));
+  process.stderr.write(escapedLines([`bkcache: note: ${note}`]));
 }

@@ -1,6 +1,6 @@
 import type { SingleBar } from 'cli-progress';
 import prettyBytes from 'pretty-bytes';
-import { printed } from '../report/text/control-characters.js';
+import { escapedLines } from '../report/text/control-characters.js';
 import type { ProgressEvent } from '../operations/copy/transfer.js';
 
 /** Progress on stderr: a bar on a terminal, and a line per layer elsewhere. */
@@ -44,7 +44,7 @@ export class ProgressView {
   #tellKept({ target, layers, bytes }: Extract<ProgressEvent, { type: 'kept' }>): void {
     this.end();
     const what = `${layers} ${layers === 1 ? 'layer' : 'layers'} (${prettyBytes(bytes)})`;
-    process.stderr.write(printed([`kept for the next run: ${what} in ${target}`]));
+    process.stderr.write(escapedLines([`kept for the next run: ${what} in ${target}`]));
   }
 
   #start(format: string, bytes: number, values: Readonly<Record<string, string | number>>): void {

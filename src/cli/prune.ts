@@ -82,7 +82,7 @@ export const prune = verb({
       () => (options.dryRun ? undefined : 'what was moved out of the way stays there for the next gc or prune'),
     );
     if (argv.json) process.stdout.write(jsonLine({ dryRun: options.dryRun, ...result }));
-    else process.stdout.write((await import('../report/text/pruned.js')).prunedText(result, options.dryRun));
+    else process.stdout.write((await import('../report/text/prune.js')).pruneText(result, options.dryRun));
     if (result.unmet.length > 0 && argv['require-size']) process.exitCode = 1;
   },
 });

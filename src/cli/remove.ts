@@ -1,4 +1,4 @@
-import { printed } from '../report/text/control-characters.js';
+import { escapedLines } from '../report/text/control-characters.js';
 import { parseText } from './quantities.js';
 import { LAYOUT_OPTIONS, layoutSettings, STORE_OPTION } from './shared-options.js';
 import { verb } from './verb.js';
@@ -25,6 +25,6 @@ export const remove = verb({
     await untilInterrupted((signal) =>
       removeCache(store, argv.name, { dryRun: argv['dry-run'], layout: layoutSettings(argv), signal }),
     );
-    process.stdout.write(printed([`${argv['dry-run'] ? 'would remove' : 'removed'} ${argv.name} from ${store}`]));
+    process.stdout.write(escapedLines([`${argv['dry-run'] ? 'would remove' : 'removed'} ${argv.name} from ${store}`]));
   },
 });

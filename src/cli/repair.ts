@@ -68,8 +68,8 @@ export const repair = verb({
     ).finally(() => progress.end());
     if (argv.json) process.stdout.write(jsonLine({ folder, dryRun: argv['dry-run'], ...result }));
     else if (!argv.quiet) {
-      const { repairedText } = await import('../report/text/repaired.js');
-      process.stdout.write(repairedText(folder, result, argv['dry-run']));
+      const { repairText } = await import('../report/text/repair.js');
+      process.stdout.write(repairText(folder, result, argv['dry-run']));
     }
     if (!result.sound) process.exitCode = 4;
   },

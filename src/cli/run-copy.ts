@@ -1,5 +1,5 @@
 import type { CopyOptions, CopyResult } from '../operations/copy/copy.js';
-import { jsonLine, printed } from '../report/text/control-characters.js';
+import { jsonLine, escapedLines } from '../report/text/control-characters.js';
 import { untilInterrupted } from './interrupt.js';
 import { tellNote } from './note.js';
 import { registryAccess } from './registry-access.js';
@@ -38,11 +38,13 @@ export async function runCopy(
     progress.end();
     for (const { target, error } of result.ignored) {
       process.stderr.write(
-        printed([`bkcache: export to ${target} failed and is ignored, as ignore-error=true says: ${error.message}`]),
+        escapedLines([
+          `bkcache: export to ${target} failed and is ignored, as ignore-error=true says: ${error.message}`,
+        ]),
       );
     }
     if (argv.json) process.stdout.write(jsonLine({ ...result, ignored: result.ignored.map(plain) }));
-    else if (!argv.quiet) process.stdout.write((await import('../report/text/summary.js')).summary(result));
+    else if (!argv.quiet) process.stdout.write((await import('../report/text/copy.js')).copyText(result));
   } finally {
     progress.end();
   }

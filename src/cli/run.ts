@@ -8,12 +8,12 @@ async function fail(error: unknown): Promise<never> {
   // What the message needs could not be loaded either.
   if (isSystemError(error, 'EMFILE', 'ENFILE')) throw error;
   const { message, hint, side } = describe(error);
-  const { printed } = await import('../report/text/control-characters.js');
+  const { escapedLines } = await import('../report/text/control-characters.js');
   const run = command?.kind === 'run' ? command : undefined;
   const mistaken = run && (await import('./mistaken.js')).mistakenHint(run.verb, run.values);
   const stack = run?.debug === true && error instanceof Error ? (error.stack?.split('\n') ?? []) : [];
   process.stderr.write(
-    printed([
+    escapedLines([
       `bkcache: ${side === undefined ? '' : `${side}: `}${message}`,
       ...[hint, mistaken].flatMap((line) => (line === undefined ? [] : [`  hint: ${line}`])),
       ...stack,

@@ -65,7 +65,7 @@ export const verify = verb({
       return isOptionString(target) ? verifyCache(target, settings) : verifyFolder(target, settings);
     }).finally(() => progress.end());
     if (argv.json) process.stdout.write(jsonLine(result));
-    else if (!argv.quiet) process.stdout.write((await import('../report/text/verified.js')).verifiedText(result));
+    else if (!argv.quiet) process.stdout.write((await import('../report/text/verify.js')).verifyText(result));
     if (!result.sound) process.exitCode = 4;
   },
 });

@@ -1,7 +1,7 @@
 import { renameSync, rmSync, symlinkSync } from 'node:fs';
 import test from 'ava';
 import { inspectCache } from '../../src/operations/inspect.js';
-import { inspectText } from '../../src/report/text/tables.js';
+import { inspectText } from '../../src/report/text/inspect.js';
 import { blobPath, changedFixture, FIXTURES, importOf } from '../support/fixtures.js';
 
 test('inspect says why a layer cannot be read', async (t) => {

@@ -1,18 +1,18 @@
-// What does not show, moves a terminal's cursor, changes the direction of writing, or is not known to a terminal; and spaces
-// other than the one that everybody knows.
+// Control, format, surrogate, private-use and unassigned characters, line separators, and characters without a glyph: they
+// do not show, move a terminal's cursor, or change the direction of writing.
 const HIDDEN = String.raw`[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]`;
 const UNSAFE = new RegExp(String.raw`${HIDDEN}|(?! )\p{Zs}|\\(?=x[0-9a-f]{2}|u[0-9a-f{])`, 'gu');
 const HIDDEN_IN_JSON = new RegExp(HIDDEN, 'gu');
-// Scripts that have letters of the same shape as Latin ones.
+// Scripts with letters that look like Latin letters.
 const TWINS = /[\p{Script=Cyrillic}\p{Script=Greek}\p{Script=Armenian}\p{Script=Cherokee}]/gu;
 
 /**
- * Text that came from a cache, for a terminal. What would harm the terminal, or make two names look alike that are not, is
- * shown as an escape, `\x1b`: control characters, what is invisible, spaces of other kinds, accents that are characters
- * of their own, and letters of other scripts in a word of Latin ones.
+ * Text from a cache, safe for a terminal. Characters that could harm the terminal, or make two different names look alike,
+ * become escapes such as `\x1b`: control characters, invisible characters, unusual spaces, separate accents, and letters
+ * of other scripts in a word of Latin letters.
  */
-export function visible(text: string): string {
-  // Nearly all is plain.
+export function escapeControlCharacters(text: string): string {
+  // Fast path: most text is plain ASCII.
   if (/^[ !-[\]-~]*$/.test(text)) return text;
   const shown = text.replaceAll(UNSAFE, (character) => (character === '\\' ? '\\\\' : escaped(character)));
   const composed = shown === shown.normalize('NFC') ? shown : shown.replaceAll(/\p{M}/gu, escaped);
@@ -28,12 +28,12 @@ function escaped(character: string): string {
   return code.length <= 4 ? `\\u${code.padStart(4, '0')}` : `\\u{${code}}`;
 }
 
-/** Lines for people. */
-export function printed(lines: readonly string[]): string {
-  return lines.map((line) => `${visible(line)}\n`).join('');
+/** Lines of text, safe for a terminal, each with a newline at its end. */
+export function escapedLines(lines: readonly string[]): string {
+  return lines.map((line) => `${escapeControlCharacters(line)}\n`).join('');
 }
 
-/** A value as a line of JSON for programs, in which nothing is hidden from people who look at it. */
+/** A value as one line of JSON, with escapes for characters that a terminal does not show. */
 export function jsonLine(value: unknown): string {
   return `${JSON.stringify(value).replaceAll(HIDDEN_IN_JSON, jsonEscape)}\n`;
 }

@@ -1,8 +1,8 @@
-import { visible } from './control-characters.js';
+import { escapeControlCharacters } from './control-characters.js';
 
-/** Columns of a terminal that a text takes: letters of East Asia take two, accents none. */
+/** The width of a text in a terminal, in columns: East Asian letters take two columns, accents none. */
 export function width(text: string): number {
-  // Nearly all is plain.
+  // Fast path: most text is plain ASCII.
   if (/^[ -~]*$/.test(text)) return text.length;
   let columns = 0;
   for (const character of text) {
@@ -12,11 +12,11 @@ export function width(text: string): number {
   return columns;
 }
 
-// Unicode's property East_Asian_Width is not known to regular expressions.
+// Regular expressions do not know Unicode's property East_Asian_Width.
 const WIDE =
   /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Hangul}\p{Emoji_Presentation}\u3000-\u303f\uff01-\uff60\uffe0-\uffe6]/u;
 
-/** Rows under a head, aligned, without lines. */
+/** A head and rows as aligned columns. */
 export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const lines = [head, ...rows.map((row) => row.map(cell))];
   const widths = head.map(() => 0);
@@ -26,7 +26,7 @@ export function table(head: readonly string[], rows: readonly (readonly string[]
   return lines.map((line) => `${line.map(padded).join('  ').trimEnd()}\n`).join('');
 }
 
-/** Spaces at the ends of a name would not be seen. */
+/** Spaces at the start or end of a name become escapes, since nobody would see them. */
 function cell(text: string): string {
-  return visible(text).replaceAll(/^ | $/g, String.raw`\x20`);
+  return escapeControlCharacters(text).replaceAll(/^ | $/g, String.raw`\x20`);
 }

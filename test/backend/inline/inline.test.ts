@@ -10,8 +10,9 @@ import { parseDigest } from '../../../src/oci/digest.js';
 import { openLayout } from '../../../src/layout/layout.js';
 import { inspectCache } from '../../../src/operations/inspect.js';
 import { listCaches } from '../../../src/operations/list.js';
-import { summary } from '../../../src/report/text/summary.js';
-import { inspectText, listTable } from '../../../src/report/text/tables.js';
+import { copyText } from '../../../src/report/text/copy.js';
+import { inspectText } from '../../../src/report/text/inspect.js';
+import { listText } from '../../../src/report/text/list.js';
 import { repairFolder } from '../../../src/operations/repair/repair.js';
 import { importArguments } from '../../../src/operations/import-args.js';
 import { verifyCache, verifyFolder } from '../../../src/operations/verify/verify.js';
@@ -93,7 +94,7 @@ test('the caches of all platforms are one', async (t) => {
   t.deepEqual(description.platforms, ['linux/amd64', 'linux/arm64']);
   t.is(description.records.length, 12);
   t.regex(inspectText(description), /inline in the image of linux\/amd64, linux\/arm64, mode=min/);
-  t.regex(listTable(await listCaches(fixture('inline-multiplatform'))), /tiny:multi +5048b6c4bb62 +inline +min +3/);
+  t.regex(listText(await listCaches(fixture('inline-multiplatform'))), /tiny:multi +5048b6c4bb62 +inline +min +3/);
 });
 
 for (const how of [
@@ -216,8 +217,11 @@ test('a copy says which records fit and which did not, and for want of which lay
   const { graph } = await loadFixture('max-gzip');
   t.true(missing.length >= 3 && missing.every((layer) => graph.descriptors.has(layer)));
   t.is(image.top.digest, THEIRS);
-  t.regex(summary(merged), /inline in linux\/amd64: 4 of 7 records with results consist of its layers\n {4}kept: 136d/);
-  t.regex(summary(merged), /\n {4}not: [0-9a-f]{12}, [0-9a-f]{12}, [0-9a-f]{12}\n/);
+  t.regex(
+    copyText(merged),
+    /inline in linux\/amd64: 4 of 7 records with results consist of its layers\n {4}kept: 136d/,
+  );
+  t.regex(copyText(merged), /\n {4}not: [0-9a-f]{12}, [0-9a-f]{12}, [0-9a-f]{12}\n/);
 });
 
 test('a cache of which nothing fits leaves the image alone, unless another platform takes some', async (t) => {
@@ -397,7 +401,7 @@ test('an image without enough history gets an entry for each layer with its cach
     const { config } = image.json(image.top.digest) as { config: Entry };
     t.is((image.json(config.digest) as { history: object[] }).history.length, 3);
     t.is(result.images?.[0]?.addedHistory, added);
-    t.regex(summary({ imports: [], exports: [result], ignored: [] }), /history: [23] entries added/);
+    t.regex(copyText({ imports: [], exports: [result], ignored: [] }), /history: [23] entries added/);
     // A second copy has nothing to add.
     const again = await copyOne(SINGLE, `type=inline,dest=${image.path},tag=inline`);
     t.is(again.descriptor.digest, result.descriptor.digest);

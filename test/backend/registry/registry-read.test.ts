@@ -6,7 +6,7 @@ import { Registries } from '../../../src/net/registry/registries.js';
 import { readWhole, type Range } from '../../../src/oci/content.js';
 import { sha256 } from '../../../src/oci/digest.js';
 import { listCaches } from '../../../src/operations/list.js';
-import { listTable } from '../../../src/report/text/tables.js';
+import { listText } from '../../../src/report/text/list.js';
 import { type BentRegistry, fault, startBentRegistry } from '../../support/bent-registry.js';
 import { HASTY } from '../../support/servers.js';
 import { hasBlob } from '../../support/repositories.js';
@@ -171,7 +171,7 @@ test('a tag that is denied, fails or cannot be is a row with its reason', async 
       ['latest', true],
     ],
   );
-  const text = listTable(rows);
+  const text = listText(rows);
   t.regex(text, /^denied +- +-$/m);
   t.regex(text, /^denied: .*: cannot find denied: HTTP 412: PROJECTPOLICYVIOLATION: it has vulnerabilities$/m);
   t.regex(text, /^broken: .*: cannot find broken: UNKNOWN: the manifest cannot be served \(HTTP 501\)$/m);

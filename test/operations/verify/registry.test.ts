@@ -5,7 +5,7 @@ import { copyCache } from '../../../src/operations/copy/copy.js';
 import { CacheError } from '../../../src/errors.js';
 import { inspectCache } from '../../../src/operations/inspect.js';
 import { listCaches } from '../../../src/operations/list.js';
-import { verifiedText } from '../../../src/report/text/verified.js';
+import { verifyText } from '../../../src/report/text/verify.js';
 import { verifyCache } from '../../../src/operations/verify/verify.js';
 import { loadFixture, fixture, importOf } from '../../support/fixtures.js';
 import { startServer } from '../../support/servers.js';
@@ -41,7 +41,7 @@ test('a damaged blob in a registry has no command that would mend it', async (t)
   const result = await verifyCache(ref);
   t.like(result, { sound: false, findings: { length: 1 } });
   t.like(result.findings[0], { kind: 'damaged', digest: layer, repair: undefined });
-  t.regex(verifiedText(result), /\n {2}hint: a registry keeps what it has under a digest/);
+  t.regex(verifyText(result), /\n {2}hint: a registry keeps what it has under a digest/);
   const healing = copyCache({ imports: [importOf('max-gzip')], exports: [ref], layout: { heal: true } });
   const error = await t.throwsAsync(healing, { instanceOf: CacheError, message: /--heal/ });
   t.like(error, { code: 'USAGE', side: 'export' });

@@ -1,8 +1,8 @@
 import test from 'ava';
-import { verifiedText } from '../../../src/report/text/verified.js';
+import { verifyText } from '../../../src/report/text/verify.js';
 
 test('what is empty is shown as that, and not as nothing', (t) => {
-  const text = verifiedText({
+  const text = verifyText({
     target: './cache',
     sound: false,
     findings: [

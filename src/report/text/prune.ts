@@ -1,7 +1,7 @@
 import prettyBytes from 'pretty-bytes';
 import type { PruneResult } from '../../operations/prune/prune.js';
-import { freedText } from './freed.js';
-import { printed } from './control-characters.js';
+import { gcText } from './gc.js';
+import { escapedLines } from './control-characters.js';
 
 const SAID_BY: Readonly<Record<PruneResult['dropped'][number]['lastUsedBy'], string>> = {
   recorded: 'recorded in index.json',
@@ -9,8 +9,8 @@ const SAID_BY: Readonly<Record<PruneResult['dropped'][number]['lastUsedBy'], str
   created: 'its newest result was made then',
 };
 
-/** What a policy did to each tag, and what was freed. */
-export function prunedText(result: PruneResult, dryRun: boolean): string {
+/** The result of prune as text: what the policy did to each tag, and what was freed. */
+export function pruneText(result: PruneResult, dryRun: boolean): string {
   const { dropped, shrunk, sizeBefore, size, unmet, collected } = result;
   const would = dryRun ? 'would be ' : '';
   const lines = [
@@ -23,5 +23,5 @@ export function prunedText(result: PruneResult, dryRun: boolean): string {
     `size: ${prettyBytes(sizeBefore)} -> ${prettyBytes(size)}`,
     ...unmet.map((reason) => `note: not reached: ${reason}`),
   ];
-  return `${printed(lines)}${freedText(collected, dryRun)}`;
+  return `${escapedLines(lines)}${gcText(collected, dryRun)}`;
 }

@@ -1,19 +1,20 @@
 import prettyBytes from 'pretty-bytes';
 import type { ImageFit } from '../../backend/backend.js';
 import type { CopyResult, ExportResult } from '../../operations/copy/copy.js';
-import { printed } from './control-characters.js';
+import { escapedLines } from './control-characters.js';
+import { counted, plural } from './phrases.js';
 
-/** What a copy did, in a line or two for each export. */
-export function summary({ exports }: CopyResult): string {
-  return printed(exports.flatMap(lines));
+/** The result of a copy as text: a few lines for each export. */
+export function copyText({ exports }: CopyResult): string {
+  return escapedLines(exports.flatMap(lines));
 }
 
 function lines(result: ExportResult): string[] {
   if (result.images !== undefined) return inlineLines(result, result.images);
   const { target, descriptor, mode, shape = 'no manifest', records, kept } = result;
   const cache = `  mode=${mode}, ${shape}, ${compressions(result)}, ${records} records`;
-  const hint = `  ${kept} ${plural(kept, 'layer')} kept in another compression; add force-compression=true to convert all`;
-  const corrected = `  ${result.corrected} ${plural(result.corrected, 'layer')} had another media type than that of the bytes, and ${result.corrected === 1 ? 'has' : 'have'} the right one now`;
+  const hint = `  ${counted(kept, 'layer')} kept in another compression; add force-compression=true to convert all`;
+  const corrected = `  ${counted(result.corrected, 'layer')} had another media type than that of the bytes, and ${plural(result.corrected, 'has', 'have')} the right one now`;
   return [
     `${target}: ${descriptor.digest}`,
     cache,
@@ -23,7 +24,7 @@ function lines(result: ExportResult): string[] {
   ];
 }
 
-/** Which records went into an image, and which could not. */
+/** The records that were written into an image, and the records that do not fit it. */
 function inlineLines({ target, descriptor, duration }: ExportResult, images: readonly ImageFit[]): string[] {
   const platforms = images.map(({ platform, fitting, others, fault, addedHistory = 0 }) => {
     const count = `${fitting.length} of ${fitting.length + others.length} records with results`;
@@ -32,9 +33,7 @@ function inlineLines({ target, descriptor, duration }: ExportResult, images: rea
       `  inline in ${platform}: ${count} consist of its layers`,
       ...(addedHistory === 0
         ? []
-        : [
-            `    history: ${addedHistory} ${addedHistory === 1 ? 'entry' : 'entries'} added, as BuildKit needs one for each layer`,
-          ]),
+        : [`    history: ${counted(addedHistory, 'entry', 'entries')} added, as BuildKit needs one for each layer`]),
       ...(fitting.length === 0 ? [] : [`    kept: ${names(fitting)}`]),
       ...(others.length === 0 ? [] : [`    not: ${names(others.map(({ record }) => record))}`]),
     ];
@@ -42,7 +41,7 @@ function inlineLines({ target, descriptor, duration }: ExportResult, images: rea
   return [`${target}: ${descriptor.digest}`, ...platforms.flat(), `  ${(duration / 1000).toFixed(1)} s`];
 }
 
-/** The beginnings of some records' digests; as many as a screen has room for. */
+/** The short digests of at most 12 records. */
 function names(digests: readonly string[]): string {
   const shown = digests.slice(0, 12).map((digest) => digest.slice(digest.indexOf(':') + 1).slice(0, 12));
   const more = digests.length - shown.length;
@@ -64,8 +63,4 @@ function work({ actions, bytesRead, bytesWritten, duration }: ExportResult): str
   ];
   const ratio = bytesRead > 0 && actions.converted > 0 ? ` (${((bytesWritten / bytesRead) * 100).toFixed(0)} %)` : '';
   return `${parts.join(', ')}; ${prettyBytes(bytesRead)} in, ${prettyBytes(bytesWritten)} out${ratio}, ${(duration / 1000).toFixed(1)} s`;
-}
-
-function plural(count: number, noun: string): string {
-  return count === 1 ? noun : `${noun}s`;
 }

@@ -1,11 +1,11 @@
 import prettyBytes from 'pretty-bytes';
 import type { Amount, CollectResult } from '../../operations/gc.js';
-import { splitDigest } from '../../oci/digest.js';
 import { table } from './table.js';
-import { printed } from './control-characters.js';
+import { escapedLines } from './control-characters.js';
+import { counted, shortDigest } from './phrases.js';
 
-/** What a collection freed, and what each tag stands for. */
-export function freedText(result: CollectResult, dryRun: boolean): string {
+/** The result of gc as text: what was freed, and the size of each tag. */
+export function gcText(result: CollectResult, dryRun: boolean): string {
   const { removed, leftovers, setAside, putBack, young, live, tags } = result;
   const would = dryRun ? 'would be ' : '';
   const lines = [
@@ -20,7 +20,7 @@ export function freedText(result: CollectResult, dryRun: boolean): string {
     ...(young.count === 0 ? [] : [`left alone: ${size(young)} that no tag needs, younger than the grace period`]),
     `in use: ${size(live)}`,
   ];
-  return `${printed(lines)}${tags.length === 0 ? '' : `\n${usageTable(tags)}`}`;
+  return `${escapedLines(lines)}${tags.length === 0 ? '' : `\n${usageTable(tags)}`}`;
 }
 
 function left({ count, bytes }: Amount): string {
@@ -32,7 +32,7 @@ function usageTable(tags: CollectResult['tags']): string {
     ['TAG', 'DIGEST', 'TOTAL', 'SHARED', 'EXCLUSIVE'],
     tags.map(({ tag = '-', digest, total, shared, exclusive }) => [
       tag,
-      splitDigest(digest)[1].slice(0, 12),
+      shortDigest(digest),
       prettyBytes(total),
       prettyBytes(shared),
       prettyBytes(exclusive),
@@ -45,5 +45,5 @@ function size(amount: Amount): string {
 }
 
 function blobs({ count }: Amount): string {
-  return `${count} ${count === 1 ? 'blob' : 'blobs'}`;
+  return counted(count, 'blob');
 }

@@ -1,9 +1,10 @@
 import type { RepairAction } from '../../operations/repair/action.js';
 import type { RepairResult } from '../../operations/repair/repair.js';
-import { printed } from './control-characters.js';
+import { escapedLines } from './control-characters.js';
+import { counted } from './phrases.js';
 
-/** What was repaired, a line each, and what is wrong still. */
-export function repairedText(
+/** The result of repair as text: a line for each action, and what is still wrong. */
+export function repairText(
   folder: string,
   { actions, findings, sound, lacked }: RepairResult,
   dryRun: boolean,
@@ -15,7 +16,7 @@ export function repairedText(
     ...(dryRun ? [] : wrong.map(({ message, digest = '' }) => `still wrong: ${message} ${digest}`.trimEnd())),
     ending(folder, actions.length, sound, dryRun),
   ];
-  return printed(lines);
+  return escapedLines(lines);
 }
 
 function ending(folder: string, actions: number, sound: boolean, dryRun: boolean): string {
@@ -48,7 +49,7 @@ function actionLines(action: RepairAction): string[] {
       return [`corrected the entry of ${action.tag ?? action.digest} in index.json`];
     case 'rebuilt':
       return [
-        `rebuilt index.json with ${action.entries} ${action.entries === 1 ? 'entry' : 'entries'}`,
+        `rebuilt index.json with ${counted(action.entries, 'entry', 'entries')}`,
         ...action.nameless.map((digest) => `found ${digest}, a cache whose tag is not known`),
       ];
     case 'marked':

@@ -1,16 +1,17 @@
 import prettyBytes from 'pretty-bytes';
 import { EFFECT_WORDS, type Finding } from '../../operations/verify/finding.js';
 import type { VerifyResult } from '../../operations/verify/verify.js';
-import { printed } from './control-characters.js';
+import { escapedLines } from './control-characters.js';
+import { counted, plural } from './phrases.js';
 
-/** What verify found, a paragraph for each finding, and a line at the end that sums it up. */
-export function verifiedText(result: VerifyResult): string {
+/** The result of verify as text: a paragraph for each finding, and a summary line. */
+export function verifyText(result: VerifyResult): string {
   const { target, sound, findings, tags, blobs, read, bytesRead } = result;
   const wrong = findings.filter(({ severity }) => severity === 'corrupt').length;
   const part = read === blobs ? `${read}` : `${read} of ${blobs}`;
-  const what = `${tags} ${plural(tags, 'entry', 'entries')}, ${part} blobs read (${prettyBytes(bytesRead)})`;
-  const verdict = sound ? 'sound' : `${wrong} ${plural(wrong, 'thing is', 'things are')} wrong`;
-  return printed([...findings.flatMap(lines), `${target}: ${verdict}; ${what}`]);
+  const what = `${counted(tags, 'entry', 'entries')}, ${part} blobs read (${prettyBytes(bytesRead)})`;
+  const verdict = sound ? 'sound' : `${counted(wrong, 'thing is', 'things are')} wrong`;
+  return escapedLines([...findings.flatMap(lines), `${target}: ${verdict}; ${what}`]);
 }
 
 function lines(finding: Finding): string[] {
@@ -18,9 +19,9 @@ function lines(finding: Finding): string[] {
   const isHarmless = severity === 'note' && effect === 'none';
   const details = [
     ...(isHarmless ? [] : [`in a build: ${EFFECT_WORDS[effect]}`]),
-    ...(tags.length === 0 ? [] : [`${plural(tags.length, 'tag', 'tags')}: ${tags.join(', ')}`]),
+    ...(tags.length === 0 ? [] : [`${plural(tags.length, 'tag')}: ${tags.join(', ')}`]),
     ...(file !== undefined ? [`file: ${file}`] : []),
-    // A message that compares the bytes of a blob names it.
+    // A message about a wrong digest names the blob already.
     ...(digest !== undefined && (kind !== 'damaged' || wrong !== 'digest') ? [`digest: ${digest}`] : []),
     ...(expected === undefined ? [] : [`expected: ${expected || '(empty)'}`]),
     ...(found === undefined ? [] : [`found: ${found || '(empty)'}`]),
@@ -28,8 +29,4 @@ function lines(finding: Finding): string[] {
     ...(hint === undefined ? [] : [`hint: ${hint}`]),
   ];
   return [`${severity}: ${message}`, ...details.map((detail) => `  ${detail}`)];
-}
-
-function plural(count: number, one: string, many: string): string {
-  return count === 1 ? one : many;
 }

@@ -1,6 +1,6 @@
 import test from 'ava';
 import { copyCache } from '../../../src/operations/copy/copy.js';
-import { summary } from '../../../src/report/text/summary.js';
+import { copyText } from '../../../src/report/text/copy.js';
 import { FAULTS, FaultyFolder } from '../../support/faults.js';
 import { copyFixture, temporary } from '../../support/fixtures.js';
 import { join } from 'node:path';
@@ -14,7 +14,7 @@ test('media types that a copy has put right are counted', async (t) => {
   const out = join(temporary(t), 'out');
   const result = await copyCache({ imports: [`type=local,src=${path}`], exports: [`type=local,dest=${out}`] });
   t.regex(
-    summary(result),
+    copyText(result),
     /\n {2}6 layers had another media type than that of the bytes, and have the right one now\n/,
   );
 });

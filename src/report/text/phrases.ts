@@ -1,0 +1,22 @@
+import type { CacheSummary } from '../../operations/cache-summary.js';
+import { type Digest, splitDigest } from '../../oci/digest.js';
+
+/** The form of a noun for a count: `1 layer`, `2 layers`. */
+export function plural(count: number, one: string, many = `${one}s`): string {
+  return count === 1 ? one : many;
+}
+
+/** A count with its noun: `1 layer`, `2 layers`. */
+export function counted(count: number, one: string, many?: string): string {
+  return `${count} ${plural(count, one, many)}`;
+}
+
+/** The first 12 characters of a digest's encoded part. */
+export function shortDigest(digest: Digest): string {
+  return splitDigest(digest)[1].slice(0, 12);
+}
+
+/** The kind of a cache's manifest, or what a cache without a manifest of its own is. */
+export function shapeText({ shape, platforms }: Pick<CacheSummary, 'shape' | 'platforms'>): string {
+  return shape ?? (platforms === undefined ? 'no manifest' : 'inline');
+}
