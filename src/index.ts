@@ -43,4 +43,4 @@ export { removeCache } from './operations/remove.js';
 export { storePath } from './operations/store.js';
 export type { Finding } from './operations/verify/finding.js';
 export { verifyCache, verifyFolder, type VerifyOptions, type VerifyResult } from './operations/verify/verify.js';
-export type { LayerAction, ProgressEvent } from './operations/copy/transfer.js';
+export type { LayerAction, ProgressEvent } from './operations/copy/progress.js';

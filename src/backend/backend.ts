@@ -25,8 +25,8 @@ export interface Cache {
   readonly danger?: string | undefined;
   /** A layer's bytes, unverified. Reading them throws CacheError CORRUPT when they are not there. */
   blob(blob: BlobId): Content;
-  /** The same bytes in other places, for when they are missing or damaged in the first. */
-  elsewhere?(blob: BlobId): readonly Content[];
+  /** Other copies of the same bytes, for when the first one is missing or damaged. */
+  fallbacks?(blob: BlobId): readonly Content[];
 }
 
 /** Where an import string leads. */
@@ -105,7 +105,7 @@ export interface CacheTarget {
    *
    * @throws CacheError FAILED when that is nothing
    */
-  fit?(graph: Graph): { readonly graph: Graph; readonly images: readonly ImageFit[] };
+  select?(graph: Graph): { readonly graph: Graph; readonly images: readonly ImageFit[] };
   /**
    * Refuses what `publish` is going to refuse, before anything is brought to the target.
    *

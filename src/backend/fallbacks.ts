@@ -3,20 +3,19 @@ import type { Content } from '../oci/content.js';
 import type { BlobId } from '../oci/descriptor.js';
 import type { Cache } from './backend.js';
 
-/** Where the bytes of a blob may be read, in the order in which that is to be tried. */
-export function placesOf(cache: Cache, blob: BlobId): readonly Content[] {
-  return [cache.blob(blob), ...(cache.elsewhere?.(blob) ?? [])];
+/** The copies of a blob that a cache has, in the order in which they are to be tried. */
+export function copiesOf(cache: Cache, blob: BlobId): readonly Content[] {
+  return [cache.blob(blob), ...(cache.fallbacks?.(blob) ?? [])];
 }
 
 /**
- * Does something with the bytes of a blob. Where they are missing or damaged, it is done anew with those of the next
- * place.
+ * Does a task with the bytes of a blob. Where a copy is missing or damaged, the task is repeated with the next one.
  *
- * @throws CacheError CORRUPT of the first place, when there is no good one; any other error at once
+ * @throws CacheError CORRUPT of the first copy, when none is good; any other error at once
  */
-export async function withPlaces<T>(places: readonly Content[], task: (content: Content) => Promise<T>): Promise<T> {
+export async function withFallbacks<T>(copies: readonly Content[], task: (content: Content) => Promise<T>): Promise<T> {
   let first: unknown;
-  for (const content of places) {
+  for (const content of copies) {
     try {
       return await task(content);
     } catch (error) {

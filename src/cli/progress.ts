@@ -1,7 +1,7 @@
 import type { SingleBar } from 'cli-progress';
 import prettyBytes from 'pretty-bytes';
 import { escapedLines } from '../report/text/control-characters.js';
-import type { ProgressEvent } from '../operations/copy/transfer.js';
+import type { ProgressEvent } from '../operations/copy/progress.js';
 
 /** Progress on stderr: a bar on a terminal, and a line per layer elsewhere. */
 export class ProgressView {

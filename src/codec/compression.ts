@@ -1,7 +1,9 @@
-/** How a layer's tar is packed. estargz is gzip with a table of contents at its end. */
+import type { LayerEncoding } from '../oci/media-types.js';
+
+/** How a layer's tar is compressed. estargz is gzip with a table of contents at its end. */
 export type Compression = 'uncompressed' | 'gzip' | 'estargz' | 'zstd';
 
-/** What a layer is to be packed with. */
+/** What a layer is to be compressed with. */
 export interface Encoding {
   readonly compression: Compression;
   /**
@@ -13,3 +15,8 @@ export interface Encoding {
 
 /** What BuildKit takes when no level is asked: util/compression/gzip.go and zstd.go. */
 export const DEFAULT_LEVEL = { gzip: 6, estargz: 6, zstd: 3 } as const;
+
+/** The word of media types for a compression. */
+export function encodingOf(compression: Compression): LayerEncoding {
+  return compression === 'estargz' ? 'gzip' : compression;
+}

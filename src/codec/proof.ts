@@ -2,8 +2,7 @@ import type { Proof } from '../graph/statement.js';
 import { CacheError } from '../errors.js';
 import { type Content, verified } from '../oci/content.js';
 import type { Digest } from '../oci/digest.js';
-import type { LayerEncoding } from '../oci/media-types.js';
-import type { Compression } from './compression.js';
+import { type Compression, encodingOf } from './compression.js';
 import { recompress } from './recompress.js';
 import { compressionOf } from './sniff.js';
 import { startsTar, TAR_BLOCK } from '../tar/start.js';
@@ -71,9 +70,4 @@ async function proveOf(content: Content, size: number, options: ProofOptions): P
 /** Whether it may be anything, such as an encrypted layer. An empty blob is an empty layer of any type. */
 function isUnclear(compression: Compression, head: Buffer): boolean {
   return compression === 'uncompressed' && !(head.length > 0 && startsTar(head));
-}
-
-/** What a media type calls it. */
-function encodingOf(compression: Compression): LayerEncoding {
-  return compression === 'estargz' ? 'gzip' : compression;
 }

@@ -54,7 +54,7 @@ export function inlineGraph(layers: readonly Descriptor[], records: readonly Cac
 }
 
 /** What of a cache an image's config can hold: the results that consist of its layers, and the keys that lead to them. */
-export function fitToImage(graph: Graph, layers: readonly Descriptor[]): Graph {
+export function graphForImage(graph: Graph, layers: readonly Descriptor[]): Graph {
   const places = placesOf(graph, layers);
   return dropUnusedRecords(
     keepResults(graph, (stack) => stack.length > 0 && missingLayers(graph, stack, places).length === 0),
@@ -70,7 +70,7 @@ export function fitToImage(graph: Graph, layers: readonly Descriptor[]): Graph {
  * @param layers - described, the lowest first
  */
 export function toInline(graph: Graph, layers: readonly Descriptor[]): readonly CacheRecord[] {
-  const fitting = canonical(fitToImage(graph, layers));
+  const fitting = canonical(graphForImage(graph, layers));
   const places = placesOf(fitting, layers);
   const placed = fitting.records.map((record) => ({
     ...record,

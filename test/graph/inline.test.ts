@@ -8,7 +8,7 @@ import { CacheError } from '../../src/errors.js';
 import { canonical } from '../../src/graph/canonical.js';
 import { endsOf } from '../../src/graph/ends.js';
 import { type Graph, withParents } from '../../src/graph/graph.js';
-import { describeLayers, fitOf, fitToImage, fromInline, toInline } from '../../src/graph/inline.js';
+import { describeLayers, fitOf, graphForImage, fromInline, toInline } from '../../src/graph/inline.js';
 import { merge } from '../../src/graph/merge.js';
 import { type Descriptor, UNCOMPRESSED } from '../../src/oci/descriptor.js';
 import { decodeImageConfig } from '../../src/oci/image.js';
@@ -76,7 +76,7 @@ function resultsOf({ layers, records, descriptors }: Graph): string[][] {
 test('what is read back from an image is what of the cache fits it', (t) => {
   fc.assert(
     fc.property(cases, ({ graph, image }) => {
-      const fitting = canonical(fitToImage(graph, image));
+      const fitting = canonical(graphForImage(graph, image));
       const back = fromInline(image, toInline(graph, image), 'test');
       t.deepEqual(
         back.records.map(({ digest, inputs }) => ({ digest, inputs })),
@@ -112,9 +112,9 @@ test('a result is kept when the image has all its layers, and only then; a key w
       t.is(fitting.length, whole.filter((results) => results.length > 0).length);
       t.is(others.length, resultsOf(graph).length - fitting.length - graph.records.filter(without).length);
       for (const { missingLayers } of others) t.true(missingLayers.length > 0);
-      const kept = fitToImage(graph, image);
+      const kept = graphForImage(graph, image);
       t.true(kept.records.every((_, index) => leadsToResult(kept, index)));
-      t.deepEqual(canonical(fitToImage(kept, image)), canonical(kept));
+      t.deepEqual(canonical(graphForImage(kept, image)), canonical(kept));
     }),
   );
 });
@@ -132,7 +132,7 @@ function leadsToResult(graph: Graph, index: number): boolean {
 test('images of several platforms have in them what each would have alone', (t) => {
   fc.assert(
     fc.property(cases, cases, ({ graph, image }, { image: other }) => {
-      const union = merge([fitToImage(graph, image), fitToImage(graph, other)]);
+      const union = merge([graphForImage(graph, image), graphForImage(graph, other)]);
       t.deepEqual(toInline(union, image), toInline(graph, image));
       t.deepEqual(toInline(union, other), toInline(graph, other));
     }),

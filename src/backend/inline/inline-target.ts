@@ -1,7 +1,7 @@
 import { encodeRecords } from '../../buildkit/cache-config.js';
 import { CacheError } from '../../errors.js';
 import type { Graph } from '../../graph/graph.js';
-import { fitOf, fitToImage, toInline } from '../../graph/inline.js';
+import { fitOf, graphForImage, toInline } from '../../graph/inline.js';
 import { configOf } from '../../graph/load.js';
 import { merge } from '../../graph/merge.js';
 import { contentOf } from '../../oci/content.js';
@@ -36,7 +36,7 @@ export async function inlineTarget(repository: Repository, tag: string, signal?:
   if (content === undefined) throw notAnImage(where, 'export');
   return {
     name: repository.name,
-    fit: (graph) => fit(graph, imagesIn(content), where),
+    select: (graph) => selectFor(imagesIn(content), graph, where),
     present: (blobs, inner) => repository.present(blobs, inner),
     write: (bytes, expected, inner) => repository.write(bytes, expected, inner),
     async publish({ graph }, inner) {
@@ -58,7 +58,11 @@ export async function inlineTarget(repository: Repository, tag: string, signal?:
   };
 }
 
-function fit(graph: Graph, images: readonly Image[], where: string): { graph: Graph; images: readonly ImageFit[] } {
+function selectFor(
+  images: readonly Image[],
+  graph: Graph,
+  where: string,
+): { graph: Graph; images: readonly ImageFit[] } {
   const fits = images.map((image): ImageFit => {
     const { platform } = image.content;
     const { fitting, others } = fitOf(graph, image.layers);
@@ -67,7 +71,7 @@ function fit(graph: Graph, images: readonly Image[], where: string): { graph: Gr
     return { platform, fitting, others, ...(added === 0 ? {} : { addedHistory: added }) };
   });
   if (fits.every(({ fitting }) => fitting.length === 0)) throw nothingFits(where, fits);
-  const parts = images.filter((image) => image.fault === undefined).map(({ layers }) => fitToImage(graph, layers));
+  const parts = images.filter((image) => image.fault === undefined).map(({ layers }) => graphForImage(graph, layers));
   return { graph: merge(parts), images: fits };
 }
 

@@ -1,27 +1,25 @@
-import { checkCall } from '../../calls.js';
-import { agreedGraphs } from './agreement.js';
-import type { Cache, CacheSource, CacheTarget, HeldCache, ImageFit, Publication } from '../../backend/backend.js';
-import { Brought } from './brought.js';
-import { exportShape } from './export-shape.js';
-import { readExport, readImport } from '../../backend/option-string.js';
+import type { Cache, CacheSource, HeldCache, ImageFit } from '../../backend/backend.js';
 import { checkExports, checkImports, openSource, openTarget } from '../../backend/open.js';
-import { refuseOverlaps } from './collisions.js';
-import { type CacheOptions, compressionOf, flag, type OnNote } from '../../buildkit/options.js';
+import { readExport, readImport } from '../../backend/option-string.js';
+import type { CacheOptions, OnNote } from '../../buildkit/options.js';
+import { checkCall } from '../../calls.js';
 import { abortable, CacheError } from '../../errors.js';
-import type { Graph } from '../../graph/graph.js';
-import { merge } from '../../graph/merge.js';
 import { min } from '../../graph/min.js';
 import { replaceBlobs } from '../../graph/replace.js';
-import { smallest } from '../../graph/smallest.js';
-import type { LayoutSettings } from '../../layout/layout.js';
-import { rewriting } from '../../layout/blobs/lost-blobs.js';
 import type { Shape } from '../../graph/save.js';
+import type { LayoutSettings } from '../../layout/layout.js';
 import { type Registries, type RegistryAccess, withRegistries } from '../../net/registry/registries.js';
-import type { BlobId, Descriptor } from '../../oci/descriptor.js';
-import { topOf } from '../../oci/document.js';
-import { isNonDistributable, layerEncoding } from '../../oci/media-types.js';
-import { type Conversion, corrections, planBlobs, tarsOf } from './plan.js';
-import { type ProgressEvent, transfer, type Transferred, withPresent } from './transfer.js';
+import type { Descriptor } from '../../oci/descriptor.js';
+import { refuseOverlaps } from './collisions.js';
+import { edit } from './edit.js';
+import { type Export, type ExportRequest, readRequest } from './export.js';
+import { mergeCaches } from './merge-caches.js';
+import { dockerZstdNote, foreignNote } from './notes.js';
+import { planBlobs } from './plan.js';
+import type { ProgressEvent } from './progress.js';
+import { check, publicationOf, publish } from './publication.js';
+import { transfer, type Transferred } from './transfer.js';
+import { WrittenLayers } from './written-layers.js';
 
 export interface CopyOptions {
   /** Import strings, as `--import-cache` takes them. Several become one cache. */
@@ -36,7 +34,7 @@ export interface CopyOptions {
   readonly allowOversize?: boolean | undefined;
   /** How registries are reached. */
   readonly registry?: RegistryAccess | undefined;
-  /** The most that a layer may unpack to, in bytes; 128 GiB by default. */
+  /** The most that a layer may decompress to, in bytes; 128 GiB by default. */
   readonly maxLayerSize?: number | undefined;
   /** What the windows of all zstd layers that are read at once may have together, in bytes; 1 GiB by default. */
   readonly windowMemory?: number | undefined;
@@ -129,16 +127,16 @@ async function exportAll(
   registries: Registries,
 ): Promise<CopyResult> {
   const cache = await mergeCaches(caches, options.signal);
-  // All are looked at before the first is written.
-  const planned = exports.map((exported) => ({ exported, shape: exportShape(exported, cache.saved?.shape) }));
+  // All are read before the first is written.
+  const requests = exports.map((exported) => ({ exported, request: readRequest(exported, cache.saved?.shape) }));
   const results: ExportResult[] = [];
   const ignored: { target: string; error: Error }[] = [];
-  for (const { exported, shape } of planned) {
+  for (const { exported, request } of requests) {
     try {
-      results.push(await exportCache(cache, exported, shape, options, registries));
+      results.push(await exportOne(exported, cache, request, options, registries));
     } catch (error) {
       const isUsage = error instanceof CacheError && error.code === 'USAGE';
-      if (isUsage || flag(exported, 'ignore-error') !== true || options.signal?.aborted === true) throw error;
+      if (isUsage || !request.ignoresErrors || options.signal?.aborted === true) throw error;
       ignored.push({
         target: exported.attributes['dest'] ?? exported.attributes['ref'] ?? exported.type,
         error: error as Error,
@@ -156,128 +154,57 @@ async function exportAll(
   };
 }
 
-/** Several caches as one. The same cache given twice counts once, and its blobs may come from either place. */
-async function mergeCaches(caches: readonly Cache[], signal: AbortSignal | undefined): Promise<Cache> {
-  const [only, ...others] = caches;
-  if (only !== undefined && others.length === 0) return only;
-  const unique = [
-    ...new Map(
-      caches.map((cache) => [(cache.saved && topOf(cache.saved.documents).descriptor.digest) ?? cache, cache]),
-    ).values(),
-  ];
-  const places = (blob: BlobId) =>
-    caches.filter(({ graph }) => graph.descriptors.has(blob.digest)).map((cache) => cache.blob(blob));
-  return {
-    ...(unique.length === 1 ? unique[0] : {}),
-    name: [...new Set(caches.map(({ name }) => name))].join(' + '),
-    concurrency: caches.reduce((most, { concurrency = 1 }) => Math.max(most, concurrency), 1),
-    graph: merge(unique.length === 1 ? unique.map(({ graph }) => graph) : await agreedGraphs(unique, signal)),
-    blob(blob) {
-      const [first] = places(blob);
-      if (first === undefined) throw new RangeError(`no import has ${blob.digest}`);
-      return first;
-    },
-    elsewhere: (blob) => places(blob).slice(1),
-  };
-}
-
-async function exportCache(
-  cache: Cache,
+async function exportOne(
   exported: CacheOptions,
-  shape: Shape | undefined,
+  cache: Cache,
+  request: ExportRequest,
   options: CopyOptions,
   registries: Registries,
 ): Promise<ExportResult> {
   const start = performance.now();
-  const conversion = conversionOf(exported);
+  const { hardlink, allowOversize = false, layout, signal } = options;
   const settings = {
-    sharing: options.hardlink === true ? 'hardlink' : 'copy',
-    allowOversize: options.allowOversize ?? false,
-    signal: options.signal,
-    ...(options.layout === undefined ? {} : { layout: options.layout }),
+    sharing: hardlink === true ? 'hardlink' : 'copy',
+    allowOversize,
+    signal,
+    ...(layout === undefined ? {} : { layout }),
   } as const;
   const target = await openTarget(exported, settings, registries);
-  const brought = new Brought();
+  const written = new WrittenLayers(options.onProgress);
   try {
-    const onProgress = brought.counting(options.onProgress);
-    const result = await write(cache, exported, shape, conversion, target, { ...options, onProgress });
+    const result = await exportTo({ cache, target, request, options: { ...options, onProgress: written.onProgress } });
     return { ...result, duration: performance.now() - start };
   } catch (error) {
-    brought.tell(target.name, options.onProgress);
+    written.tell(target.name);
     throw error;
   } finally {
     await target.close();
   }
 }
 
-async function write(
-  cache: Cache,
-  exported: CacheOptions,
-  shape: Shape | undefined,
-  conversion: Conversion | undefined,
-  target: CacheTarget,
-  options: CopyOptions,
-): Promise<Omit<ExportResult, 'duration'>> {
-  const fit = target.fit?.(cache.graph);
-  const wanted = fit?.graph ?? (exported.attributes['mode'] === 'min' ? min(cache.graph) : cache.graph);
-  const { signal, onNote } = options;
-  const planned = fit
-    ? []
-    : await withPresent(await planBlobs({ ...cache, graph: wanted }, conversion, signal), target, signal);
-  const absent = planned.filter(({ action }) => action === 'leave').length;
-  if (absent > 0) onNote?.(foreignNote(absent));
-  const publication = (graph: Graph): Publication => {
-    const unchanged = graph === cache.graph && cache.saved?.shape === shape;
-    return { graph, shape, saved: unchanged ? cache.saved : undefined, fields: cache.saved?.fields };
-  };
-  const converts = planned.some(({ action }) => action === 'convert');
-  target.check?.(
-    converts
-      ? { graph: smallest(wanted, tarsOf(planned)), shape, saved: undefined }
-      : publication(replaceBlobs(wanted, corrections(planned))),
-  );
-  const { replacements, ...transferred } = await transfer(cache, planned, target, { ...options, conversion });
-  const graph = replaceBlobs(wanted, replacements);
-  const written = publication(graph);
-  const descriptor = await rewriting(async (lost) => {
-    const again = planned.filter(({ blob }) => lost.has(replacements.get(blob.digest)?.digest ?? blob.digest));
-    if (again.length > 0) await transfer(cache, again, target, { ...options, conversion, onProgress: undefined });
-    return target.publish(written, options.signal);
-  });
-  if (shape === 'docker-list' && written.saved === undefined && hasZstd(graph)) {
-    options.onNote?.(`${target.name} has ${DOCKER_ZSTD}`);
-  }
+async function exportTo(job: Export): Promise<Omit<ExportResult, 'duration'>> {
+  const { target, request, options } = job;
+  const { graph: edited, images } = edit(job);
+  const plans = images === undefined ? await planBlobs(edited, job) : [];
+  note(foreignNote(plans), options.onNote);
+  check(edited, plans, job);
+  const { replacements, ...transferred } = await transfer(plans, job);
+  const graph = replaceBlobs(edited, replacements);
+  const publication = publicationOf(graph, job);
+  const descriptor = await publish(publication, plans, replacements, job);
+  note(dockerZstdNote(publication, target.name), options.onNote);
   return {
     target: target.name,
     descriptor,
     mode: min(graph) === graph ? 'min' : 'max',
-    shape,
+    shape: request.shape,
     layers: graph.layers.length,
     records: graph.records.length,
-    ...(fit ? { images: fit.images } : {}),
+    ...(images === undefined ? {} : { images }),
     ...transferred,
   };
 }
 
-function foreignNote(count: number): string {
-  return count === 1
-    ? 'a foreign layer is in none of the imports and stays out of the copy: a build that needs it fails'
-    : `${count} foreign layers are in none of the imports and stay out of the copy: a build that needs one fails`;
-}
-
-/** Docker's media type for zstd came to BuildKit's importer late: util/compression, fromMediaType. */
-const DOCKER_ZSTD =
-  "zstd layers with Docker's media types, which BuildKit reads since 0.19: oci-mediatypes=true is for older ones";
-
-function hasZstd({ descriptors }: Graph): boolean {
-  const types = [...descriptors.values()].map(({ mediaType }) => mediaType);
-  return types.some((mediaType) => layerEncoding(mediaType) === 'zstd' && !isNonDistributable(mediaType));
-}
-
-/** What an export string wants done to the layers; BuildKit's compression is gzip when only a level or force is named. */
-function conversionOf(exported: CacheOptions): Conversion | undefined {
-  const { compression = 'gzip', level, force } = compressionOf(exported);
-  const named = exported.attributes['compression'] !== undefined || level !== undefined || force;
-  if (!named) return undefined;
-  return { encoding: { compression, ...(level === undefined ? {} : { level }) }, force };
+function note(text: string | undefined, onNote: OnNote | undefined): void {
+  if (text !== undefined) onNote?.(text);
 }

@@ -1,86 +1,104 @@
 import { availableParallelism } from 'node:os';
-import type { Cache } from '../../backend/backend.js';
-import { placesOf, withPlaces } from '../../backend/fallbacks.js';
-import type { Compression, Encoding } from '../../codec/compression.js';
+import type { Cache, CacheTarget } from '../../backend/backend.js';
+import { copiesOf, withFallbacks } from '../../backend/fallbacks.js';
+import { type Compression, type Encoding, encodingOf } from '../../codec/compression.js';
 import { CacheError } from '../../errors.js';
+import type { Graph } from '../../graph/graph.js';
 import type { Content } from '../../oci/content.js';
 import { type Descriptor, ESTARGZ_TOC_DIGEST, UNCOMPRESSED } from '../../oci/descriptor.js';
 import type { Digest } from '../../oci/digest.js';
-import { isNonDistributable, type LayerEncoding, layerEncoding, OCI_LAYER, typeFor } from '../../oci/media-types.js';
+import { isNonDistributable, layerEncoding, OCI_LAYER, typeFor } from '../../oci/media-types.js';
 import { parallel } from '../../bytes/parallel.js';
-
-/** The compression that was asked for, and whether layers that are compressed otherwise take it too. */
-export interface Conversion {
-  readonly encoding: Encoding;
-  readonly force: boolean;
-}
+import type { CompressionConfig, Export } from './export.js';
 
 /** What is to become of a blob. */
-export interface Planned {
+export interface BlobPlan {
   readonly blob: Descriptor;
-  /** What it is now: by its bytes where those were looked at, and else by what is said of it. */
+  /** What the blob is now: by its bytes where those were looked at, and otherwise by its descriptor. */
   readonly compression: Compression;
-  /** That of its bytes, where what is said of them is no layer's or another one's. */
+  /** That of its bytes, where the descriptor has none of a layer or another one's. */
   readonly mediaType: string;
-  /** `leave`: a foreign layer whose bytes are nowhere near. */
+  /** `leave`: a foreign layer whose bytes no import has. */
   readonly action: 'copy' | 'convert' | 'leave';
+  /** What the blob is at the target. */
+  readonly encoding: Encoding;
+  /** Whether it stays in another compression than the one asked for, since that was not forced. */
+  readonly isKept: boolean;
 }
 
 /**
- * Decides what is to become of each blob that a cache lists. Where nothing is to be converted, only layers are looked at
+ * Decides what is to become of each blob that a graph lists. Where nothing is to be converted, only layers are looked at
  * whose media type makes builds fail when it is wrong.
  *
- * Foreign layers stay what they are, since their bytes are meant to be had elsewhere, under their digest; BuildKit reads
- * them like any others, and so they travel where they are.
+ * Foreign layers stay what they are, since their bytes are meant to be had from their URLs, under their digest; BuildKit
+ * reads them like any others, and so they are copied where an import has them.
  *
- * @throws CacheError CORRUPT for a layer that is to be converted and is not there to be looked at
+ * @throws CacheError CORRUPT for a layer that is to be converted, and whose bytes are missing
  */
 export async function planBlobs(
-  cache: Cache,
-  conversion: Conversion | undefined,
-  signal: AbortSignal | undefined,
-): Promise<Planned[]> {
-  const { descriptors, layers } = cache.graph;
+  { descriptors, layers }: Graph,
+  { cache, target, request: { compression: config }, options: { signal } }: Export,
+): Promise<readonly BlobPlan[]> {
   const named = new Set(layers.map(({ blob }) => blob));
-  const planned: Planned[] = [];
+  const plans: BlobPlan[] = [];
   const concurrency = Math.max(availableParallelism(), cache.concurrency ?? 0);
   await parallel([...[...descriptors.values()].entries()], concurrency, signal, async ([index, blob], inner) => {
-    const { mediaType } = blob;
-    const claimed = claimedCompression(blob);
     // What else a manifest lists may be anything.
-    const isLayer = named.has(blob.digest) || layerEncoding(mediaType) !== undefined;
-    if (isNonDistributable(mediaType)) {
-      const action = (await isThere(cache, blob, inner)) ? 'copy' : 'leave';
-      planned[index] = { blob, compression: claimed, mediaType, action };
-    } else if (!isLayer || (conversion === undefined && isHarmless(mediaType))) {
-      planned[index] = { blob, compression: claimed, mediaType, action: 'copy' };
-    } else {
-      planned[index] = await planLayer(cache, blob, conversion, inner);
-    }
+    const isLayer = named.has(blob.digest) || layerEncoding(blob.mediaType) !== undefined;
+    if (isNonDistributable(blob.mediaType)) plans[index] = await planForeign(cache, blob, inner);
+    else if (!isLayer || (config === undefined && isHarmless(blob.mediaType))) plans[index] = planCopy(blob, config);
+    else plans[index] = await planLayer(cache, blob, config, inner);
   });
-  return planned;
+  return withPresent(plans, target, signal);
+}
+
+/** The plan for a blob that is copied; nothing but its descriptor is known of it by default. */
+function planCopy(
+  blob: Descriptor,
+  config: CompressionConfig | undefined,
+  { compression, mediaType } = { compression: claimedCompression(blob), mediaType: blob.mediaType },
+): BlobPlan {
+  const isKept = config !== undefined && compression !== config.encoding.compression;
+  return { blob, compression, mediaType, action: 'copy', encoding: { compression }, isKept };
+}
+
+async function planForeign(cache: Cache, blob: Descriptor, signal: AbortSignal): Promise<BlobPlan> {
+  const plan = planCopy(blob, undefined);
+  return (await isReadable(cache, blob, signal)) ? plan : { ...plan, action: 'leave' };
 }
 
 async function planLayer(
   cache: Cache,
   blob: Descriptor,
-  conversion: Conversion | undefined,
+  config: CompressionConfig | undefined,
   signal: AbortSignal,
-): Promise<Planned> {
-  const claimed = claimedCompression(blob);
+): Promise<BlobPlan> {
   try {
-    const compression = await realCompression(cache, blob, claimed, signal);
+    const compression = await realCompression(cache, blob, claimedCompression(blob), signal);
     const isKnown = layerEncoding(blob.mediaType) !== undefined || compression !== 'uncompressed';
     // What is unknown and not compressed may be anything, such as an encrypted layer.
     const mediaType =
       isKnown || (await isTar(cache, blob, signal)) ? typeFor(blob.mediaType, encodingOf(compression)) : blob.mediaType;
-    const action = conversion !== undefined && needsConversion(compression, conversion) ? 'convert' : 'copy';
-    return { blob, compression, mediaType, action };
+    const plan = planCopy(blob, config, { compression, mediaType });
+    if (config === undefined || !needsConversion(compression, config)) return plan;
+    return { ...plan, action: 'convert', encoding: config.encoding, isKept: false };
   } catch (error) {
     // A layer that is missing here may be at the target.
-    if (conversion !== undefined || !(error instanceof CacheError) || error.code !== 'CORRUPT') throw error;
-    return { blob, compression: claimed, mediaType: blob.mediaType, action: 'copy' };
+    if (config !== undefined || !(error instanceof CacheError) || error.code !== 'CORRUPT') throw error;
+    return planCopy(blob, config);
   }
+}
+
+/** The same plans, where foreign layers that the target has already need not come from anywhere. */
+async function withPresent(
+  plans: readonly BlobPlan[],
+  target: CacheTarget,
+  signal: AbortSignal | undefined,
+): Promise<readonly BlobPlan[]> {
+  const absent = plans.filter(({ action }) => action === 'leave').map(({ blob }) => blob);
+  if (absent.length === 0) return plans;
+  const present = await target.present(absent, signal);
+  return plans.map((plan) => (present.has(plan.blob.digest) ? { ...plan, action: 'copy' } : plan));
 }
 
 /** Whether BuildKit looks at the bytes below a media type: of OCI's plain tar it does not (containerd, core/diff/stream.go). */
@@ -89,9 +107,9 @@ function isHarmless(mediaType: string): boolean {
 }
 
 /** Whether the bytes of a blob can be read at all. */
-async function isThere(cache: Cache, blob: Descriptor, signal: AbortSignal): Promise<boolean> {
+async function isReadable(cache: Cache, blob: Descriptor, signal: AbortSignal): Promise<boolean> {
   try {
-    await withPlaces(placesOf(cache, blob), (content) => beginning(content, 1, signal));
+    await withFallbacks(copiesOf(cache, blob), (content) => beginning(content, 1, signal));
     return true;
   } catch (error) {
     if (error instanceof CacheError && error.code === 'CORRUPT') return false;
@@ -101,7 +119,7 @@ async function isThere(cache: Cache, blob: Descriptor, signal: AbortSignal): Pro
 
 async function isTar(cache: Cache, blob: Descriptor, signal: AbortSignal): Promise<boolean> {
   const { startsTar, TAR_BLOCK } = await import('../../tar/start.js');
-  return startsTar(await withPlaces(placesOf(cache, blob), (content) => beginning(content, TAR_BLOCK, signal)));
+  return startsTar(await withFallbacks(copiesOf(cache, blob), (content) => beginning(content, TAR_BLOCK, signal)));
 }
 
 async function beginning(content: Content, length: number, signal: AbortSignal): Promise<Buffer> {
@@ -110,35 +128,30 @@ async function beginning(content: Content, length: number, signal: AbortSignal):
   return Buffer.concat(chunks);
 }
 
-/** What a media type calls it. */
-export function encodingOf(compression: Compression): LayerEncoding {
-  return compression === 'estargz' ? 'gzip' : compression;
-}
-
 /** Descriptors for the layers whose media type says something else than their bytes. */
-export function corrections(planned: readonly Planned[]): Map<Digest, Descriptor> {
-  const wrong = planned.filter(({ blob, mediaType }) => blob.mediaType !== mediaType);
+export function corrections(plans: readonly BlobPlan[]): Map<Digest, Descriptor> {
+  const wrong = plans.filter(({ blob, mediaType }) => blob.mediaType !== mediaType);
   return new Map(wrong.map(({ blob, mediaType }) => [blob.digest, { ...blob, mediaType }]));
 }
 
 /** The diffIDs of the layers that can only become one with those that have the same. */
-export function tarsOf(planned: readonly Planned[]): ReadonlyMap<Digest, string> {
+export function tarsOf(plans: readonly BlobPlan[]): ReadonlyMap<Digest, string> {
   return new Map(
-    planned.flatMap(({ blob, compression }) => {
+    plans.flatMap(({ blob, compression }) => {
       const diffID = blob.annotations?.[UNCOMPRESSED];
-      // That of eStargz is not that of the tar which was packed.
+      // That of eStargz is not that of the tar which was compressed.
       return diffID === undefined || compression === 'estargz' ? [] : [[blob.digest, diffID] as const];
     }),
   );
 }
 
-/** What a descriptor says of its blob; good enough where nothing depends on it. */
+/** What a descriptor says of its blob, for where nothing depends on it. */
 function claimedCompression({ mediaType, annotations = {} }: Descriptor): Compression {
   if (Object.hasOwn(annotations, ESTARGZ_TOC_DIGEST)) return 'estargz';
   return layerEncoding(mediaType) ?? 'uncompressed';
 }
 
-/** What a blob is by its bytes. Where they are not what is said of them, those in another place may be whole. */
+/** What a blob is by its bytes. Where they are not what its descriptor says, those of another copy may be whole. */
 async function realCompression(
   cache: Cache,
   blob: Descriptor,
@@ -146,11 +159,11 @@ async function realCompression(
   signal: AbortSignal,
 ): Promise<Compression> {
   const { sniff } = await import('../../codec/sniff.js');
-  const places = placesOf(cache, blob);
-  const first = await withPlaces(places, (content) => sniff(content, blob.size, signal));
+  const copies = copiesOf(cache, blob);
+  const first = await withFallbacks(copies, (content) => sniff(content, blob.size, signal));
   if (first.compression === claimed) return claimed;
-  for (const place of places.slice(1)) {
-    const other = await withPlaces([place, ...places], (content) => sniff(content, blob.size, signal));
+  for (const copy of copies.slice(1)) {
+    const other = await withFallbacks([copy, ...copies], (content) => sniff(content, blob.size, signal));
     if (other.compression === claimed) return claimed;
   }
   return first.compression;
@@ -158,9 +171,9 @@ async function realCompression(
 
 /**
  * As BuildKit decides (util/compression, NeedsConversion), but for a level that is asked for: since nothing in a blob
- * tells its level, such layers are packed anew as well when that is forced.
+ * tells its level, such layers are recompressed as well when that is forced.
  */
-function needsConversion(compression: Compression, { encoding, force }: Conversion): boolean {
+function needsConversion(compression: Compression, { encoding, force }: CompressionConfig): boolean {
   if (compression === encoding.compression) {
     return force && encoding.level !== undefined && compression !== 'uncompressed';
   }

@@ -22,7 +22,7 @@ import { type CopyOptions, copyCache } from '../../../src/operations/copy/copy.j
 import type { Conversion } from '../../../src/layout/blobs/conversions.js';
 import { tryFlock } from '../../../src/layout/lock/flock.js';
 import { sha256 } from '../../../src/oci/digest.js';
-import type { ProgressEvent } from '../../../src/operations/copy/transfer.js';
+import type { ProgressEvent } from '../../../src/operations/copy/progress.js';
 import { bkcache } from '../../support/command.js';
 import { blobPath, copyFixture, importOf, temporary } from '../../support/fixtures.js';
 import { assertSound } from '../../support/sound.js';

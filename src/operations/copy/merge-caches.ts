@@ -1,0 +1,32 @@
+import type { Cache } from '../../backend/backend.js';
+import { merge } from '../../graph/merge.js';
+import type { BlobId } from '../../oci/descriptor.js';
+import type { Digest } from '../../oci/digest.js';
+import { topOf } from '../../oci/document.js';
+import { agreedGraphs } from './agreement.js';
+
+/** Several caches as one. The same cache given twice counts once, and its blobs may be read from each of its copies. */
+export async function mergeCaches(caches: readonly Cache[], signal: AbortSignal | undefined): Promise<Cache> {
+  const [only, ...others] = caches;
+  if (only !== undefined && others.length === 0) return only;
+  const unique = [...new Map(caches.map((cache) => [identityOf(cache), cache])).values()];
+  const copies = (blob: BlobId) =>
+    caches.filter(({ graph }) => graph.descriptors.has(blob.digest)).map((cache) => cache.blob(blob));
+  return {
+    ...(unique.length === 1 ? unique[0] : {}),
+    name: [...new Set(caches.map(({ name }) => name))].join(' + '),
+    concurrency: caches.reduce((most, { concurrency = 1 }) => Math.max(most, concurrency), 1),
+    graph: merge(unique.length === 1 ? unique.map(({ graph }) => graph) : await agreedGraphs(unique, signal)),
+    blob(blob) {
+      const [first] = copies(blob);
+      if (first === undefined) throw new RangeError(`no import has ${blob.digest}`);
+      return first;
+    },
+    fallbacks: (blob) => copies(blob).slice(1),
+  };
+}
+
+/** The digest of what names a cache; a cache without documents is only the same as itself. */
+function identityOf(cache: Cache): Digest | Cache {
+  return cache.saved === undefined ? cache : topOf(cache.saved.documents).descriptor.digest;
+}
