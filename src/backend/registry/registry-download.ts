@@ -2,7 +2,7 @@ import { CacheError } from '../../errors.js';
 import { codingsOf, decoded } from '../../net/http/content-encoding.js';
 import { discard } from '../../net/http/http.js';
 import { headerOf, type RegistryResponse } from '../../net/registry/registry-client.js';
-import { Patience, TransientError } from '../../net/http/retry.js';
+import { Backoff, TransientError } from '../../net/http/retry.js';
 import type { Content, Range } from '../../oci/content.js';
 import { nameOf, type RegistryPlace, requestTo } from './registry-place.js';
 
@@ -73,7 +73,7 @@ class Download {
 
   async *run(): AsyncGenerator<Uint8Array, void, undefined> {
     const { client } = this.#place;
-    const patience = new Patience(client.policy);
+    const backoff = new Backoff(client.policy);
     let at = this.#start;
     for (;;) {
       try {
@@ -86,7 +86,7 @@ class Download {
           skip -= Math.min(skip, chunk.length);
           at += fresh.length;
           if (fresh.length > 0) {
-            patience.reached(at - this.#start);
+            backoff.reached(at - this.#start);
             yield fresh;
           }
           if (!this.#isWhole && at >= this.#end) return;
@@ -101,7 +101,7 @@ class Download {
         // All that was asked for is here, and only the end of the connection was not in order.
         if (at >= this.#end && at > this.#start) return;
         const failure = client.failure(error, { ...this.#place, purpose: this.#purpose }, this.#answered?.url);
-        await patience.wait(failure instanceof CacheError ? failure.on(this.#place.side) : failure, this.#signal);
+        await backoff.wait(failure instanceof CacheError ? failure.on(this.#place.side) : failure, this.#signal);
       }
     }
   }

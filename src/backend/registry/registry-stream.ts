@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { Patience } from '../../net/http/retry.js';
+import { Backoff } from '../../net/http/retry.js';
 import { type Content, contentOf } from '../../oci/content.js';
 import type { BlobId } from '../../oci/descriptor.js';
 import { hashDigest } from '../../oci/digest.js';
@@ -31,10 +31,10 @@ export async function uploadStream(
   has: (blob: BlobId) => Promise<boolean>,
   signal: AbortSignal | undefined,
 ): Promise<BlobId> {
-  const patience = new Patience(place.client.policy);
+  const backoff = new Backoff(place.client.policy);
   for (;;) {
     try {
-      return await new StreamUpload(place, has, patience, signal).run(content);
+      return await new StreamUpload(place, has, backoff, signal).run(content);
     } catch (error) {
       if (error instanceof NoChunks) return uploadTwice(place, content, has, signal);
       // All is read again.
@@ -46,7 +46,7 @@ export async function uploadStream(
 class StreamUpload {
   readonly #place: RegistryPlace;
   readonly #has: (blob: BlobId) => Promise<boolean>;
-  readonly #patience: Patience;
+  readonly #backoff: Backoff;
   readonly #signal: AbortSignal | undefined;
   readonly #hash = createHash('sha256');
   #session: UploadSession | undefined;
@@ -60,12 +60,12 @@ class StreamUpload {
   constructor(
     place: RegistryPlace,
     has: (blob: BlobId) => Promise<boolean>,
-    patience: Patience,
+    backoff: Backoff,
     signal: AbortSignal | undefined,
   ) {
     this.#place = place;
     this.#has = has;
-    this.#patience = patience;
+    this.#backoff = backoff;
     this.#signal = signal;
   }
 
@@ -169,9 +169,9 @@ class StreamUpload {
   }
 
   async #recover(error: unknown, session: UploadSession, start: number, end: number): Promise<void> {
-    await this.#patience.wait(error, this.#signal);
+    await this.#backoff.wait(error, this.#signal);
     if (!(await session.recover()) || session.offset < start || session.offset > end) throw new UploadLost();
-    this.#patience.reached(session.offset);
+    this.#backoff.reached(session.offset);
   }
 }
 

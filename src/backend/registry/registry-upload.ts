@@ -1,6 +1,6 @@
 import { CacheError } from '../../errors.js';
 import type { Abilities } from '../../net/registry/abilities.js';
-import { Patience } from '../../net/http/retry.js';
+import { Backoff } from '../../net/http/retry.js';
 import type { Content } from '../../oci/content.js';
 import type { BlobId } from '../../oci/descriptor.js';
 import { CheckedContent } from './checked-content.js';
@@ -28,7 +28,7 @@ export async function uploadBlob(
   const what = `blob ${expected.digest}`;
   const source = new CheckedContent(content, expected, sourceOf(content) ?? nameOf(place), signal);
   const { abilities, policy } = place.client;
-  const patience = new Patience(policy);
+  const backoff = new Backoff(policy);
   let session: UploadSession | undefined;
   for (;;) {
     try {
@@ -54,10 +54,10 @@ export async function uploadBlob(
         session = undefined;
         continue;
       }
-      await patience.wait(error, signal);
+      await backoff.wait(error, signal);
       if (session === undefined) continue;
       const isKnown = await session.recover();
-      patience.reached(session.offset);
+      backoff.reached(session.offset);
       if (isKnown && session.offset <= expected.size) continue;
       session = undefined;
       // It was written, and only the answer did not arrive.

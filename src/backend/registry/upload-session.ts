@@ -16,6 +16,8 @@ const REFUSES_CHUNK: ReadonlySet<number | undefined> = new Set([400, 405, 411, 4
 /** Statuses that mean the same where nothing was sent before, and later that the registry has lost the upload. */
 const LOST: ReadonlySet<number | undefined> = new Set([404, 409, 416, 422]);
 const LOST_AT_END: ReadonlySet<number | undefined> = new Set([404, 416]);
+/** How many uploads in a row the registry may lose without progress. A restart loses the uploads of a registry once. */
+const LOST_ATTEMPTS = 3;
 /** Statuses that refuse a blob in one request for its size. */
 const REFUSES_WHOLE: ReadonlySet<number | undefined> = new Set([413, 416]);
 
@@ -199,13 +201,14 @@ export class UploadSession {
     };
   }
 
-  /** Where the registry has another view of the upload than we do, that can be mended by asking it. */
+  /** A refusal that `recover` may overcome, as a transient error; other errors come back as they are. */
   #orLost(error: unknown, statuses: ReadonlySet<number | undefined>): unknown {
     const status = statusOf(error);
     if (status === undefined || !statuses.has(status)) return error;
-    const what = status === 404 ? 'the upload is not known any more' : 'the offset is not the right one';
+    const what = status === 404 ? 'the registry no longer knows the upload' : 'the registry has another offset';
     const message = `${nameOf(this.#place)}: cannot write ${this.#what}: ${what} (HTTP ${status})`;
-    return new TransientError(message, { side: this.#place.side });
+    const hint = 'the registry loses uploads; perhaps several servers answer for it that do not share their uploads';
+    return new TransientError(message, { side: this.#place.side, attempts: LOST_ATTEMPTS, hint });
   }
 }
 

@@ -1,13 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CacheError, type CacheErrorOptions } from '../../errors.js';
 
-/** A failure that may be over in a moment: a timeout, a reset connection, an overloaded server. */
+/** A failure that a retry may overcome: a timeout, a reset connection, an overloaded server. */
 export class TransientError extends CacheError {
   /** How long the server asks to wait, in milliseconds. */
   readonly retryAfter: number | undefined;
-  /** How long nothing moved before this was given up, in milliseconds. */
+  /** How long no byte moved before the attempt was given up, in milliseconds. */
   readonly stalled: number | undefined;
-  /** How often this very failure may come in a row, where that is less than the policy has it. */
+  /** After how many limited failures in a row to give up, where that is fewer than the policy's attempts. */
   readonly attempts: number | undefined;
 
   constructor(message: string, { retryAfter, stalled, attempts, ...options }: TransientOptions = {}) {
@@ -33,27 +33,27 @@ export interface TransientOptions extends CacheErrorOptions {
   readonly attempts?: number | undefined;
 }
 
-/** Whether a status may be another one in a moment. Proxies before a registry have numbers of their own, such as 520. */
+/** Whether a retry may get another status. Proxies send statuses beyond HTTP's own, such as 520. */
 export function isTransient(status: number): boolean {
   return status === 408 || status === 425 || status === 429 || (status >= 500 && status !== 501 && status !== 505);
 }
 
 export interface RetryPolicy {
-  /** How often something may fail in a row before that is final. */
+  /** How many failures in a row are final. */
   readonly attempts: number;
-  /** The first pause, in milliseconds; each further one is twice as long. */
+  /** The first pause, in milliseconds; each further pause is twice as long. */
   readonly pause: number;
-  /** The longest pause of our own making, in milliseconds. */
+  /** The longest pause that grows in this way, in milliseconds. */
   readonly longestPause: number;
   /** The longest pause that a server may ask for, in milliseconds. */
   readonly longestAsked: number;
-  /** How long nothing at all may move, all attempts together, in milliseconds. */
+  /** How long no byte may move, all attempts together, in milliseconds. */
   readonly longestStall: number;
 }
 
 /**
- * Half a minute of pauses: enough for a server that restarts, and little for a person that waits. Beside them, two
- * minutes for a server that takes requests and does not answer.
+ * Half a minute of pauses: long enough for a server that restarts, short enough for a person who waits. Two more minutes
+ * for a server that accepts requests and does not answer.
  */
 const RETRY_POLICY: RetryPolicy = {
   attempts: 8,
@@ -63,10 +63,12 @@ const RETRY_POLICY: RetryPolicy = {
   longestStall: 120_000,
 };
 
-/** How often something failed in a row, and how long to wait because of that. */
-export class Patience {
+/** Counts the failures in a row of one piece of work, and waits before each retry. */
+export class Backoff {
   readonly #policy: RetryPolicy;
   #failures = 0;
+  /** The failures in a row that have a limit of their own. */
+  #limited = 0;
   #stalled = 0;
   #furthest = 0;
 
@@ -75,21 +77,22 @@ export class Patience {
   }
 
   /**
-   * Says how far the work has come. Further than ever before is progress: the next failure is a first one. What has to
-   * begin anew again and again makes none.
+   * Records how far the work is. A position beyond all earlier positions is progress, and resets the counts. Work that
+   * restarts from the beginning makes no progress until it is beyond its furthest position.
    */
   reached(position: number): void {
     if (position <= this.#furthest) return;
     this.#furthest = position;
     this.#failures = 0;
+    this.#limited = 0;
     this.#stalled = 0;
   }
 
   /**
    * Waits before the next attempt.
    *
-   * @throws the error itself when it is not transient, one that is not when it came too often, and the reason of the
-   *   signal
+   * @throws the error itself when it is not transient; a CacheError that is not transient after too many failures; the
+   *   reason of the signal
    */
   async wait(error: unknown, signal?: AbortSignal): Promise<void> {
     signal?.throwIfAborted();
@@ -98,39 +101,40 @@ export class Patience {
     this.#failures++;
     this.#stalled += stalled;
     const { pause, longestPause, longestAsked, longestStall } = this.#policy;
-    const attempts = Math.min(this.#policy.attempts, error.attempts ?? Infinity);
+    this.#limited = error.attempts === undefined ? 0 : this.#limited + 1;
+    const isLast = this.#failures >= this.#policy.attempts || this.#limited >= (error.attempts ?? Infinity);
     if (retryAfter > longestAsked) throw finalOf(error, this.#failures, retryAfter);
-    if (this.#failures >= attempts || this.#stalled >= longestStall) throw finalOf(error, this.#failures);
+    if (isLast || this.#stalled >= longestStall) throw finalOf(error, this.#failures);
     const own = Math.min(pause * 2 ** (this.#failures - 1), longestPause);
-    // Spread, so that many that failed at once do not come back at once.
+    // Jitter, so that requests that failed together do not return together.
     const spread = own * (0.75 + Math.random() / 2);
     try {
       await sleep(Math.max(spread, retryAfter), undefined, { signal });
     } catch {
-      // Only the signal ends it early, and its reason says more than an AbortError.
+      // Only the signal ends the pause early. Its reason says more than an AbortError.
       signal?.throwIfAborted();
     }
   }
 }
 
-/** The same error, not to be waited for any more by whoever gets it. */
+/** The same error as a final failure, which no caller retries. */
 function finalOf(error: TransientError, attempts: number, asked?: number): CacheError {
   const tried = attempts === 1 ? '' : `; tried ${attempts} times`;
   const wait = asked === undefined ? '' : `; it asks to wait ${Math.ceil(asked / 1000)} s`;
   return new CacheError(error.code, `${error.message}${tried}${wait}`, error);
 }
 
-/** Does something until it succeeds, fails for good, or fails too often. */
-export async function patiently<T>(
+/** Repeats an attempt until it succeeds, fails with an error that is not transient, or fails too often. */
+export async function withRetries<T>(
   attempt: () => Promise<T>,
   { policy, signal }: { readonly policy?: RetryPolicy | undefined; readonly signal?: AbortSignal | undefined } = {},
 ): Promise<T> {
-  const patience = new Patience(policy);
+  const backoff = new Backoff(policy);
   for (;;) {
     try {
       return await attempt();
     } catch (error) {
-      await patience.wait(error, signal);
+      await backoff.wait(error, signal);
     }
   }
 }

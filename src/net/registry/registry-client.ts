@@ -11,7 +11,7 @@ import { ConnectionError, describeFailure } from '../http/network-error.js';
 import { type RedirectedResponse, sendRedirected } from '../http/redirects.js';
 import { apiHost, findAddress } from './registry-address.js';
 import { reasonIn, refusalText } from './registry-error.js';
-import { isTransient, patiently, type RetryPolicy, retryAfterOf, TransientError } from '../http/retry.js';
+import { isTransient, withRetries, type RetryPolicy, retryAfterOf, TransientError } from '../http/retry.js';
 import { until } from '../http/until.js';
 
 export interface RegistrySettings {
@@ -73,7 +73,7 @@ export function statusOf(error: unknown): number | undefined {
 }
 
 /**
- * Requests to one registry: where it is, credentials, redirects, and patience. Credentials go to the registry and the
+ * Requests to one registry: where it is, credentials, redirects, and backoff. Credentials go to the registry and the
  * token server that it names, and nowhere else.
  */
 export class RegistryClient {
@@ -109,7 +109,7 @@ export class RegistryClient {
     const { policy } = this.#settings;
     const attempt = () => this.#attempt(request);
     try {
-      return await (request.retry === false ? attempt() : patiently(attempt, { policy, signal: request.signal }));
+      return await (request.retry === false ? attempt() : withRetries(attempt, { policy, signal: request.signal }));
     } catch (error) {
       if (request.method !== 'HEAD') throw error;
       throw await this.#explained(error, request);
@@ -136,7 +136,7 @@ export class RegistryClient {
       discard(response);
       return { response, bytes: undefined };
     };
-    return patiently(read, { policy, signal: request.signal });
+    return withRetries(read, { policy, signal: request.signal });
   }
 
   /**

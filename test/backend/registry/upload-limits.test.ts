@@ -189,3 +189,23 @@ test('any success is one, and an upload without an address is an error of that r
   const same = await t.throwsAsync(empty.repository.write(contentOf(bytes), blob), { instanceOf: CacheError });
   t.regex(same.message, /cannot start to write blob sha256:\w+: it does not say where to go on$/);
 });
+
+test('a registry that never knows its own uploads is given up after three of them, with a reason', async (t) => {
+  const { registry, repository } = await open(t, (exchange) =>
+    exchange.method === 'PUT' && exchange.path.includes('/uploads/')
+      ? fault(exchange.answer, 404, 'BLOB_UPLOAD_UNKNOWN', '')
+      : false,
+  );
+  const { bytes, blob } = random(1000);
+  const writes = [() => repository.write(contentOf(bytes), blob), () => repository.write(stream(bytes), undefined)];
+  for (const [round, write] of writes.entries()) {
+    const error = await t.throwsAsync(write, { instanceOf: CacheError });
+    t.like(error, { code: 'UNREACHABLE', side: 'export' });
+    t.regex(
+      error.message,
+      /cannot write blob .*: the registry no longer knows the upload \(HTTP 404\); tried 3 times$/,
+    );
+    t.regex(error.hint ?? '', /several servers/);
+    t.is(sent(registry, 'PUT'), 3 * (round + 1));
+  }
+});

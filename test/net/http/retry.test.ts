@@ -1,6 +1,6 @@
 import test from 'ava';
 import { CacheError } from '../../../src/errors.js';
-import { Patience, patiently, retryAfterOf, TransientError } from '../../../src/net/http/retry.js';
+import { Backoff, withRetries, retryAfterOf, TransientError } from '../../../src/net/http/retry.js';
 
 const POLICY = { attempts: 3, pause: 1, longestPause: 4, longestAsked: 1000, longestStall: 120_000 };
 const transient = () => new TransientError('busy', { side: 'export', hint: 'wait' });
@@ -11,12 +11,12 @@ test('what is transient is tried as often as the policy says, and then it is an 
     attempts++;
     throw transient();
   };
-  const error = await t.throwsAsync(patiently(failing, { policy: POLICY }), { instanceOf: CacheError });
+  const error = await t.throwsAsync(withRetries(failing, { policy: POLICY }), { instanceOf: CacheError });
   t.is(attempts, 3);
   t.is(error.message, 'busy; tried 3 times');
   t.false(error instanceof TransientError);
   t.like(error, { code: 'UNREACHABLE', side: 'export', hint: 'wait' });
-  t.is(await patiently(async () => (++attempts < 6 ? failing() : attempts), { policy: POLICY }), 6);
+  t.is(await withRetries(async () => (++attempts < 6 ? failing() : attempts), { policy: POLICY }), 6);
 });
 
 test('what is final is thrown as it is, at once', async (t) => {
@@ -26,42 +26,45 @@ test('what is final is thrown as it is, at once', async (t) => {
     attempts++;
     throw error;
   };
-  t.is(await t.throwsAsync(patiently(failing, { policy: POLICY })), error);
+  t.is(await t.throwsAsync(withRetries(failing, { policy: POLICY })), error);
   t.is(attempts, 1);
 });
 
 test('progress makes the next failure a first one, and coming no further than before is none', async (t) => {
-  const patience = new Patience(POLICY);
+  const backoff = new Backoff(POLICY);
   for (let position = 1; position < 10; position++) {
-    await patience.wait(transient());
-    patience.reached(position);
+    await backoff.wait(transient());
+    backoff.reached(position);
   }
-  await patience.wait(transient());
-  patience.reached(5);
-  await patience.wait(transient());
-  patience.reached(9);
-  await t.throwsAsync(patience.wait(transient()), { message: /tried 3 times/ });
+  await backoff.wait(transient());
+  backoff.reached(5);
+  await backoff.wait(transient());
+  backoff.reached(9);
+  await t.throwsAsync(backoff.wait(transient()), { message: /tried 3 times/ });
 });
 
 test('silence has a limit of its own, all attempts together, and a failure may bring a smaller number', async (t) => {
   const silent = (stalled: number, attempts?: number) => () =>
     Promise.reject(new TransientError('silent', { stalled, attempts }));
   const policy = { ...POLICY, attempts: 8, longestStall: 100 };
-  await t.throwsAsync(patiently(silent(40), { policy }), { message: 'silent; tried 3 times' });
-  await t.throwsAsync(patiently(silent(0, 2), { policy }), { message: 'silent; tried 2 times' });
-  const patience = new Patience(policy);
+  await t.throwsAsync(withRetries(silent(40), { policy }), { message: 'silent; tried 3 times' });
+  await t.throwsAsync(withRetries(silent(0, 2), { policy }), { message: 'silent; tried 2 times' });
+  let attempts = 0;
+  const afterOthers = () => silent(0, ++attempts > 3 ? 2 : undefined)();
+  await t.throwsAsync(withRetries(afterOthers, { policy }), { message: 'silent; tried 5 times' });
+  const backoff = new Backoff(policy);
   for (let position = 1; position < 10; position++) {
-    await patience.wait(new TransientError('silent', { stalled: 60 }));
-    patience.reached(position);
+    await backoff.wait(new TransientError('silent', { stalled: 60 }));
+    backoff.reached(position);
   }
 });
 
 test('a pause ends with the signal, and its reason is what is thrown', async (t) => {
-  const patience = new Patience({ ...POLICY, longestAsked: 1e6 });
+  const backoff = new Backoff({ ...POLICY, longestAsked: 1e6 });
   const error = new CacheError('ABORTED', 'enough');
   const stop = new AbortController();
   setTimeout(() => stop.abort(error), 10);
-  t.is(await t.throwsAsync(patience.wait(new TransientError('busy', { retryAfter: 60_000 }), stop.signal)), error);
+  t.is(await t.throwsAsync(backoff.wait(new TransientError('busy', { retryAfter: 60_000 }), stop.signal)), error);
 });
 
 test('Retry-After is read in both of its forms', (t) => {
