@@ -2,7 +2,8 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type RequestListener } from 'node:http';
 import type { AddressInfo, Server } from 'node:net';
 import type { ExecutionContext } from 'ava';
-import { RegistryClient, type RegistryRequest, type RegistrySettings } from '../../src/net/registry/registry-client.js';
+import { RegistryClient, type RegistrySettings } from '../../src/net/registry/registry-client.js';
+import type { RegistryRequest } from '../../src/net/registry/registry-request.js';
 import type { RetryPolicy } from '../../src/net/http/retry.js';
 
 /** No test waits longer than it has to. */

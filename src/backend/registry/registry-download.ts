@@ -1,7 +1,7 @@
 import { CacheError } from '../../errors.js';
 import { codingsOf, decoded } from '../../net/http/content-encoding.js';
 import { discard } from '../../net/http/http.js';
-import { headerOf, type RegistryResponse } from '../../net/registry/registry-client.js';
+import { headerOf, type RegistryResponse } from '../../net/registry/registry-request.js';
 import { Backoff, TransientError } from '../../net/http/retry.js';
 import type { Content, Range } from '../../oci/content.js';
 import { nameOf, type RegistryPlace, requestTo } from './registry-place.js';

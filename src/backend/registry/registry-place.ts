@@ -1,5 +1,6 @@
 import type { Side } from '../../errors.js';
-import type { RegistryClient, RegistryRequest } from '../../net/registry/registry-client.js';
+import type { RegistryClient } from '../../net/registry/registry-client.js';
+import type { RegistryRequest } from '../../net/registry/registry-request.js';
 
 /** One repository of a registry, seen from one side of a copy. */
 export interface RegistryPlace {

@@ -1,7 +1,8 @@
 import { CacheError } from '../../errors.js';
 import { discard } from '../../net/http/http.js';
 import { codingsOf } from '../../net/http/content-encoding.js';
-import { headerOf, type RegistryResponse } from '../../net/registry/registry-client.js';
+import { fetchDocument } from '../../net/registry/registry-document.js';
+import { headerOf, type RegistryResponse } from '../../net/registry/registry-request.js';
 import { contentOf } from '../../oci/content.js';
 import type { BlobId, Descriptor } from '../../oci/descriptor.js';
 import { isDigest, sha256 } from '../../oci/digest.js';
@@ -121,7 +122,7 @@ async function find(place: RegistryPlace, reference: Reference, signal?: AbortSi
     const known = described(head, reference);
     if (known !== undefined) return known;
   }
-  const { response, bytes } = await place.client.document({ ...request, method: 'GET' }, JSON_LIMIT);
+  const { response, bytes } = await fetchDocument(place.client, { ...request, method: 'GET' }, JSON_LIMIT);
   if (bytes === undefined) return undefined;
   const digest = 'digest' in reference ? reference.digest : sha256(bytes);
   return { mediaType: mediaTypeOf(response), digest, size: bytes.length };

@@ -1,6 +1,7 @@
 import { CacheError } from '../../errors.js';
 import { nextLink } from '../../net/registry/link.js';
-import { headerOf } from '../../net/registry/registry-client.js';
+import { fetchDocument } from '../../net/registry/registry-document.js';
+import { headerOf } from '../../net/registry/registry-request.js';
 import { EMPTY, list, parseGo, string, struct } from '../../oci/go-types.js';
 import { JSON_LIMIT } from '../../oci/json.js';
 import { nameOf, type RegistryPlace, requestTo } from './registry-place.js';
@@ -28,7 +29,8 @@ export async function listTags(place: RegistryPlace, signal?: AbortSignal): Prom
   const seen = new Set<string>();
   let withoutNews = 0;
   for (let page: string | URL = target; ;) {
-    const { response, bytes } = await place.client.document(
+    const { response, bytes } = await fetchDocument(
+      place.client,
       { ...asked, method: 'GET', target: page, signal },
       JSON_LIMIT,
     );

@@ -1,6 +1,7 @@
 import type { CacheError } from '../../errors.js';
 import { discard } from '../../net/http/http.js';
-import { headerOf, type RegistryRequest, type RegistryResponse, statusOf } from '../../net/registry/registry-client.js';
+import { statusOf } from '../../net/registry/registry-error.js';
+import { headerOf, type RegistryRequest, type RegistryResponse } from '../../net/registry/registry-request.js';
 import { TransientError } from '../../net/http/retry.js';
 import type { Digest } from '../../oci/digest.js';
 import { nameOf, type RegistryPlace, requestTo } from './registry-place.js';

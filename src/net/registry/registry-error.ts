@@ -1,15 +1,17 @@
 import * as v from 'valibot';
+import { CacheError, type CacheErrorOptions } from '../../errors.js';
 import { decoded } from '../http/content-encoding.js';
-import type { HttpResponse } from '../http/http.js';
+import type { HttpRequest, HttpResponse } from '../http/http.js';
+import { isTransient, TransientError } from '../http/retry.js';
 
-/** What a registry said when it refused: distribution-spec, "Error Codes". */
+/** The reason that a registry gives for a refusal: distribution-spec, "Error Codes". */
 export interface Reason {
-  /** Whether it came in the registries' form: codes, such as MANIFEST_INVALID, with messages. */
+  /** Whether the reason has the form of the specification: codes, such as MANIFEST_INVALID, with messages. */
   readonly isFormal: boolean;
   readonly text: string;
 }
 
-/** The most of an error that is read, in bytes; and shown, in characters. */
+/** How much of a response is read, in bytes; and how much of its text is shown, in characters. */
 const BODY_LIMIT = 64 * 1024;
 const TEXT_LIMIT = 500;
 
@@ -21,10 +23,10 @@ const errorsSchema = v.object({
 });
 
 /**
- * Reads why something was refused.
+ * Reads the reason of a refusal.
  *
- * @param isSecret - whether a text has anything in it that must not be shown
- * @returns undefined when the answer says nothing that can be shown
+ * @param isSecret - whether a text contains a secret
+ * @returns undefined when the response has no text that can be shown
  */
 export async function reasonIn(
   response: HttpResponse,
@@ -35,9 +37,50 @@ export async function reasonIn(
   const parsed = v.safeParse(v.pipe(v.string(), v.parseJson(), errorsSchema), said);
   const isPage = !parsed.success && /html/.test(response.headers['content-type'] ?? '');
   const text = parsed.success ? textOf(parsed.output) : isPage ? '' : said;
-  // What was escaped before may be readable now.
+  // Parsing has removed escapes that may have hidden a secret.
   const line = isSecret(text) ? '' : printable(text);
   return line === '' ? undefined : { isFormal: parsed.success, text: line };
+}
+
+/** The status in an error of `refusal`, as its cause. */
+class RefusedStatus extends Error {
+  readonly status: number;
+
+  constructor(status: number) {
+    super(`HTTP ${status}`);
+    this.status = status;
+  }
+}
+
+/** The HTTP status that an error of `refusal` is about; undefined for other errors. */
+export function statusOf(error: unknown): number | undefined {
+  return error instanceof CacheError && error.cause instanceof RefusedStatus ? error.cause.status : undefined;
+}
+
+/**
+ * The error for a response with a status that the caller does not handle.
+ *
+ * @param retryAfter - the pause that the response asks for, in milliseconds
+ */
+export function refusal(
+  message: string,
+  {
+    method,
+    status,
+    retryAfter,
+    ...details
+  }: CacheErrorOptions & {
+    readonly method: HttpRequest['method'];
+    readonly status: number;
+    readonly retryAfter: number | undefined;
+  },
+): CacheError {
+  const options = { ...details, cause: new RefusedStatus(status) };
+  if (isTransient(status)) return new TransientError(message, { ...options, retryAfter });
+  // A 404 to a request that writes refuses what was sent; nothing that was requested is missing.
+  if (status === 404 && (method === 'GET' || method === 'HEAD')) return new CacheError('NOT_FOUND', message, options);
+  // A status below 400, such as a redirect without a target, is no refusal, and the response cannot be used.
+  return new CacheError(status >= 400 ? 'DENIED' : 'UNREACHABLE', message, options);
 }
 
 /** A refusal in one line. */
@@ -68,12 +111,12 @@ async function readSome(response: HttpResponse): Promise<string> {
       if (size >= BODY_LIMIT) break;
     }
   } catch {
-    // What came is all there is to say: the status was an error already.
+    // The part that arrived is enough: the status is an error already.
   }
   return Buffer.concat(chunks).toString('utf8').trim();
 }
 
-/** Text of a stranger's, fit for a terminal and a log. */
+/** The text of a server, safe for a terminal and a log. */
 function printable(text: string): string {
   const line = text.replace(/[\p{Cc}\s]+/gu, ' ').trim();
   return line.length > TEXT_LIMIT ? `${line.slice(0, TEXT_LIMIT)}…` : line;
