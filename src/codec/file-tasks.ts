@@ -1,6 +1,5 @@
-import { createHash } from 'node:crypto';
+import { BlobHash } from '../oci/blob-hash.js';
 import type { BlobId } from '../oci/descriptor.js';
-import { hashDigest } from '../oci/digest.js';
 import type { JobFiles } from '../thread/job-files.js';
 import type { Decompressed, DecompressOptions } from './original-tar.js';
 import { decompress, type Recompressed, recompress, type RecompressOptions } from './recompress.js';
@@ -20,15 +19,14 @@ export async function recompressFile(
 ): Promise<{ readonly blob: BlobId; readonly recompressed: Recompressed }> {
   const { content, result } = recompress(files.content(from), options);
   // What is not compressed has the digest of its tar, which is computed on the way as it is.
-  const hash = options.encoding.compression === 'uncompressed' ? undefined : createHash('sha256');
+  const hash = options.encoding.compression === 'uncompressed' ? undefined : new BlobHash();
   let size = 0;
   for await (const chunk of content.open()) {
     hash?.update(chunk);
     files.write(to, chunk);
     size += chunk.length;
   }
-  const digest = hash === undefined ? result().diffID : hashDigest('sha256', hash);
-  return { blob: { digest, size }, recompressed: result() };
+  return { blob: hash?.finish() ?? { digest: result().diffID, size }, recompressed: result() };
 }
 
 interface DecompressInput {

@@ -1,3 +1,4 @@
+import { collect } from '../bytes/collect.js';
 import type { Content } from '../oci/content.js';
 import type { Compression } from './compression.js';
 
@@ -59,7 +60,5 @@ function startsWith(bytes: Buffer, magic: readonly number[]): boolean {
 }
 
 async function read(content: Content, start: number, end: number, signal?: AbortSignal): Promise<Buffer> {
-  const chunks: Uint8Array[] = [];
-  if (start < end) for await (const chunk of content.open({ start, end }, signal)) chunks.push(chunk);
-  return Buffer.concat(chunks);
+  return start < end ? collect(content.open({ start, end }, signal)) : Buffer.alloc(0);
 }

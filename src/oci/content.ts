@@ -1,5 +1,8 @@
 import type { FileHandle } from 'node:fs/promises';
+import { collect } from '../bytes/collect.js';
+import { limited } from '../bytes/limited.js';
 import { CacheError } from '../errors.js';
+import { BlobCheck, BlobHash, wrongBytes } from './blob-hash.js';
 import type { BlobId } from './descriptor.js';
 import { type Digest, hashDigest, hasherFor } from './digest.js';
 
@@ -51,41 +54,19 @@ export async function* verified(
   expected: BlobId,
   where: string,
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  const { algorithm, hash } = hasherFor(expected.digest);
-  let size = 0;
+  const check = new BlobCheck(expected, where);
   for await (const chunk of bytes) {
-    size += chunk.length;
-    if (size > expected.size) throw wrongSize(expected, `more than ${expected.size}`, where);
-    hash.update(chunk);
+    check.update(chunk);
     yield chunk;
   }
-  if (size < expected.size) throw wrongSize(expected, `${size}`, where);
-  const digest = hashDigest(algorithm, hash);
-  if (digest !== expected.digest) throw wrongBytes(expected, digest, where);
+  check.finish();
 }
 
-/** The error for a blob whose bytes hash to something else than its descriptor says. */
-export function wrongBytes(expected: BlobId, found: Digest, where: string): CacheError {
-  return new CacheError('CORRUPT', `${where}: blob ${expected.digest} is damaged: its bytes hash to ${found}`, {
-    hint: 'fetch the blob again from where the cache came from, or export the cache anew',
-    wrong: 'digest',
-    expected: expected.digest,
-    found,
-  });
-}
-
-/** The error for a blob whose size is not what its descriptor says. */
-export function wrongSize(expected: BlobId, found: string, where: string): CacheError {
-  return new CacheError(
-    'CORRUPT',
-    `${where}: blob ${expected.digest} has the wrong size: ${found} bytes instead of ${expected.size}`,
-    {
-      hint: 'the blob was probably cut short while it was written; export or copy the cache anew',
-      wrong: 'size',
-      expected: `${expected.size} bytes`,
-      found: `${found} bytes`,
-    },
-  );
+/** The blob that some content is. */
+export async function identify(content: Content, signal: AbortSignal | undefined): Promise<BlobId> {
+  const hash = new BlobHash();
+  for await (const chunk of content.open({}, signal)) hash.update(chunk);
+  return hash.finish();
 }
 
 /**
@@ -100,18 +81,12 @@ export async function readDocument(
   where: string,
   { limit, signal }: { readonly limit: number; readonly signal?: AbortSignal | undefined },
 ): Promise<Buffer> {
+  const tooLarge = () => new CacheError('FAILED', `${where}: ${digest} has over ${limit} bytes, the limit`);
   const { algorithm, hash } = hasherFor(digest);
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  for await (const chunk of content.open({}, signal)) {
-    size += chunk.length;
-    if (size > limit) throw new CacheError('FAILED', `${where}: ${digest} has over ${limit} bytes, the limit`);
-    hash.update(chunk);
-    chunks.push(chunk);
-  }
-  const found = hashDigest(algorithm, hash);
-  if (found !== digest) throw wrongBytes({ digest, size }, found, where);
-  return Buffer.concat(chunks);
+  const bytes = await collect(limited(content.open({}, signal), limit, tooLarge));
+  const found = hashDigest(algorithm, hash.update(bytes));
+  if (found !== digest) throw wrongBytes({ digest, size: bytes.length }, found, where);
+  return bytes;
 }
 
 /**
@@ -132,7 +107,5 @@ export async function readWhole(
       `${where}: ${expected.digest} has ${expected.size} bytes, over the limit of ${limit}`,
     );
   }
-  const chunks: Uint8Array[] = [];
-  for await (const chunk of verified(content.open({}, signal), expected, where)) chunks.push(chunk);
-  return Buffer.concat(chunks);
+  return collect(verified(content.open({}, signal), expected, where));
 }

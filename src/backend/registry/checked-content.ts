@@ -1,5 +1,6 @@
 import type { Hash } from 'node:crypto';
-import { type Content, wrongBytes, wrongSize } from '../../oci/content.js';
+import { wrongBytes, wrongSize } from '../../oci/blob-hash.js';
+import type { Content } from '../../oci/content.js';
 import type { BlobId } from '../../oci/descriptor.js';
 import { type DigestAlgorithm, hashDigest, hasherFor } from '../../oci/digest.js';
 import type { Body } from './upload-session.js';

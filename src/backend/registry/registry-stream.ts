@@ -1,8 +1,7 @@
-import { createHash } from 'node:crypto';
 import { Backoff } from '../../net/http/retry.js';
-import { type Content, contentOf } from '../../oci/content.js';
+import { BlobHash } from '../../oci/blob-hash.js';
+import { type Content, contentOf, identify } from '../../oci/content.js';
 import type { BlobId } from '../../oci/descriptor.js';
-import { hashDigest } from '../../oci/digest.js';
 import type { RegistryPlace } from './registry-place.js';
 import { uploadBlob } from './registry-upload.js';
 import { type Body, BodyRefused, UploadSession } from './upload-session.js';
@@ -48,7 +47,7 @@ class StreamUpload {
   readonly #has: (blob: BlobId) => Promise<boolean>;
   readonly #backoff: Backoff;
   readonly #signal: AbortSignal | undefined;
-  readonly #hash = createHash('sha256');
+  readonly #hash = new BlobHash();
   #session: UploadSession | undefined;
   /** What was read and not sent. */
   #buffer = Buffer.allocUnsafe(64 * 1024);
@@ -80,7 +79,7 @@ class StreamUpload {
     }
     if (this.#session !== undefined) await this.#drain(true);
     const rest = this.#buffer.subarray(0, this.#held);
-    const blob = { digest: hashDigest('sha256', this.#hash), size: this.#sent + this.#held };
+    const blob = this.#hash.finish();
     const has = () => this.#has(blob);
     if (this.#session !== undefined && this.#sent > 0) await this.#finish(this.#session, blob, rest);
     else if (rest.length === 0 || !(await has())) {
@@ -186,16 +185,10 @@ async function uploadTwice(
   has: (blob: BlobId) => Promise<boolean>,
   signal: AbortSignal | undefined,
 ): Promise<BlobId> {
-  const hash = createHash('sha256');
-  let size = 0;
-  for await (const chunk of content.open({}, signal)) {
-    hash.update(chunk);
-    size += chunk.length;
-  }
-  const blob = { digest: hashDigest('sha256', hash), size };
+  const blob = await identify(content, signal);
   if (await has(blob)) return blob;
   const again: Content = {
-    size,
+    size: blob.size,
     async *open({ start = 0 } = {}, inner) {
       let skip = start;
       for await (const chunk of content.open({}, inner)) {

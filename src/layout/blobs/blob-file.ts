@@ -1,10 +1,10 @@
-import { createHash } from 'node:crypto';
 import type { Stats } from 'node:fs';
 import { type FileHandle, lstat } from 'node:fs/promises';
 import { CacheError, isSystemError } from '../../errors.js';
+import { BlobHash } from '../../oci/blob-hash.js';
 import { type Content, type Range, verified } from '../../oci/content.js';
 import type { BlobId } from '../../oci/descriptor.js';
-import { type Digest, hashDigest } from '../../oci/digest.js';
+import type { Digest } from '../../oci/digest.js';
 import { type FileContent, isLargeFile, withFile } from '../../thread/large-file.js';
 import type { copyBlob } from './copy-blob.js';
 import { cannotSync, syncFile } from '../files/durable.js';
@@ -84,21 +84,19 @@ async function writeInto(
     return copyInThread(content, expected, { where, signal }, handle);
   }
   const bytes = content.open({}, signal);
-  const hash = createHash('sha256');
-  let size = 0;
+  const hash = new BlobHash();
   const writer = new GatheringWriter(handle);
   try {
     for await (const chunk of expected === undefined ? bytes : verified(bytes, expected, where)) {
       signal?.throwIfAborted();
       if (expected === undefined) hash.update(chunk);
-      size += chunk.length;
       await writer.write(chunk);
     }
   } finally {
     // Also after a failure: the file is closed next, and nothing may be on its way into it then.
     await writer.end();
   }
-  return expected ?? { digest: hashDigest('sha256', hash), size };
+  return expected ?? hash.finish();
 }
 
 /**

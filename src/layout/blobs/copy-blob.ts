@@ -1,6 +1,5 @@
-import { wrongBytes, wrongSize } from '../../oci/content.js';
+import { BlobCheck } from '../../oci/blob-hash.js';
 import type { BlobId } from '../../oci/descriptor.js';
-import { hashDigest, hasherFor } from '../../oci/digest.js';
 import type { JobFiles } from '../../thread/job-files.js';
 
 /** Fits into the cache of a core, in which it is read, hashed and written. */
@@ -22,18 +21,16 @@ interface BlobCopy {
  * @throws CacheError CORRUPT
  */
 export function copyBlob({ from, to, expected, where }: BlobCopy, files: JobFiles): BlobId {
-  const { algorithm, hash } = hasherFor(expected.digest);
+  const check = new BlobCheck(expected, where);
   const buffer = Buffer.allocUnsafeSlow(CHUNK);
-  let size = 0;
-  for (let length = files.read(from, buffer, size); length > 0; length = files.read(from, buffer, size)) {
+  for (let at = 0; ;) {
+    const length = files.read(from, buffer, at);
+    if (length === 0) break;
     const chunk = buffer.subarray(0, length);
-    size += length;
-    if (size > expected.size) throw wrongSize(expected, `more than ${expected.size}`, where);
-    hash.update(chunk);
+    check.update(chunk);
     if (to !== undefined) files.write(to, chunk);
+    at += length;
   }
-  if (size < expected.size) throw wrongSize(expected, `${size}`, where);
-  const digest = hashDigest(algorithm, hash);
-  if (digest !== expected.digest) throw wrongBytes(expected, digest, where);
+  check.finish();
   return expected;
 }

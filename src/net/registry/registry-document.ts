@@ -1,3 +1,5 @@
+import { collect } from '../../bytes/collect.js';
+import { limited } from '../../bytes/limited.js';
 import { CacheError } from '../../errors.js';
 import { decoded } from '../http/content-encoding.js';
 import { discard } from '../http/http.js';
@@ -35,18 +37,13 @@ async function readAll(
   context: RequestContext,
   limit: number,
 ): Promise<Buffer> {
-  const chunks: Uint8Array[] = [];
-  let size = 0;
+  const tooLarge = () => {
+    const error = new CacheError('UNREACHABLE', `its answer has over ${limit} bytes`);
+    return new ConnectionError(error, undefined, true);
+  };
   try {
-    for await (const chunk of decoded(response)) {
-      size += chunk.length;
-      if (size > limit) break;
-      chunks.push(chunk);
-    }
+    return await collect(limited(decoded(response), limit, tooLarge));
   } catch (error) {
     throw client.failure(error, context, response.url);
   }
-  if (size <= limit) return Buffer.concat(chunks);
-  const tooLarge = new CacheError('UNREACHABLE', `its answer has over ${limit} bytes`);
-  throw client.failure(new ConnectionError(tooLarge, undefined, true), context, response.url);
 }

@@ -4,10 +4,10 @@ import { copiesOf, withFallbacks } from '../../backend/fallbacks.js';
 import { type Compression, type Encoding, encodingOf } from '../../codec/compression.js';
 import { CacheError } from '../../errors.js';
 import type { Graph } from '../../graph/graph.js';
-import type { Content } from '../../oci/content.js';
 import { type Descriptor, ESTARGZ_TOC_DIGEST, UNCOMPRESSED } from '../../oci/descriptor.js';
 import type { Digest } from '../../oci/digest.js';
 import { isNonDistributable, layerEncoding, OCI_LAYER, typeFor } from '../../oci/media-types.js';
+import { collect } from '../../bytes/collect.js';
 import { parallel } from '../../bytes/parallel.js';
 import type { CompressionConfig, Export } from './export.js';
 
@@ -109,7 +109,7 @@ function isHarmless(mediaType: string): boolean {
 /** Whether the bytes of a blob can be read at all. */
 async function isReadable(cache: Cache, blob: Descriptor, signal: AbortSignal): Promise<boolean> {
   try {
-    await withFallbacks(copiesOf(cache, blob), (content) => beginning(content, 1, signal));
+    await withFallbacks(copiesOf(cache, blob), (content) => collect(content.open({ end: 1 }, signal)));
     return true;
   } catch (error) {
     if (error instanceof CacheError && error.code === 'CORRUPT') return false;
@@ -119,13 +119,9 @@ async function isReadable(cache: Cache, blob: Descriptor, signal: AbortSignal): 
 
 async function isTar(cache: Cache, blob: Descriptor, signal: AbortSignal): Promise<boolean> {
   const { startsTar, TAR_BLOCK } = await import('../../tar/start.js');
-  return startsTar(await withFallbacks(copiesOf(cache, blob), (content) => beginning(content, TAR_BLOCK, signal)));
-}
-
-async function beginning(content: Content, length: number, signal: AbortSignal): Promise<Buffer> {
-  const chunks: Uint8Array[] = [];
-  for await (const chunk of content.open({ start: 0, end: length }, signal)) chunks.push(chunk);
-  return Buffer.concat(chunks);
+  return startsTar(
+    await withFallbacks(copiesOf(cache, blob), (content) => collect(content.open({ end: TAR_BLOCK }, signal))),
+  );
 }
 
 /** Descriptors for the layers whose media type says something else than their bytes. */

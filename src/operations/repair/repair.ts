@@ -1,5 +1,4 @@
 import { checkCall } from '../../calls.js';
-import { createHash } from 'node:crypto';
 import type { Stats } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -16,10 +15,10 @@ import { entryKey, type LayoutIndex } from '../../layout/index/index-json.js';
 import { type Layout, type LayoutSettings, openLayout, writeMarker } from '../../layout/layout.js';
 import { rewriting } from '../../layout/blobs/lost-blobs.js';
 import { type Registries, type RegistryAccess, withRegistries } from '../../net/registry/registries.js';
-import { type Content, contentOf } from '../../oci/content.js';
+import { type Content, contentOf, identify } from '../../oci/content.js';
 import type { BlobId, Descriptor } from '../../oci/descriptor.js';
 import { type OrderedDocuments, topOf } from '../../oci/document.js';
-import { type Digest, hashDigest, isKnownAlgorithm, splitDigest } from '../../oci/digest.js';
+import { type Digest, isKnownAlgorithm, splitDigest } from '../../oci/digest.js';
 import { layerMediaType, OCI_LAYER } from '../../oci/media-types.js';
 import type { Finding } from '../verify/finding.js';
 import { isContradicted, isLayer, type Need } from '../verify/need.js';
@@ -314,17 +313,6 @@ class Repair {
 /** Whether a finding is about a blob that has to be had from elsewhere. One that was given up for its size need not be. */
 function isLoss({ severity, kind, wrong }: Finding): boolean {
   return severity === 'corrupt' && (kind === 'missing' || kind === 'damaged') && wrong !== 'limit';
-}
-
-/** What bytes would be as a blob. */
-async function identify(content: Content, signal: AbortSignal | undefined): Promise<BlobId> {
-  const hash = createHash('sha256');
-  let size = 0;
-  for await (const chunk of content.open({}, signal)) {
-    hash.update(chunk);
-    size += chunk.length;
-  }
-  return { digest: hashDigest('sha256', hash), size };
 }
 
 function isMarkerWrong({ findings }: Examination, { root }: Layout): boolean {
