@@ -98,7 +98,8 @@ export async function replaceFile(
   name: string,
   bytes: Uint8Array,
 ): Promise<void> {
-  const temporary = await workspace.temporary();
+  await using lease = workspace.lease();
+  const temporary = await lease.temporary();
   try {
     const place = join(root, name);
     await writeNewFile(temporary, bytes, { ...settings, place });
@@ -116,7 +117,7 @@ function layoutAt(root: string, settings: Partial<LayoutSettings>): Layout {
     root,
     settings: all,
     workspace,
-    blobs: new Blobs(root, workspace, all),
+    blobs: new Blobs(root),
     close: () => workspace.close(),
   };
 }

@@ -34,7 +34,7 @@ export async function removeCache(store: string, name: string, options: RemoveOp
   await abortable(signal, async () => {
     const layout = await openLayout(store, settings);
     try {
-      await updateIndex(layout, withoutName, signal);
+      await updateIndex(layout, withoutName, { signal });
     } finally {
       await layout.close();
     }

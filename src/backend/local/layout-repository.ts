@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { CacheError } from '../../errors.js';
 import { asideBlobs } from '../../layout/gc/quarantine.js';
 import { exists } from '../../layout/files/durable.js';
+import { LeasedBlobs } from '../../layout/blobs/leased-blobs.js';
 import { updateIndex } from '../../layout/index/index-file.js';
 import { readIndex, readIndexOrNone } from '../../layout/index/index-read.js';
 import { findTag, type LayoutIndex, namesOf, tagOf, withTag } from '../../layout/index/index-json.js';
@@ -48,30 +49,37 @@ export function layoutReader(layout: Layout): RepositoryReader {
 
 /** A layout on disk as a repository to write to. */
 export function layoutRepository(layout: Layout, sharing: Sharing): Repository {
-  const { root, blobs } = layout;
+  const { root } = layout;
+  const leased = new LeasedBlobs(layout);
   const write: Repository['write'] = (content, expected, signal) =>
     readingImport(() =>
       writingTo(root, () =>
-        blobs.write(content, expected, { where: sourceOf(content) ?? root, sharing, ...(signal ? { signal } : {}) }),
+        leased.write(content, expected, { where: sourceOf(content) ?? root, sharing, ...(signal ? { signal } : {}) }),
       ),
     );
   return {
     ...layoutReader(layout),
-    conversions: layoutConversions(layout),
-    present: (list, signal) => presentOf(list, (blob, inner) => blobs.has(blob, inner), signal),
+    conversions: layoutConversions(layout, leased),
+    async present(list, signal) {
+      await leased.lease.add(list.map(({ digest }) => digest));
+      return presentOf(list, (blob, inner) => leased.has(blob, inner), signal);
+    },
     write,
     publish: ({ descriptor, bytes }, tag, signal) =>
       writingTo(root, async () => {
         // In this order they survive a power cut: what a manifest names, the manifest, and then what names that.
-        await blobs.sync();
-        if (await blobs.has(descriptor, signal)) await recordUse(layout, descriptor, undefined, signal);
+        await leased.sync();
+        if (await leased.has(descriptor, signal)) await recordUse(layout, descriptor, undefined, signal);
         else await write(contentOf(bytes), descriptor, signal);
-        await blobs.sync();
+        await leased.sync();
         if (tag === undefined) return;
         const entry = (await isStore(root)) ? usedNow(descriptor) : descriptor;
-        await updateIndex(layout, (index) => withTag(index, tag, entry), signal);
+        await updateIndex(layout, (index) => withTag(index, tag, entry), { leased, signal });
       }),
-    close: () => layout.close(),
+    async close() {
+      await leased[Symbol.asyncDispose]();
+      await layout.close();
+    },
   };
 }
 

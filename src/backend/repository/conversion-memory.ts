@@ -2,6 +2,7 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { CacheError } from '../../errors.js';
 import { type Conversion, Conversions, conversionsIn } from '../../layout/blobs/conversions.js';
+import type { LeasedBlobs } from '../../layout/blobs/leased-blobs.js';
 import type { Layout } from '../../layout/layout.js';
 import type { ConversionMemory, ConversionSource } from '../backend.js';
 import type { Repository } from './repository.js';
@@ -10,7 +11,7 @@ import type { Repository } from './repository.js';
  * What layers became in a folder is written down in the folder, and so goes where the folder goes. Others may have
  * written to it: the blob that it names is unpacked, and has to be the layer's tar. That costs less than to pack it.
  */
-export function layoutConversions({ root, blobs }: Layout): ConversionMemory {
+export function layoutConversions({ root, blobs }: Layout, leased: LeasedBlobs): ConversionMemory {
   const conversions = conversionsIn(root);
 
   /** The digest of the tar in a blob that was made; undefined when the blob is another than it is said to be. */
@@ -27,7 +28,7 @@ export function layoutConversions({ root, blobs }: Layout): ConversionMemory {
     } catch (error) {
       if (!(error instanceof CacheError) || signal?.aborted === true) throw error;
       // So that the blob is written again, though there is one of its size.
-      if (error.code === 'CORRUPT') await blobs.suspect(to.digest);
+      if (error.code === 'CORRUPT') await blobs.knownDamaged.add(to.digest);
       return undefined;
     }
   };
@@ -35,7 +36,7 @@ export function layoutConversions({ root, blobs }: Layout): ConversionMemory {
   return {
     async find(source, encoder, signal) {
       const known = await conversions.find(source.blob, encoder);
-      if (known === undefined || !(await blobs.has(known.to, signal))) return undefined;
+      if (known === undefined || !(await leased.has(known.to, signal))) return undefined;
       const tar = await tarOf(known, source.limits, signal);
       return tar !== undefined && tar === (source.tar ?? (await source.readTar())) ? known : undefined;
     },

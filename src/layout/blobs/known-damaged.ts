@@ -13,7 +13,7 @@ const PREFIX = 'damaged.';
  * The digests whose files verify has found to be damaged, each an empty file in `.bkcache`. A writer that needs such a
  * blob looks at its bytes before it relies on them, and replaces them when they are wrong.
  */
-export class Distrust {
+export class KnownDamaged {
   readonly #folder: string;
 
   constructor(root: string) {

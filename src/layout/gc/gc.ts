@@ -15,7 +15,7 @@ import type { Layout } from '../layout.js';
 import { emptyRemains, type Leftover, leftovers } from './leftovers.js';
 import { withLock } from '../lock/lock.js';
 import { moveAway } from './move-away.js';
-import { Pins } from '../workspace/leases.js';
+import { LeaseReader } from '../workspace/lease-reader.js';
 import { type Reached, References } from './mark.js';
 import { inodeOfSame } from '../index/settled.js';
 import { manifestsFirst, type StrayManifest, strayManifests } from './untagged-manifests.js';
@@ -82,7 +82,7 @@ class Collection {
   readonly #references: References;
   /** For manifests that nothing refers to: whether they can be read does not matter. */
   readonly #unneeded: References;
-  readonly #pins: Pins;
+  readonly #leases: LeaseReader;
   readonly #tryFlock: Flock;
   readonly #live: Reached = new Map();
   /** What a manifest names that nothing refers to, and that stays since it was touched lately. */
@@ -103,7 +103,7 @@ class Collection {
     this.#cutoff = this.#now - (options.grace ?? GRACE);
     this.#references = new References(layout.blobs, options.planned?.documents);
     this.#unneeded = new References(layout.blobs);
-    this.#pins = new Pins(layout.root, tryFlock);
+    this.#leases = new LeaseReader(layout.root, tryFlock);
     this.#tryFlock = tryFlock;
   }
 
@@ -166,7 +166,7 @@ class Collection {
   /** Adds what an index and the running processes need to what is kept. */
   async #keep(manifests: readonly Descriptor[], needed: readonly Digest[] = []): Promise<void> {
     await this.#references.reach(manifests, this.#live, { signal: this.#options.signal });
-    await this.#keepAll([...needed, ...this.#pins.added(), ...(await this.#held())]);
+    await this.#keepAll([...needed, ...this.#leases.added(), ...(await this.#held())]);
     const [obstacle] = this.#references.obstacles;
     if (obstacle === undefined) return;
     const { message } = obstacle.error;
@@ -262,7 +262,7 @@ class Collection {
     const options = {
       now: this.#now,
       manifests,
-      pins: this.#pins,
+      leases: this.#leases,
       isUnneeded: (digest: Digest) => unneeded.has(digest) && !this.#live.has(digest),
       tryFlock: this.#tryFlock,
     };

@@ -5,11 +5,12 @@ import { splitDigest } from '../../oci/digest.js';
 import { asideBlobs, isAsideFolder, removeWhenEmpty } from './quarantine.js';
 import { statOf } from '../blobs/blob-file.js';
 import { namesIn } from '../blobs/blob-list.js';
-import { Distrust } from '../blobs/known-damaged.js';
+import { KnownDamaged } from '../blobs/known-damaged.js';
 import { exists } from '../files/durable.js';
 import { openRegular } from '../files/open-file.js';
 import { isSameFile } from '../files/same-file.js';
-import { PROCESS_ID, removeWorkspace, UNLOCKED_MARKER, WORKSPACE_FOLDER } from '../workspace/workspace.js';
+import { MARKER_ID, removeMarker, UNLOCKED_MARKER } from '../workspace/marker.js';
+import { WORKSPACE_FOLDER } from '../workspace/workspace.js';
 
 /** A file or folder that a process which is no more has left behind. */
 export interface Leftover {
@@ -32,13 +33,13 @@ export async function leftovers(root: string, before: number): Promise<Leftover[
   const folder = join(root, WORKSPACE_FOLDER);
   const names = await namesIn(folder);
   const found: Leftover[] = [];
-  for (const id of new Set(names.flatMap((name) => PROCESS_ID.exec(name)?.[0] ?? []))) {
+  for (const id of new Set(names.flatMap((name) => MARKER_ID.exec(name)?.[0] ?? []))) {
     const marker = join(folder, id);
     if (!(await isDead(marker))) continue;
     let size = 0;
     for (const name of names.filter((name) => name.startsWith(id)))
       size += (await touched(join(folder, name)))?.size ?? 0;
-    found.push({ path: marker, size, remove: () => ifDead(marker, () => removeWorkspace(folder, id)) });
+    found.push({ path: marker, size, remove: () => ifDead(marker, () => removeMarker(folder, id)) });
   }
   for (const path of names.filter((name) => UNLOCKED_MARKER.test(name)).map((name) => join(folder, name))) {
     const made = (await statOf(path))?.mtimeMs ?? Number.POSITIVE_INFINITY;
@@ -89,10 +90,10 @@ export async function emptyRemains(root: string): Promise<Leftover[]> {
     if ((await namesIn(path)).length === 0) found.push({ path, size: 0, remove: () => removeWhenEmpty(path) });
   }
   const aside = new Set((await asideBlobs(root)).map(({ digest }) => digest));
-  const distrust = new Distrust(root);
-  for (const [digest, paths] of await distrust.marks()) {
+  const knownDamaged = new KnownDamaged(root);
+  for (const [digest, paths] of await knownDamaged.marks()) {
     if (aside.has(digest) || (await exists(join(root, 'blobs', ...splitDigest(digest))))) continue;
-    for (const path of paths) found.push({ path, size: 0, remove: () => distrust.remove(digest) });
+    for (const path of paths) found.push({ path, size: 0, remove: () => knownDamaged.remove(digest) });
   }
   return found;
 }

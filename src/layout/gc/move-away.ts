@@ -4,7 +4,7 @@ import type { Digest } from '../../oci/digest.js';
 import { type AsideBlob, putBack, setAside } from './quarantine.js';
 import type { Flock } from '../lock/flock.js';
 import { moveUnlessHeld } from '../lock/manifest-lease.js';
-import type { Pins } from '../workspace/leases.js';
+import type { LeaseReader } from '../workspace/lease-reader.js';
 import type { Listed } from './writers.js';
 
 // What gc does while it holds the lock on index.json, which no build can have meanwhile.
@@ -18,7 +18,7 @@ export interface MoveOptions {
   readonly now: number;
   /** The manifests, which somebody may hold. */
   readonly manifests: ReadonlySet<Digest>;
-  readonly pins: Pins;
+  readonly leases: LeaseReader;
   /** Whether a blob was there before and nothing needed it. */
   readonly isUnneeded: (digest: Digest) => boolean;
   readonly tryFlock: Flock;
@@ -37,7 +37,7 @@ export interface Moves {
  * come first: see layout/lock/manifest-lease.ts.
  */
 export function moveAway(root: string, candidates: readonly Listed[], options: MoveOptions): Moves {
-  const { pins, isUnneeded } = options;
+  const { leases, isUnneeded } = options;
   const end = performance.now() + LONGEST;
   const taken: AsideBlob[] = [];
   let seen = 0;
@@ -54,10 +54,10 @@ export function moveAway(root: string, candidates: readonly Listed[], options: M
       seen++;
       if (outcome !== undefined) taken.push(outcome);
     }
-    // A writer may have found a blob just before it was moved; it had pinned it before that.
-    const pinned = pins.added();
-    const needed = held === undefined ? pinned : [held, ...pinned];
-    isDone = !pinned.some(isUnneeded);
+    // A writer may have found a blob just before it was moved; it had leased it before that.
+    const leased = [...leases.added()];
+    const needed = held === undefined ? leased : [held, ...leased];
+    isDone = !leased.some(isUnneeded);
     return isDone ? { taken, seen, needed } : { taken: [], seen: 0, needed };
   } finally {
     if (!isDone) for (const blob of taken) putBack(root, blob);

@@ -2,7 +2,7 @@ import { lstat, rmdir } from 'node:fs/promises';
 import { CacheError, isSystemError } from '../../errors.js';
 import { namesIn } from '../blobs/blob-list.js';
 import { writeNewFile } from '../files/durable.js';
-import { addMissed, keptIndexPath, refuseLoss, replaceIndex } from './index-file.js';
+import { addMissed, keptIndexPath, replaceIndex, type UpdateOptions } from './index-file.js';
 import { encodeIndex, type LayoutIndex } from './index-json.js';
 import { indexPath, readIndex } from './index-read.js';
 import { isReadable } from './index-replace.js';
@@ -45,16 +45,16 @@ export async function replaceBrokenIndex(
   layout: Layout,
   { bytes }: BrokenIndex,
   index: LayoutIndex,
-  signal?: AbortSignal,
+  { leased, signal }: Pick<UpdateOptions, 'leased' | 'signal'> = {},
 ): Promise<boolean> {
   const path = indexPath(layout);
   if (isReadable(bytes, path)) return false;
-  const temporary = await layout.workspace.temporary();
+  await using lease = layout.workspace.lease();
+  const temporary = await lease.temporary();
   await writeNewFile(temporary, encodeIndex(index), { ...layout.settings, place: path });
   if (await isFolder(path)) await rmdir(path);
   const prepared = { bytes, before: index, temporary };
-  const check = () => refuseLoss(layout);
-  const missed = await replaceIndex(layout, prepared, { check, keepAs: keptIndexPath(layout), signal });
+  const missed = await replaceIndex(layout, prepared, { leased, keepAs: keptIndexPath(layout), signal });
   if (missed === 'again') return false;
   if (missed !== undefined) await addMissed(layout, index, missed);
   return true;

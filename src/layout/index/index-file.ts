@@ -8,54 +8,64 @@ import { indexPath } from './index-read.js';
 import { type Missed, missed, type Prepared, replaceUnder, withMissed } from './index-replace.js';
 import type { Layout } from '../layout.js';
 import { withLock } from '../lock/lock.js';
-import { LostBlobs } from '../blobs/lost-blobs.js';
+import type { LeasedBlobs } from '../blobs/leased-blobs.js';
 import { settled } from './settled.js';
 import { takeTurn } from '../lock/turn.js';
+import type { Lease } from '../workspace/lease.js';
 
-/** When to look again at what was relied on where others have been at work lately; in milliseconds after each other. */
+/** When to look again at leased blobs where another process was at work lately; in milliseconds after each other. */
 const LOOKS = [10, 20, 40, 80];
 
-/** Where the index is that a repair has replaced, until the repair has ended. */
+/** The path of the index that a repair has replaced, until the repair has ended. */
 export function keptIndexPath({ root }: Pick<Layout, 'root'>): string {
   return join(root, 'index.json.before-repair');
 }
 
+/** What goes along with a change of index.json. */
+export interface UpdateOptions {
+  /** The blobs that the new index.json needs. */
+  readonly leased?: LeasedBlobs | undefined;
+  /** The path for the old file, unless there is a file of that name already. */
+  readonly keepAs?: string | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
 /**
  * Changes index.json: a reader sees the old file or the new one, also after a crash. The new file is made, written and
- * synced before the exclusive lock is taken, which is held for little more than the rename; where somebody else was
- * faster, the change is made again on top of theirs.
+ * synced before the exclusive lock is taken, and renamed under the lock; where another writer was faster, the change is
+ * made again on top of theirs.
  *
- * Before the rename, and once more after it, the blobs are looked for that this process relies on in the folder.
+ * Before the rename, and once more after it, the leased blobs are looked for.
  *
- * @param change - pure; may be called several times. Giving back what it was given leaves the file as it is.
- * @param keepAs - where to leave the old file, unless there is one already
+ * @param change - pure; may be called several times. Returning its argument leaves the file as it is.
  * @throws CacheError CORRUPT when index.json is none, BUSY; LostBlobs
  */
 export async function updateIndex(
   layout: Layout,
   change: (index: LayoutIndex) => LayoutIndex,
-  signal?: AbortSignal,
-  keepAs?: string,
+  options: UpdateOptions = {},
 ): Promise<void> {
-  const isBusy = layout.blobs.reliesOnAny && layout.workspace.wasBusy();
+  const { leased, signal } = options;
+  const isBusy = leased?.wasBusy() === true;
   const turn = await takeTurn(layout.root, signal);
   let replaced: Prepared | undefined;
   try {
-    replaced = await replaceWith(layout, change, { check: () => refuseLoss(layout), keepAs, signal });
+    replaced = await replaceWith(layout, change, options);
   } finally {
     turn.release();
   }
-  if (replaced !== undefined) await lookAgain(layout, isBusy && replaced.bytes !== undefined);
+  if (replaced !== undefined && leased !== undefined) await lookAgain(leased, isBusy && replaced.bytes !== undefined);
 }
 
-/** @returns what was put in its place; undefined when nothing was to be changed */
+/** @returns what replaced it; undefined when nothing was to be changed */
 async function replaceWith(
   layout: Layout,
   change: (index: LayoutIndex) => LayoutIndex,
-  options: ReplaceOptions,
+  options: UpdateOptions,
 ): Promise<Prepared | undefined> {
+  await using lease = layout.workspace.lease();
   for (;;) {
-    const prepared = await prepare(layout, change, options.signal);
+    const prepared = await prepare(layout, change, lease, options.signal);
     const outcome = prepared && (await replaceIndex(layout, prepared, options));
     if (outcome === 'again') continue;
     if (prepared !== undefined && outcome !== undefined) await addMissed(layout, prepared.before, outcome);
@@ -64,8 +74,8 @@ async function replaceWith(
 }
 
 /**
- * Adds to index.json what somebody else had put into the one that was replaced. Nothing stops that: what they have done
- * is done, and would be lost.
+ * Adds to index.json what another process had put into the file that was replaced. No lost blob stops that: without it
+ * the entries of the other process would be lost.
  *
  * @throws CacheError BUSY
  */
@@ -73,24 +83,16 @@ export async function addMissed(layout: Layout, before: LayoutIndex, missed: Mis
   await replaceWith(layout, (index) => withMissed(index, before, missed), {});
 }
 
-interface ReplaceOptions {
-  /** Throws when the new index.json must not be put in its place. */
-  readonly check?: () => void;
-  /** Where to leave the old file, unless there is one already. */
-  readonly keepAs?: string | undefined;
-  readonly signal?: AbortSignal | undefined;
-}
-
 /**
  * Puts a new index.json in its place, when that is still what the new one was made from.
  *
- * @returns what has to be added to it, since somebody else was at work; or 'again'
- * @throws CacheError BUSY; what the check throws
+ * @returns what has to be added to it, since another process was at work; or 'again'
+ * @throws CacheError BUSY, FAILED when markers were deleted; LostBlobs
  */
 export async function replaceIndex(
   layout: Layout,
   prepared: Prepared,
-  { check, keepAs, signal }: ReplaceOptions,
+  { leased, keepAs, signal }: UpdateOptions,
 ): Promise<Missed | 'again' | undefined> {
   const path = indexPath(layout);
   const { bytes, temporary } = prepared;
@@ -98,13 +100,13 @@ export async function replaceIndex(
   const isKept = keepAs !== undefined && bytes !== undefined && (await keep(bytes, path, keepAs));
   let replaced: ReturnType<typeof replaceUnder> = 'again';
   try {
-    check?.();
+    leased?.refuseLoss();
     const options = { timeout: layout.settings.lockTimeout, signal };
     replaced = await withLock(
       path,
       'exclusive',
       (lock) => {
-        check?.();
+        leased?.refuseLoss();
         return replaceUnder(lock, path, prepared, exchange);
       },
       options,
@@ -124,6 +126,7 @@ export async function replaceIndex(
 async function prepare(
   layout: Layout,
   change: (index: LayoutIndex) => LayoutIndex,
+  lease: Lease,
   signal: AbortSignal | undefined,
 ): Promise<Prepared | undefined> {
   const path = indexPath(layout);
@@ -134,7 +137,7 @@ async function prepare(
   const { bytes, before } = await settled(path, read, { timeout: layout.settings.lockTimeout, signal });
   const after = change(before);
   if (after === before) return undefined;
-  const temporary = await layout.workspace.temporary();
+  const temporary = await lease.temporary();
   await writeNewFile(temporary, encodeIndex(after), { ...layout.settings, place: path });
   return { bytes, before, temporary };
 }
@@ -154,21 +157,14 @@ async function keep(bytes: Buffer, place: string, path: string): Promise<boolean
   }
 }
 
-/** @throws CacheError FAILED, LostBlobs */
-export function refuseLoss({ root, blobs, workspace }: Layout): void {
-  workspace.refuseLoss();
-  const lost = blobs.lost();
-  if (lost.length > 0) throw new LostBlobs(root, lost);
-}
-
 /**
- * Looks for what index.json names by now. An export of BuildKit that resets its cache has read index.json before that,
- * and goes on to delete for a while; all that shows of it is that somebody has had a lock file in the folder.
+ * Looks for the blobs that index.json names by now. An export of BuildKit with reset=true may have read index.json before
+ * that, and goes on to delete for a while; the only trace of it is that a lock file was made in the folder.
  */
-async function lookAgain(layout: Layout, isBusy: boolean): Promise<void> {
-  refuseLoss(layout);
+async function lookAgain(leased: LeasedBlobs, isBusy: boolean): Promise<void> {
+  leased.refuseLoss();
   for (const pause of isBusy ? LOOKS : []) {
     await sleep(pause);
-    refuseLoss(layout);
+    leased.refuseLoss();
   }
 }

@@ -69,7 +69,7 @@ async function recordTagUse(root: string, tag: string, signal?: AbortSignal): Pr
     return { ...index, manifests: index.manifests.map((entry) => (entry === found ? usedNow(entry) : entry)) };
   };
   try {
-    await updateIndex(layout, change, signal);
+    await updateIndex(layout, change, { signal });
   } catch (error) {
     const harmless = error instanceof CacheError && (error.code === 'BUSY' || error.code === 'CORRUPT');
     if (!harmless && !isSystemError(error, 'EACCES', 'EPERM', 'EROFS', 'ENOSPC', 'EDQUOT')) throw error;

@@ -10,6 +10,7 @@ import { readIndexOrNone } from '../../layout/index/index-read.js';
 import { entryKey, type LayoutIndex } from '../../layout/index/index-json.js';
 import { setFileTime } from '../../layout/index/last-used.js';
 import { type Layout, type LayoutSettings, openLayout } from '../../layout/layout.js';
+import { LeasedBlobs } from '../../layout/blobs/leased-blobs.js';
 import { rewriting } from '../../layout/blobs/lost-blobs.js';
 import { contentOf } from '../../oci/content.js';
 import type { Descriptor } from '../../oci/descriptor.js';
@@ -197,31 +198,30 @@ class Pruning {
 
   /** Writes the documents of the smaller caches, and then all changes of the index as one. */
   async #apply(shrinking: readonly Shrinking[], change: (index: LayoutIndex) => LayoutIndex): Promise<void> {
-    const { blobs } = this.#layout;
+    await using leased = new LeasedBlobs(this.#layout);
     const { signal } = this.#options;
     const uses = new Map<Digest, number>();
     await rewriting(async () => {
       for (const { saved, before } of shrinking) {
         const top = topOf(saved.documents);
         for (const document of saved.documents) {
-          const isNew = await this.#write(document);
+          const isNew = await this.#write(document, leased);
           // A cache is not younger after it was made smaller.
           if (isNew && document === top) uses.set(top.descriptor.digest, before.lastUsed);
         }
       }
-      await blobs.sync();
-      await updateIndex(this.#layout, change, signal);
+      await leased.sync();
+      await updateIndex(this.#layout, change, { leased, signal });
     });
-    for (const [digest, time] of uses) await setFileTime(blobs.path(digest), time);
+    for (const [digest, time] of uses) await setFileTime(this.#layout.blobs.path(digest), time);
   }
 
   /** @returns whether the document was not there before */
-  async #write({ descriptor, bytes }: Document): Promise<boolean> {
-    const { blobs, root } = this.#layout;
+  async #write({ descriptor, bytes }: Document, leased: LeasedBlobs): Promise<boolean> {
     const { signal } = this.#options;
-    if (await blobs.has(descriptor, signal)) return false;
-    await blobs.write(contentOf(bytes), descriptor, {
-      where: root,
+    if (await leased.has(descriptor, signal)) return false;
+    await leased.write(contentOf(bytes), descriptor, {
+      where: this.#layout.root,
       sharing: 'copy',
       ...(signal === undefined ? {} : { signal }),
     });

@@ -13,6 +13,7 @@ import { replaceBrokenIndex } from '../../layout/index/broken-index.js';
 import { keptIndexPath, updateIndex } from '../../layout/index/index-file.js';
 import { entryKey, type LayoutIndex } from '../../layout/index/index-json.js';
 import { type Layout, type LayoutSettings, openLayout, writeMarker } from '../../layout/layout.js';
+import { LeasedBlobs } from '../../layout/blobs/leased-blobs.js';
 import { rewriting } from '../../layout/blobs/lost-blobs.js';
 import { type Registries, type RegistryAccess, withRegistries } from '../../net/registry/registries.js';
 import { type Content, contentOf, identify } from '../../oci/content.js';
@@ -81,9 +82,10 @@ export async function repairFolder(folder: string, options: RepairOptions = {}):
 async function repair(folder: string, options: RepairOptions, registries: Registries): Promise<RepairResult> {
   const layout = await openLayout(folder, { ...options.layout, heal: true });
   try {
+    await using leased = new LeasedBlobs(layout);
     const sources = await openSources(options.from ?? [], registries, options);
     const copies = new Copies(sources, options.signal);
-    const { actions, findings } = await new Repair(layout, copies, options).run();
+    const { actions, findings } = await new Repair(layout, leased, copies, options).run();
     const { lacked } = copies;
     const isSound = (list: readonly Finding[]) => list.every(({ severity }) => severity === 'note');
     if (options.dryRun === true || actions.length === 0) {
@@ -115,12 +117,14 @@ type Attempt = Pick<RepairResult, 'actions' | 'findings'> | undefined;
 
 class Repair {
   readonly #layout: Layout;
+  readonly #leased: LeasedBlobs;
   readonly #copies: Copies;
   readonly #options: RepairOptions;
   readonly #fetched: RepairAction[] = [];
 
-  constructor(layout: Layout, copies: Copies, options: RepairOptions) {
+  constructor(layout: Layout, leased: LeasedBlobs, copies: Copies, options: RepairOptions) {
     this.#layout = layout;
+    this.#leased = leased;
     this.#copies = copies;
     this.#options = options;
   }
@@ -217,7 +221,7 @@ class Repair {
       const { content } = recompress(blobs.content(digest), options);
       const blob = this.#isDry
         ? await identify(content, signal)
-        : await blobs.write(content, undefined, { where, sharing: 'copy', ...(signal ? { signal } : {}) });
+        : await this.#leased.write(content, undefined, { where, sharing: 'copy', ...(signal ? { signal } : {}) });
       replacements.set(digest, { mediaType: GZIP_LAYER, ...blob });
     }
     return replacements;
@@ -262,26 +266,28 @@ class Repair {
     if (this.#isDry || isOther) await checkContent(content, blob, { where, signal });
     if (this.#isDry) return;
     if (isOther) this.#moveAway(blob.digest, 0);
-    await this.#layout.blobs.write(content, blob, { where, sharing: 'copy', ...(signal ? { signal } : {}) });
+    await this.#leased.write(content, blob, { where, sharing: 'copy', ...(signal ? { signal } : {}) });
   }
 
   async #write(documents: OrderedDocuments): Promise<void> {
-    const { blobs, root } = this.#layout;
+    const where = this.#layout.root;
     for (const { descriptor, bytes } of documents) {
-      if (!(await blobs.has(descriptor)))
-        await blobs.write(contentOf(bytes), descriptor, { where: root, sharing: 'copy' });
+      if (!(await this.#leased.has(descriptor)))
+        await this.#leased.write(contentOf(bytes), descriptor, { where, sharing: 'copy' });
     }
   }
 
   /** @returns false when index.json was broken, and is not what it was any more */
   async #publish(fates: ReadonlyMap<string, Fate>, salvaged: Salvaged | undefined): Promise<boolean> {
     const { signal } = this.#options;
-    await this.#layout.blobs.sync();
+    const leased = this.#leased;
+    await leased.sync();
     if (salvaged !== undefined) {
-      return replaceBrokenIndex(this.#layout, salvaged.broken, withFates(salvaged.index, fates), signal);
+      return replaceBrokenIndex(this.#layout, salvaged.broken, withFates(salvaged.index, fates), { leased, signal });
     }
     const change = (index: LayoutIndex) => withFates(index, fates);
-    if (fates.size > 0) await updateIndex(this.#layout, change, signal, keptIndexPath(this.#layout));
+    const keepAs = keptIndexPath(this.#layout);
+    if (fates.size > 0) await updateIndex(this.#layout, change, { leased, keepAs, signal });
     return true;
   }
 

@@ -4,7 +4,7 @@ import type { RepositoryEntry } from '../../backend/repository/repository.js';
 import { CacheError, type Wrong } from '../../errors.js';
 import { asideBlobs } from '../../layout/gc/quarantine.js';
 import { type BlobEntry, listBlobs } from '../../layout/blobs/blob-list.js';
-import { Distrust } from '../../layout/blobs/known-damaged.js';
+import { KnownDamaged } from '../../layout/blobs/known-damaged.js';
 import { exists } from '../../layout/files/durable.js';
 import { keptIndexPath } from '../../layout/index/index-file.js';
 import { readIndex } from '../../layout/index/index-read.js';
@@ -40,11 +40,11 @@ export class FolderCheck {
   readonly present = new Map<Digest, number>();
   readonly #report = new Report();
   readonly #layout: Layout;
-  readonly #distrust: Distrust;
+  readonly #knownDamaged: KnownDamaged;
 
   constructor(layout: Layout) {
     this.#layout = layout;
-    this.#distrust = new Distrust(layout.root);
+    this.#knownDamaged = new KnownDamaged(layout.root);
   }
 
   get findings(): Finding[] {
@@ -143,12 +143,12 @@ export class FolderCheck {
 
   /** Writes down, for later writers, which blobs are not to be trusted. */
   async remember(verdicts: readonly { readonly digest: Digest; readonly sound: boolean }[]): Promise<void> {
-    const distrusted = await this.#distrust.list();
+    const damaged = await this.#knownDamaged.list();
     for (const { digest, sound } of verdicts) {
-      if (!sound) await this.#distrust.add(digest);
-      else if (distrusted.has(digest)) await this.#distrust.remove(digest);
+      if (!sound) await this.#knownDamaged.add(digest);
+      else if (damaged.has(digest)) await this.#knownDamaged.remove(digest);
     }
-    for (const digest of distrusted) if (!this.present.has(digest)) await this.#distrust.remove(digest);
+    for (const digest of damaged) if (!this.present.has(digest)) await this.#knownDamaged.remove(digest);
   }
 
   /** BuildKit does not read oci-layout, and other tools refuse a folder without it. */

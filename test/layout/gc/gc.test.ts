@@ -18,6 +18,7 @@ import { copyCache } from '../../../src/operations/copy/copy.js';
 import { CacheError } from '../../../src/errors.js';
 import { collectGarbage } from '../../../src/operations/gc.js';
 import { tryFlock } from '../../../src/layout/lock/flock.js';
+import { LeasedBlobs } from '../../../src/layout/blobs/leased-blobs.js';
 import { createLayout, openLayout } from '../../../src/layout/layout.js';
 import { contentOf } from '../../../src/oci/content.js';
 import { sha256 } from '../../../src/oci/digest.js';
@@ -209,7 +210,7 @@ test('what a running process relies on stays, whoever refers to it, and a dead o
   const folder = folderOf(t, 'grown');
   const blob = stray(folder, 'relied on');
   const layout = await openLayout(folder);
-  t.true(await layout.blobs.has({ digest: blob as never, size: 9 }));
+  t.true(await new LeasedBlobs(layout).has({ digest: blob as never, size: 9 }));
   await collectGarbage(folder, { grace: 0 });
   t.true(existsSync(pathOf(folder, blob)));
   await layout.close();
@@ -312,8 +313,8 @@ test('a blob that is there but wrong is replaced: by its size always, by its byt
   const write = async (heal: boolean) => {
     const layout = await createLayout(folder, { heal });
     const id = { digest: `sha256:${blob}` as never, size: good.length };
-    if (!(await layout.blobs.has(id)))
-      await layout.blobs.write(contentOf(good), id, { where: 'here', sharing: 'copy' });
+    const leased = new LeasedBlobs(layout);
+    if (!(await leased.has(id))) await leased.write(contentOf(good), id, { where: 'here', sharing: 'copy' });
     await layout.close();
     return readFileSync(path).equals(good);
   };

@@ -11,6 +11,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
+import { LeasedBlobs } from '../../../src/layout/blobs/leased-blobs.js';
 import { updateIndex } from '../../../src/layout/index/index-file.js';
 import { encodeIndex, type LayoutIndex, tagOf, withoutTag, withTag } from '../../../src/layout/index/index-json.js';
 import { readIndex } from '../../../src/layout/index/index-read.js';
@@ -31,7 +32,8 @@ wrapRenameat2((renameat2) => (...values) => {
 });
 
 const entry = (name: string) => ({ mediaType: 'x', digest: sha256(name), size: 1 });
-const put = (layout: Layout, tag: string) => updateIndex(layout, (index) => withTag(index, tag, entry(tag)));
+const put = (layout: Layout, tag: string, leased?: LeasedBlobs) =>
+  updateIndex(layout, (index) => withTag(index, tag, entry(tag)), { leased });
 const tagsOf = async (layout: Layout) =>
   (await readIndex(layout)).manifests.map((entry) => tagOf(entry) ?? '').toSorted();
 
@@ -108,12 +110,13 @@ test.serial('their tag is not lost either when ours fails since its blobs were d
   const layout = await createLayout(temporary(t));
   await put(layout, 'a');
   const content = contentOf(Buffer.from('x'));
-  const { digest } = await layout.blobs.write(content, undefined, { where: 'here', sharing: 'copy' });
+  const leased = new LeasedBlobs(layout);
+  const { digest } = await leased.write(content, undefined, { where: 'here', sharing: 'copy' });
   meanwhile = () => {
     replace(layout.root, (index) => withTag(index, 'theirs', entry('theirs')));
     rmSync(layout.blobs.path(digest));
   };
-  const error = await t.throwsAsync(put(layout, 'ours'), { instanceOf: LostBlobs });
+  const error = await t.throwsAsync(put(layout, 'ours', leased), { instanceOf: LostBlobs });
   t.deepEqual([...error.digests], [digest]);
   t.true((await tagsOf(layout)).includes('theirs'));
   await layout.close();
