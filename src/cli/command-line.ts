@@ -8,7 +8,7 @@ import { ALIASES, VERBS } from './verbs.js';
 /** What a command line asks for. */
 export type Command =
   | { readonly kind: 'run'; readonly verb: Verb; readonly values: Arguments<Table>; readonly debug: boolean }
-  /** Of one verb, or of all. */
+  /** The help of one verb, or of all verbs. */
   | { readonly kind: 'help'; readonly verb: Verb | undefined }
   | { readonly kind: 'version' };
 
@@ -19,8 +19,8 @@ export const GLOBAL = {
 } as const satisfies Readonly<Record<string, Flag>>;
 
 /**
- * Reads the words after `bkcache`. This is the one place that does: what it does not take is refused, so that no slip
- * turns into another command.
+ * Reads the words after `bkcache`, and is the only reader of command lines. It refuses every word that it does not know,
+ * so that no slip of the keyboard turns into another command.
  *
  * @throws CacheError USAGE
  */
@@ -60,24 +60,24 @@ async function verbNamed(name: string): Promise<Verb> {
  */
 export function readWords(verb: Verb, words: readonly string[]): Arguments<Table> {
   const options: Table = { ...verb.options, ...GLOBAL };
-  const { texts, flags, placed } = sorted(verb, options, words);
-  // Who asks for help gets it, whatever is missing.
+  const { texts, flags, positionals } = sorted(verb, options, words);
+  // --help works even when required words are missing.
   if (flags.get('help') === true) return { help: true };
-  const placedOnes = placedValues(verb, placed);
+  const positionalOnes = positionalValues(verb, positionals, texts);
   const named = Object.entries(options).map(([name, option]) => {
     if (option.type === 'flag') return [name, flags.get(name) ?? option.default] as const;
     return [name, valueOf(verb, option, `--${name}`, texts.get(name) ?? [])] as const;
   });
-  return Object.fromEntries([...named, ...placedOnes]);
+  return Object.fromEntries([...named, ...positionalOnes]);
 }
 
+/** The words of a command line by the options that they belong to. */
 interface Sorted {
   readonly texts: ReadonlyMap<string, readonly string[]>;
   readonly flags: ReadonlyMap<string, boolean>;
-  readonly placed: readonly string[];
+  readonly positionals: readonly string[];
 }
 
-/** The words by the options that they belong to. */
 function sorted(verb: Verb, options: Table, words: readonly string[]): Sorted {
   const { tokens } = parseArgs({
     args: [...words],
@@ -92,7 +92,7 @@ function sorted(verb: Verb, options: Table, words: readonly string[]): Sorted {
   });
   const texts = new Map<string, string[]>();
   const flags = new Map<string, boolean>();
-  const placed: string[] = [];
+  const positionals: string[] = [];
   let flagBefore: string | undefined;
   for (const token of tokens) {
     if (token.kind === 'positional') {
@@ -101,7 +101,7 @@ function sorted(verb: Verb, options: Table, words: readonly string[]): Sorted {
           hint: `write ${flagBefore}=${token.value}`,
         });
       }
-      placed.push(token.value);
+      positionals.push(token.value);
       flagBefore = undefined;
       continue;
     }
@@ -127,15 +127,15 @@ function sorted(verb: Verb, options: Table, words: readonly string[]): Sorted {
       throw unknown(verb, options, words[token.index] ?? token.rawName, name);
     }
   }
-  return { texts, flags, placed };
+  return { texts, flags, positionals };
 }
 
-/** An option under its own name; `constructor` is none. */
+/** The option with this name. A name that every object has, such as `constructor`, is no option. */
 function optionIn(options: Table, name: string): Option | undefined {
   return Object.hasOwn(options, name) ? options[name] : undefined;
 }
 
-/** The text of an option's value. The next word is none when it looks like an option: a slip, more often than not. */
+/** The text of an option's value. A next word that looks like an option is not taken for the value: mostly, the value was forgotten. */
 function textOf(name: string, value: string | undefined, isInline: boolean): string {
   if (value !== undefined && value !== '' && (isInline || value === '-' || !value.startsWith('-'))) return value;
   const hint = value?.startsWith('-') ? `if ${value} is the value, write --${name}=${value}` : undefined;
@@ -152,7 +152,7 @@ function flagOf(name: string, value: string): boolean {
 
 function setFlag(flags: Map<string, boolean>, name: string, value: boolean): void {
   if ((flags.get(name) ?? value) !== value) {
-    throw new CacheError('USAGE', `--${name} is said and taken back`, { hint: 'leave one of the two out' });
+    throw new CacheError('USAGE', `--${name} is both set and unset`, { hint: `leave out --${name} or --no-${name}` });
   }
   flags.set(name, value);
 }
@@ -167,7 +167,7 @@ function unknown(verb: Verb, options: Table, word: string, name: string): CacheE
   const names = Object.entries(options).flatMap(([option, { type }]) =>
     type === 'flag' ? [option, `no-${option}`] : [option],
   );
-  // Of a word such as -dry-run, which begins with one dash, only the first letter is an option.
+  // parseArgs reads a word with one dash, such as -dry-run, as options of one letter.
   const isShort = !word.startsWith('--');
   const near = nearest(isShort ? word.slice(1) : name, names);
   return new CacheError('USAGE', `${verb.name} has no option ${isShort ? word : `--${name}`}`, {
@@ -184,20 +184,49 @@ function valueOf(verb: Verb, option: Value, name: string, texts: readonly string
   return text === undefined ? undefined : option.read(text, name);
 }
 
-/** The words that stand by themselves, by the names that the verb has for them. */
-function placedValues(verb: Verb, texts: readonly string[]): (readonly [string, unknown])[] {
-  const places = Object.entries(verb.words);
-  if (texts.length > places.length && places.at(-1)?.[1].list !== true) {
-    const takes = ['no word', 'one word'][places.length] ?? `${places.length} words`;
-    // The words are not shown: one may be an option string with a secret in it.
-    throw new CacheError('USAGE', `${verb.name} takes ${takes} beside its options, and was given ${texts.length}`, {
-      hint: `it is used as "bkcache ${usage(verb)}"; see "bkcache ${verb.name} --help"`,
+/** The values of the positional words, by the names that the verb has for them. */
+function positionalValues(
+  verb: Verb,
+  texts: readonly string[],
+  optionTexts: Sorted['texts'],
+): (readonly [string, unknown])[] {
+  const words = Object.entries(verb.words);
+  if (texts.length > words.length && words.at(-1)?.[1].list !== true) {
+    const takes = ['no word', 'one word'][words.length] ?? `${words.length} words`;
+    throw new CacheError('USAGE', `${verb.name} takes ${takes} besides its options, and was given ${texts.length}`, {
+      hint: `write ${meantCommand(verb, texts, optionTexts)}; see "bkcache ${verb.name} --help"`,
     });
   }
-  return places.map(([word, place], at) => {
+  return words.map(([word, value], at) => {
     const name = word.toUpperCase();
-    const own = place.list === true ? texts.slice(at) : texts.slice(at, at + 1);
-    if (!own.includes('')) return [word, valueOf(verb, place, name, own)] as const;
-    throw new CacheError('USAGE', `${name} is empty`, { hint: 'a variable that stands there may not be set' });
+    const own = value.list === true ? texts.slice(at) : texts.slice(at, at + 1);
+    if (!own.includes('')) return [word, valueOf(verb, value, name, own)] as const;
+    throw new CacheError('USAGE', `${name} is empty`, { hint: 'perhaps a variable on the command line is not set' });
   });
 }
+
+/**
+ * The command that somebody with too many positional words meant: `copy A B` is `copy --import-cache A --export-cache B`.
+ * Where the number of words fits the required options, the words are filled in.
+ */
+function meantCommand(verb: Verb, texts: readonly string[], optionTexts: Sorted['texts']): string {
+  const words = Object.keys(verb.words);
+  const isRequired = ([, option]: [string, Option]) => option.type === 'value' && option.required === true;
+  const required = Object.entries(verb.options)
+    .filter(isRequired)
+    .map(([name]) => name);
+  const missing = required.filter((name) => !optionTexts.has(name));
+  if (required.length === 0) return `"bkcache ${usage(verb)}"`;
+  const isFilled = texts.length === words.length + missing.length;
+  const shown = (text: string | undefined, name: string) =>
+    isFilled && text !== undefined && PLAIN_WORD.test(text) ? text : name.toUpperCase();
+  const parts = [
+    ...words.map((word, at) => shown(texts[at], word)),
+    ...missing.map((name, at) => `--${name} ${shown(texts[words.length + at], name.replace(/-cache$/, ''))}`),
+  ];
+  const given = missing.length < required.length ? ' …' : '';
+  return `"bkcache ${[verb.name, ...parts].join(' ')}${given}"`;
+}
+
+/** A word that needs no quotes in a shell, and that is no option string: an option string may contain a secret. */
+const PLAIN_WORD = /^[\w./:+-]+$/;

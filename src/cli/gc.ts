@@ -6,12 +6,12 @@ const OPTIONS = { ...JSON_OPTION, ...FOLDER_OPTIONS, ...GRACE_OPTION };
 
 export const gc = verb({
   name: 'gc',
-  describe: 'Free what no tag needs, beside builds that run',
+  describe: 'Free what no tag needs, safely while builds run',
   words: FOLDER_WORD,
   options: OPTIONS,
   examples: [
-    ['What would go', 'bkcache gc --dry-run ./cache'],
-    ['At once, where nobody is writing', 'bkcache gc --grace 0 ./cache'],
+    ['Show what would be freed', 'bkcache gc --dry-run ./cache'],
+    ['Without a grace period, when no build or copy runs', 'bkcache gc --grace 0 ./cache'],
   ],
   async run(argv) {
     const [{ collectGarbage }, { folderOrStore }, { untilInterrupted }] = await Promise.all([
@@ -23,7 +23,7 @@ export const gc = verb({
     const result = await untilInterrupted(
       (signal) =>
         collectGarbage(folder, { grace: argv.grace, dryRun: argv['dry-run'], layout: layoutSettings(argv), signal }),
-      () => (argv['dry-run'] ? undefined : 'what was moved out of the way stays there for the next gc'),
+      () => (argv['dry-run'] ? undefined : 'blobs in quarantine stay there until the next gc'),
     );
     if (argv.json) process.stdout.write(jsonLine({ folder, dryRun: argv['dry-run'], ...result }));
     else process.stdout.write((await import('../report/text/gc.js')).gcText(result, argv['dry-run']));

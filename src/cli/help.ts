@@ -12,7 +12,7 @@ const GENERAL: readonly Example[] = [
   ['What is in the store', 'bkcache list'],
 ];
 
-/** The help of a verb, or of all. yargs lays it out, and is loaded for that alone: `command-line.ts` reads the words. */
+/** The help of a verb, or of all verbs. yargs is loaded for the layout of help only; `command-line.ts` reads command lines. */
 export async function helpText(verb?: Verb): Promise<string> {
   const verbs = await Promise.all([...VERBS.values()].map((load) => load()));
   const general = yargs(verb === undefined ? [] : [verb.name])
@@ -24,7 +24,7 @@ export async function helpText(verb?: Verb): Promise<string> {
     .help('help', GLOBAL.help.describe)
     .alias('help', 'h')
     .version(false)
-    .group(['help', 'debug'], 'Of every command:')
+    .group(['help', 'debug'], 'Options of every command:')
     .wrap(Math.min(110, process.stdout.columns ?? 100));
   if (verb === undefined)
     general.epilogue(examples(GENERAL)).option('version', described(VERSION)).group('version', 'Instead of a command:');
@@ -48,7 +48,7 @@ function commandOf(verb: Verb): CommandModule {
   };
 }
 
-/** An option as yargs shows it; a flag that is off unless it is said has no default worth a word. */
+/** An option as yargs shows it. The default of a flag is shown only when it is true. */
 function described(option: Option): Options {
   const { describe } = option;
   if (option.type === 'flag') return { type: 'boolean', describe, ...(option.default ? { default: true } : {}) };
@@ -62,7 +62,7 @@ function described(option: Option): Options {
   };
 }
 
-/** Examples below a help, whole and on lines of their own, so that they can be pasted. */
+/** The examples below a help: each command is whole, and on separate lines, so that it can be pasted. */
 function examples(list: readonly Example[]): string {
   return [
     'Examples:',

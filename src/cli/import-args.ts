@@ -15,14 +15,14 @@ const OPTIONS = {
     type: 'value',
     read: oneOf(...TOOLS),
     default: 'buildctl',
-    describe: `Whose flags: ${TOOLS.join(', ')}`,
+    describe: `The tool whose flags are printed: ${TOOLS.join(', ')}`,
   },
   null: { type: 'flag', default: false, describe: 'End each word with a NUL byte, for "xargs -0" and "readarray -d"' },
 } as const;
 
 export const importArgs = verb({
   name: 'import-args',
-  describe: 'The flags for the imports that are there, a word a line; nothing for the others',
+  describe: 'Print import flags, one word a line, for those caches that exist',
   words: {
     caches: {
       type: 'value',
@@ -44,7 +44,7 @@ export const importArgs = verb({
     const { importArguments } = await import('../operations/import-args.js');
     const onMissing = ({ type, attributes }: CacheOptions, reason: Error) => {
       const name = attributes['src'] ?? attributes['ref'] ?? type;
-      // Before the first export nothing has to be done about it.
+      // A cache that does not exist yet is normal before the first export, and needs no hint.
       const hint = reason instanceof CacheError && reason.code !== 'NOT_FOUND' ? reason.hint : undefined;
       process.stderr.write(
         escapedLines([
@@ -57,8 +57,8 @@ export const importArgs = verb({
     const words = await importArguments(argv.caches, argv.for, onMissing, access);
     const broken = argv.null ? undefined : words.find((word) => word.includes('\n'));
     if (broken !== undefined) {
-      throw new CacheError('USAGE', 'a word has a line break in it, and words are written a line each', {
-        hint: 'use --null, and read words that end with a NUL byte: readarray -d ""',
+      throw new CacheError('USAGE', 'a word contains a line break, and the words are separated by line breaks', {
+        hint: 'use --null, which ends each word with a NUL byte; read it with readarray -d ""',
       });
     }
     const end = argv.null ? '\0' : '\n';

@@ -8,7 +8,7 @@ const OPTIONS = { ...JSON_OPTION, ...REGISTRY_OPTIONS, ...LOCK_OPTION };
 
 export const inspect = verb({
   name: 'inspect',
-  describe: 'One cache: its shape, layers and records',
+  describe: 'Show the shape, layers and records of one cache',
   words: CACHE_WORD,
   options: OPTIONS,
   examples: [

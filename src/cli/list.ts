@@ -9,7 +9,7 @@ const OPTIONS = { ...JSON_OPTION, ...REGISTRY_OPTIONS, ...STORE_OPTION, ...LOCK_
 
 export const list = verb({
   name: 'list',
-  describe: 'What is in the store, in a folder or in a registry: a row per tag',
+  describe: 'List the caches of the store, a folder or a registry repository: a row for each tag',
   words: {
     place: {
       type: 'value',

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 
-/** Where so few files may be open at once that not even this program can be loaded; nothing more is loaded for the message. */
+/** Reports a limit of open files so low that this program cannot be loaded. The message needs no further files. */
 function tellFewFiles(error: unknown): void {
   const code = error instanceof Error && 'code' in error ? error.code : undefined;
   if (code !== 'EMFILE' && code !== 'ENFILE') throw error;

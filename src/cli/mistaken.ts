@@ -3,8 +3,8 @@ import { parseReference } from '../oci/reference.js';
 import type { Arguments, Table, Value, Verb } from './verb.js';
 
 /**
- * What to say to somebody whose folder was taken for a reference, or whose reference was taken for a folder. BuildKit's
- * old form, a string without `type=`, is a reference; who means a folder has to write `./`.
+ * The hint for a folder that is taken for a reference, or a reference that is taken for a folder. A string without `type=`
+ * is BuildKit's old form of a reference; the path of a folder starts with `./` or `/`.
  */
 export function mistakenHint(verb: Verb, values: Arguments<Table>): string | undefined {
   const named = (...kinds: readonly Value['names'][]) =>

@@ -1,13 +1,13 @@
 import { CacheError } from '../errors.js';
 
 /**
- * The folder that a verb is to work on: the one that is named, or the store.
+ * The folder that a verb works on: the folder on the command line, or the store.
  *
- * @throws CacheError USAGE when both are named, NOT_FOUND when there is no store, and no folder is named
+ * @throws CacheError USAGE when both are named; NOT_FOUND when no folder is named and the store does not exist
  */
 export async function folderOrStore(folder: string | undefined, store: string | undefined): Promise<string> {
   if (folder !== undefined && store !== undefined) {
-    throw new CacheError('USAGE', 'a folder and --store are named, and only one of the two can be meant', {
+    throw new CacheError('USAGE', 'both a folder and --store are named', {
       hint: 'leave --store out to work on the folder',
     });
   }

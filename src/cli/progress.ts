@@ -1,12 +1,13 @@
 import type { SingleBar } from 'cli-progress';
 import prettyBytes from 'pretty-bytes';
 import { escapedLines } from '../report/text/control-characters.js';
+import { counted } from '../report/text/phrases.js';
 import type { ProgressEvent } from '../operations/copy/progress.js';
 
-/** Progress on stderr: a bar on a terminal, and a line per layer elsewhere. */
+/** Progress on stderr: a bar on a terminal; without a terminal, a line for each layer. */
 export class ProgressView {
   readonly #quiet: boolean;
-  /** Where there is a terminal. */
+  /** Undefined without a terminal. */
   readonly #Bar: typeof SingleBar | undefined;
   #bar: SingleBar | undefined;
 
@@ -27,7 +28,7 @@ export class ProgressView {
     else if (event.type === 'layer') process.stderr.write(`${line(event)}\n`);
   }
 
-  /** For work that is one stream of bytes: a bar on a terminal, and nothing elsewhere. */
+  /** Progress of work that is one stream of bytes: a bar on a terminal; without a terminal, nothing. */
   work(what: string): (event: WorkEvent) => void {
     return (event) => {
       if (!this.#Bar) return;
@@ -43,7 +44,7 @@ export class ProgressView {
 
   #tellKept({ target, layers, bytes }: Extract<ProgressEvent, { type: 'kept' }>): void {
     this.end();
-    const what = `${layers} ${layers === 1 ? 'layer' : 'layers'} (${prettyBytes(bytes)})`;
+    const what = `${counted(layers, 'layer')} (${prettyBytes(bytes)})`;
     process.stderr.write(escapedLines([`kept for the next run: ${what} in ${target}`]));
   }
 
@@ -64,7 +65,7 @@ export class ProgressView {
   #draw(event: ProgressEvent): void {
     if (event.type === 'start') {
       const { target, bytes } = event;
-      const layers = `${event.layers} ${event.layers === 1 ? 'layer' : 'layers'}`;
+      const layers = counted(event.layers, 'layer');
       this.#start('{bar} {percentage}% of {size}, {eta_formatted} left; {layers} to {target}', bytes, {
         layers,
         target,

@@ -10,12 +10,12 @@ const OPTIONS = {
     read: parseSize,
     describe: 'Evict results until all caches fit, least recently used first',
   },
-  'max-age': { type: 'value', read: parseAge, describe: 'Drop tags that were not used for so long, such as 30d' },
+  'max-age': { type: 'value', read: parseAge, describe: 'Drop tags that were not used for this time, such as 30d' },
   keep: { type: 'value', read: parseText, list: true, describe: 'Leave these tags as they are (a glob)' },
   'keep-last': {
     type: 'value',
     read: count(0),
-    describe: 'Keep so many of each kind of tag: pr-1, pr-2, … are one kind',
+    describe: 'Keep this many tags of each kind: pr-1, pr-2, … are one kind',
   },
   untag: {
     type: 'value',
@@ -31,7 +31,7 @@ const OPTIONS = {
   'require-size': {
     type: 'flag',
     default: false,
-    describe: 'Fail (exit 1) when --max-size or the import limit is not reached, since tags are protected',
+    describe: 'Fail (exit 1) when protected tags keep --max-size or the import limit from being reached',
   },
   ...JSON_OPTION,
   ...FOLDER_OPTIONS,
@@ -44,7 +44,7 @@ export const prune = verb({
   words: FOLDER_WORD,
   options: OPTIONS,
   examples: [
-    ['What would go', 'bkcache prune --max-size 10GB --max-age 30d --dry-run ./cache'],
+    ['Show what would be dropped and freed', 'bkcache prune --max-size 10GB --max-age 30d --dry-run ./cache'],
     ['The last five of each kind of tag, and main', 'bkcache prune --keep-last 5 --keep main ./cache'],
     ['The caches of pull requests', "bkcache prune --untag 'pr-*' ./cache"],
   ],
@@ -69,7 +69,7 @@ export const prune = verb({
       [options.maxSize, options.maxAge, options.keepLast, options.untag].every((rule) => rule === undefined) &&
       !options.fitImportLimit
     ) {
-      throw new CacheError('USAGE', 'nothing says what is to go', {
+      throw new CacheError('USAGE', 'prune needs at least one rule', {
         hint: 'name --max-size, --max-age, --keep-last, --untag or --fit-import-limit; "bkcache gc" frees what no tag needs',
       });
     }
@@ -79,7 +79,7 @@ export const prune = verb({
     const folder = await folderOrStore(argv.folder, argv.store);
     const result = await untilInterrupted(
       (signal) => prune(folder, { ...options, signal }),
-      () => (options.dryRun ? undefined : 'what was moved out of the way stays there for the next gc or prune'),
+      () => (options.dryRun ? undefined : 'blobs in quarantine stay there until the next gc or prune'),
     );
     if (argv.json) process.stdout.write(jsonLine({ dryRun: options.dryRun, ...result }));
     else process.stdout.write((await import('../report/text/prune.js')).pruneText(result, options.dryRun));

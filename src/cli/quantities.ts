@@ -13,23 +13,23 @@ const MILLISECONDS: Readonly<Record<string, number>> = {
   w: 604_800_000,
 };
 
-/** Any text at all. */
+/** Any text. */
 export const parseText: Reader<string> = (text) => text;
 
 /**
- * The path of a folder. An option string is none, and is not shown: it may have a secret in it.
+ * The path of a folder. An option string is refused, and not shown: it may contain a secret.
  *
  * @throws CacheError USAGE
  */
 export const parseFolder: Reader<string> = (text, name) => {
   if (!isOptionString(text)) return text;
   throw new CacheError('USAGE', `${name} takes a path, and was given an option string`, {
-    hint: 'name the folder itself; the path of one with "type=" in its name begins with ./ or /',
+    hint: 'write the path of the folder; if "type=" is part of the path, start it with ./ or /',
   });
 };
 
 /**
- * A length of time such as `10s`, `1h30m` or `30d`, in milliseconds. Only 0 needs no unit.
+ * A duration such as `10s`, `1h30m` or `30d`, in milliseconds. Only 0 needs no unit.
  *
  * @param option - its name, for the message
  * @throws CacheError USAGE
@@ -39,8 +39,8 @@ export function parseDuration(text: string, option: string): number {
 }
 
 /**
- * A length of time by which things are deleted. There, `3m` may be meant for months, and is refused; `1h30m` and
- * `3m30s` are not.
+ * A duration that decides what is deleted. `3m` alone is refused, since it may mean months; `1h30m` and `3m30s` are
+ * accepted.
  *
  * @throws CacheError USAGE
  */
@@ -64,7 +64,7 @@ function durationOf(text: string, option: string, such: string): number {
     sum += Number(number) * (MILLISECONDS[unit] ?? 0);
   }
   if (!/^(?:\d+(?:\.\d+)?(?:ms|min|[smhdw]))+$/.test(text) || sum > Number.MAX_SAFE_INTEGER) {
-    throw new CacheError('USAGE', `${option} takes a length of time such as ${such}, not ${JSON.stringify(text)}`, {
+    throw new CacheError('USAGE', `${option} takes a duration such as ${such}, not ${JSON.stringify(text)}`, {
       hint: 'the units are ms, s, min, h, d and w; a month is 30d, a year 365d',
     });
   }
@@ -74,8 +74,8 @@ function durationOf(text: string, option: string, such: string): number {
 const POWERS = ['', 'k', 'm', 'g', 't'];
 
 /**
- * A size such as `10GB`, `512MiB` or `2g`, in bytes: as elsewhere, with an `i` in powers of 1024, otherwise of 1000. Only
- * 0 needs no unit.
+ * A size such as `10GB`, `512MiB` or `2g`, in bytes: prefixes with an `i` are powers of 1024, others of 1000. Only 0
+ * needs no unit.
  *
  * @param option - its name, for the message
  * @throws CacheError USAGE
@@ -96,7 +96,7 @@ export function parseSize(text: string, option: string): number {
   return whole(size);
 }
 
-/** What is a little more than nothing does not become nothing. */
+/** Rounds, but a number above 0 becomes at least 1. */
 function whole(number: number): number {
   return number === 0 ? 0 : Math.max(1, Math.round(number));
 }
@@ -110,7 +110,7 @@ export function count(least: number, most = Number.MAX_SAFE_INTEGER): Reader<num
   };
 }
 
-/** A reader of some words. */
+/** A reader of one of several words. */
 export function oneOf<const Choice extends string>(...choices: readonly Choice[]): Reader<Choice> {
   return (text, option) => {
     const choice = choices.find((one) => one === text);
@@ -120,7 +120,7 @@ export function oneOf<const Choice extends string>(...choices: readonly Choice[]
 }
 
 /**
- * A part of some blobs: `1/7`, `10%` or a size.
+ * A sample of blobs: `1/7`, `10%` or a size.
  *
  * @throws CacheError USAGE
  */

@@ -3,12 +3,12 @@ import type { RegistryAccess } from '../net/registry/registries.js';
 import type { REGISTRY_OPTIONS } from './shared-options.js';
 import type { Arguments } from './verb.js';
 
-/** More than any registry has for a password, in bytes. */
+/** The longest password that is read, in bytes. */
 const PASSWORD_LIMIT = 1024 * 1024;
 
 /**
- * How the command's options want registries to be reached. A password comes from stdin alone, since everybody on a
- * machine can read the command lines.
+ * The access to registries that the options ask for. A password comes from stdin only, since every user of a machine can
+ * read command lines.
  *
  * @throws CacheError USAGE
  */
@@ -25,7 +25,7 @@ export async function registryAccess(argv: Arguments<typeof REGISTRY_OPTIONS>): 
   return { ca, username, password };
 }
 
-/** Without what an editor or echo put behind it, as in docker login. */
+/** The bytes without a line break at the end, as in docker login: editors and echo add one. */
 function withoutNewline(bytes: Buffer): Buffer {
   const end = bytes.at(-1) === 0x0a ? (bytes.at(-2) === 0x0d ? -2 : -1) : bytes.length;
   return bytes.subarray(0, end);
@@ -37,7 +37,7 @@ async function readAll(stream: AsyncIterable<Uint8Array | string>): Promise<Buff
   let size = 0;
   for await (const chunk of stream) {
     size += chunk.length;
-    if (size > PASSWORD_LIMIT) throw new CacheError('USAGE', 'what is on stdin is too long for a password');
+    if (size > PASSWORD_LIMIT) throw new CacheError('USAGE', 'the text on stdin is too long for a password');
     chunks.push(Buffer.from(chunk));
   }
   return Buffer.concat(chunks);

@@ -6,12 +6,12 @@ import { verb } from './verb.js';
 const OPTIONS = {
   ...STORE_OPTION,
   ...LAYOUT_OPTIONS,
-  'dry-run': { type: 'flag', default: false, describe: 'Only say what would go' },
+  'dry-run': { type: 'flag', default: false, describe: 'Only say what would be removed' },
 } as const;
 
 export const remove = verb({
   name: 'remove',
-  describe: 'Take a name out of the store; its blobs stay',
+  describe: 'Remove a name from the store; gc frees its blobs',
   words: { name: { type: 'value', read: parseText, required: true, describe: 'The name that it was imported under' } },
   options: OPTIONS,
   examples: [['The name only', 'bkcache remove feature-x']],

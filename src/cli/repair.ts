@@ -19,12 +19,12 @@ const OPTIONS = {
     read: parseText,
     list: true,
     names: 'cache',
-    describe: 'Where good copies of blobs may be: an import string or a path; may be given several times',
+    describe: 'Where intact copies of blobs may be found: an import string or a path; may be given several times',
   },
   deep: {
     type: 'flag',
     default: false,
-    describe: 'Unpack every layer, correct wrong diffIDs, and compress again what has zeros behind it',
+    describe: 'Decompress every layer, correct wrong diffIDs, and recompress layers with zeros after their end',
   },
   ...LAYER_OPTION,
   ...JSON_OPTION,
@@ -35,12 +35,12 @@ const OPTIONS = {
 
 export const repair = verb({
   name: 'repair',
-  describe: 'Fetch what is missing or damaged, and cut out what cannot be had',
+  describe: 'Fetch missing and damaged blobs, and drop the results whose blobs cannot be fetched',
   words: FOLDER_WORD,
   options: OPTIONS,
   examples: [
-    ['What would be done', 'bkcache repair --dry-run ./cache'],
-    ['With the good blobs of another folder', 'bkcache repair --from ./cache-main ./cache'],
+    ['Show what would be done', 'bkcache repair --dry-run ./cache'],
+    ['With the intact blobs of another folder', 'bkcache repair --from ./cache-main ./cache'],
   ],
   async run(argv) {
     const [{ repairFolder }, { folderOrStore }, { untilInterrupted }, { ProgressView }] = await Promise.all([
@@ -64,7 +64,7 @@ export const repair = verb({
     };
     const result = await untilInterrupted(
       (signal) => repairFolder(folder, { ...options, signal, onProgress: progress.work('read') }),
-      () => (argv['dry-run'] ? undefined : 'blobs that were fetched stay, and the next repair goes on from them'),
+      () => (argv['dry-run'] ? undefined : 'the fetched blobs stay, and the next repair uses them'),
     ).finally(() => progress.end());
     if (argv.json) process.stdout.write(jsonLine({ folder, dryRun: argv['dry-run'], ...result }));
     else if (!argv.quiet) {

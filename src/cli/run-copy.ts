@@ -8,7 +8,7 @@ import type { Arguments } from './verb.js';
 
 type Settings = Omit<CopyOptions, 'imports' | 'exports'>;
 
-/** Runs a copy with what all copying verbs share: progress, Ctrl-C, and a summary or JSON at the end. */
+/** Runs a copy for the verbs that copy: with progress, Ctrl-C, and a summary or JSON at the end. */
 export async function runCopy(
   argv: Arguments<typeof TRANSFER_OPTIONS>,
   copy: (settings: Settings) => Promise<CopyResult>,

@@ -5,9 +5,9 @@ import { type Command, readCommandLine } from './command-line.js';
 let command: Command | undefined;
 
 async function fail(error: unknown): Promise<never> {
-  // What the message needs could not be loaded either.
+  // The modules for the message could not be loaded either.
   if (isSystemError(error, 'EMFILE', 'ENFILE')) throw error;
-  const { message, hint, side } = describe(error);
+  const { message, hint, side } = explain(error);
   const { escapedLines } = await import('../report/text/control-characters.js');
   const run = command?.kind === 'run' ? command : undefined;
   const mistaken = run && (await import('./mistaken.js')).mistakenHint(run.verb, run.values);
@@ -23,28 +23,28 @@ async function fail(error: unknown): Promise<never> {
   process.exit(process.exitCode ?? exitCode(error));
 }
 
-interface Described {
+interface Explained {
   readonly message: string;
   readonly hint?: string | undefined;
   readonly side?: string | undefined;
 }
 
-function describe(error: unknown): Described {
+function explain(error: unknown): Explained {
   if (error instanceof CacheError) return error;
   if (isSystemError(error, 'ENOSPC', 'EDQUOT')) {
     return {
       message: `the disk is full: ${error.message}`,
-      hint: 'make room and run it again; blobs that are there whole are not written again',
+      hint: 'free some space and run the command again; it does not write complete blobs a second time',
     };
   }
   if (isSystemError(error, 'EACCES', 'EPERM', 'EROFS')) {
     return { message: `not allowed: ${error.message}`, hint: 'check the owner and the mode of that folder' };
   }
   if (isSystemError(error, 'ENOTDIR', 'EEXIST')) {
-    return { message: `there is a file where a folder has to be: ${error.message}`, hint: 'name another path' };
+    return { message: `a file stands where a folder is needed: ${error.message}`, hint: 'name another path' };
   }
   if (isSystemError(error, 'ELOOP', 'ENAMETOOLONG')) {
-    return { message: `that path leads nowhere: ${error.message}`, hint: 'name another path' };
+    return { message: `the path cannot be followed: ${error.message}`, hint: 'name another path' };
   }
   return { message: error instanceof Error ? error.message : String(error) };
 }
@@ -56,17 +56,17 @@ async function runCommand(): Promise<void> {
   else process.stdout.write(await (await import('./help.js')).helpText(command.verb));
 }
 
-/** Runs what the command line asks for, and tells how it failed where it does. */
+/** Runs the command line, and reports its failure. */
 export async function run(): Promise<void> {
-  // Output is written by now: to files, pipes and terminals Node writes at once. What measures coverage writes later.
+  // Node writes to files, pipes and terminals synchronously, so all output is written. Coverage is written after exit.
   process.once('exit', (code) => {
     if (process.env['NODE_V8_COVERAGE'] === undefined) native.exit?.(code);
   });
-  // Whoever reads the output may have seen enough, as head does: what was asked for is done all the same.
+  // A reader such as head may close the pipe early; the command still does its work.
   process.stdout.on('error', (error) => {
     if (!isSystemError(error, 'EPIPE')) void fail(new CacheError('FAILED', `cannot write to stdout: ${error.message}`));
   });
-  // Nobody is there to be told.
+  // An error of stderr cannot be reported.
   process.stderr.on('error', () => undefined);
   await runCommand().catch(fail);
 }

@@ -12,7 +12,7 @@ export const CACHE_WORD = {
   cache: { type: 'value', read: parseText, required: true, names: 'cache', describe: 'An import string or a path' },
 } as const satisfies Words;
 
-/** Options that several verbs have, in one place so that they read and behave alike. */
+/** Options of several verbs, defined once so that they read and behave the same. */
 export const IMPORT_OPTION = {
   'import-cache': {
     type: 'value',
@@ -20,7 +20,7 @@ export const IMPORT_OPTION = {
     list: true,
     required: true,
     names: 'cache',
-    describe: 'Where from: what buildctl, buildx and envd take, or a path; several become one cache',
+    describe: 'Source: the string that buildctl, buildx and envd take, or a path; several become one cache',
   },
 } as const satisfies Table;
 
@@ -31,7 +31,7 @@ export const EXPORT_OPTION = {
     list: true,
     required: true,
     names: 'cache',
-    describe: 'Where to: what buildctl, buildx and envd take, or a path; may be given several times',
+    describe: 'Target: the string that buildctl, buildx and envd take, or a path; may be given several times',
   },
 } as const satisfies Table;
 
@@ -43,12 +43,12 @@ export const JSON_OPTION = {
   json: { type: 'flag', default: false, describe: 'One JSON document on stdout' },
 } as const satisfies Table;
 
-/** Of all verbs that open caches; `registryAccess` reads them. */
+/** Options of all verbs that open caches; `registryAccess` reads them. */
 export const REGISTRY_OPTIONS = {
   'registry-ca': {
     type: 'value',
     read: parseText,
-    describe: "PEM file with authorities to trust beside the system's",
+    describe: "PEM file with certificate authorities to trust in addition to the system's",
   },
   username: { type: 'value', read: parseText, describe: 'User of the registry [what "docker login" left]' },
   'password-stdin': { type: 'flag', default: false, describe: 'Read the password of the registry from stdin' },
@@ -69,7 +69,7 @@ export const LAYOUT_OPTIONS = {
   fsync: {
     type: 'flag',
     default: true,
-    describe: 'Make it survive a power cut; --no-fsync is faster, for folders that are thrown away',
+    describe: 'Make the result survive a power cut; --no-fsync is faster, for folders that are thrown away',
   },
 } as const satisfies Table;
 
@@ -85,7 +85,7 @@ export const GRACE_OPTION = {
     type: 'value',
     read: parseAge,
     default: '1h',
-    describe: 'Leave alone what was written in this time, since a build may need it soon',
+    describe: 'Keep blobs that were written within this time, since a running build may need them',
   },
 } as const satisfies Table;
 
@@ -94,7 +94,7 @@ export const LAYER_OPTION = {
     type: 'value',
     read: parseSize,
     default: '128GiB',
-    describe: 'Give up on a layer that decompresses to more',
+    describe: 'Fail on a layer that decompresses to more than this',
   },
   'window-memory': {
     type: 'value',
@@ -109,7 +109,7 @@ export const WORK_OPTIONS = {
   concurrency: {
     type: 'value',
     read: count(1, 256),
-    describe: 'Layers at once [as many as there are cores; 8 with a registry]',
+    describe: 'Layers in parallel [number of cores; 8 with a registry]',
   },
 } as const satisfies Table;
 
@@ -117,18 +117,22 @@ export const TRANSFER_OPTIONS = {
   ...JSON_OPTION,
   ...REGISTRY_OPTIONS,
   ...WORK_OPTIONS,
-  hardlink: { type: 'flag', default: false, describe: 'Share files with the import where nothing changes' },
+  hardlink: {
+    type: 'flag',
+    default: false,
+    describe: 'Hard-link unchanged blobs from the import instead of copying them',
+  },
   ...LAYER_OPTION,
   ...LAYOUT_OPTIONS,
   heal: {
     type: 'flag',
     default: false,
-    describe: 'Read blobs that are in the target already, and replace those that are damaged',
+    describe: 'Read the blobs that the target already has, and replace damaged blobs',
   },
   'allow-oversize': { type: 'flag', default: false, describe: 'Write a config over 1 MiB, which BuildKit refuses' },
 } as const satisfies Table;
 
-/** What the options say of how a folder is used. */
+/** The settings of layouts in the options. */
 export function layoutSettings(argv: {
   readonly 'lock-timeout': number;
   readonly fsync?: boolean;

@@ -6,30 +6,30 @@
  */
 export type Reader<T> = (text: string, name: string) => T;
 
-/** An option that is said or not: `--json`, `--no-json`, `--json=false`. */
+/** An option without a value: `--json`, `--no-json`, `--json=false`. */
 export interface Flag {
   readonly type: 'flag';
   readonly default: boolean;
   readonly describe: string;
 }
 
-/** An option with a value, or a word that stands by itself. */
+/** An option with a value, or a positional word. */
 export interface Value {
   readonly type: 'value';
   readonly read: Reader<unknown>;
-  /** The text that counts when none is given. */
+  /** The text of the default value. */
   readonly default?: string;
   readonly required?: true;
   /** May be given several times. */
   readonly list?: true;
-  /** What it names, where that is easily mistaken. */
+  /** The kind of the value, where folders and references are easily confused. */
   readonly names?: 'cache' | 'folder' | 'folder or cache';
   readonly describe: string;
 }
 
 export type Option = Flag | Value;
 export type Table = Readonly<Record<string, Option>>;
-/** The words after a verb, in order; the last may be a list. */
+/** The positional words of a verb, in order; the last may be a list. */
 export type Words = Readonly<Record<string, Value>>;
 
 type Content<O> = O extends { readonly read: Reader<infer T> } ? T : never;
@@ -43,28 +43,28 @@ type Argument<O extends Option> = O extends Flag
       ? Content<O>
       : Content<O> | undefined;
 
-/** What is read from a command line, by the names in a table. */
+/** The values of a command line, by the names in a table. */
 export type Arguments<T extends Table> = { readonly [Name in keyof T]: Argument<T[Name]> };
 
-/** What one word after `bkcache` does. It is data: for the reader of command lines, for help and for completion. */
+/** A command of bkcache, as data for the reader of command lines, for help and for completion. */
 export interface Verb<Positionals extends Words = Words, Named extends Table = Table> {
   readonly name: string;
   readonly describe: string;
   readonly words: Positionals;
   readonly options: Named;
-  /** For its help: what a command is for, and the command, whole, so that it can be pasted. */
+  /** Examples for the help. Each command is whole, so that it can be pasted. */
   readonly examples: readonly Example[];
   run(argv: Arguments<Positionals & Named>): Promise<void>;
 }
 
 export type Example = readonly [what: string, command: string];
 
-/** Checks a verb's own types, and hides them from those that handle all verbs alike. */
+/** Checks the types of one verb, and hides them from code that handles all verbs alike. */
 export function verb<Positionals extends Words, Named extends Table>(described: Verb<Positionals, Named>): Verb {
   return described;
 }
 
-/** `import <name>`, as help has it. */
+/** The verb with its positional words, as the help shows it: `import <name>`. */
 export function usage({ name, words }: Verb): string {
   const placed = Object.entries(words).map(([word, { list, required }]) => {
     const inner = list === true ? `${word}..` : word;

@@ -1,6 +1,6 @@
 import type { Verb } from './verb.js';
 
-/** All verbs, in the order of the help; each is loaded when it is needed. */
+/** All verbs, in the order of the help; each is loaded at first use. */
 export const VERBS: ReadonlyMap<string, () => Promise<Verb>> = new Map([
   ['copy', async () => (await import('./copy.js')).copy],
   ['import', async () => (await import('./import.js')).importVerb],

@@ -20,13 +20,13 @@ const OPTIONS = {
   ...LAYER_OPTION,
   ...LOCK_OPTION,
   ...REGISTRY_OPTIONS,
-  deep: { type: 'flag', default: false, describe: 'Unpack every layer, and check its diffID' },
+  deep: { type: 'flag', default: false, describe: 'Decompress every layer, and check its diffID' },
   sample: { type: 'value', read: parseSample, describe: 'Read a part of the blobs: 1/7 (then 2/7, …), 10% or 2GB' },
 } as const;
 
 export const verify = verb({
   name: 'verify',
-  describe: 'Find all that is wrong with a folder, or with one cache anywhere',
+  describe: 'Find everything that is wrong with a folder, or with one cache in any place',
   words: {
     cache: {
       type: 'value',

@@ -31,17 +31,23 @@ async function refused(line: string): Promise<string> {
   throw new Error(`${line} is not refused`);
 }
 
+async function hintOf(line: string): Promise<string> {
+  const error = await read(line).then(undefined, (reason: unknown) => reason);
+  if (error instanceof CacheError && error.code === 'USAGE') return error.hint ?? '';
+  throw error instanceof Error ? error : new Error(`${line} is not refused`);
+}
+
 async function allVerbs(): Promise<Verb[]> {
   return Promise.all([...VERBS.values()].map((load) => load()));
 }
 
-/** A verb with the words and options that it cannot do without. */
+/** The required words and options of a verb. */
 function demanded({ words, options }: Verb): string[] {
-  const placed = Object.values<Value>(words).flatMap(({ required }) => (required === true ? ['x'] : []));
+  const positionals = Object.values<Value>(words).flatMap(({ required }) => (required === true ? ['x'] : []));
   const named = Object.entries(options).flatMap(([name, option]) =>
     option.type === 'value' && option.required === true ? [`--${name}=./cache`] : [],
   );
-  return [...named, ...placed];
+  return [...named, ...positionals];
 }
 
 test('flags of every verb take the booleans of Go, and nothing else', async (t) => {
@@ -57,7 +63,7 @@ test('flags of every verb take the booleans of Go, and nothing else', async (t) 
       for (const text of ['yes', 'on', 'y', 'no', '', '2', 'tRUE'])
         t.throws(() => valueOf(`--${name}=${text}`), { instanceOf: CacheError, message: /takes true or false/ }, text);
       t.throws(() => valueOf(`--no-${name}=true`), { message: /takes no value/ });
-      t.throws(() => valueOf(`--${name}`, `--no-${name}`), { message: /said and taken back/ });
+      t.throws(() => valueOf(`--${name}`, `--no-${name}`), { message: /both set and unset/ });
       t.throws(() => valueOf(`--${name}`, 'false'), { message: /takes no word after it/ });
     }
   }
@@ -95,7 +101,13 @@ test('words are counted, and none of them is empty', async (t) => {
   t.regex(await refused('remove'), /^remove needs NAME/);
   t.regex(await refused('import-args'), /^import-args needs CACHES/);
   t.regex(await refused('copy --import-cache ./a'), /^copy needs --export-cache/);
+  t.regex(await hintOf('copy ./a ./b'), /"bkcache copy --import-cache \.\/a --export-cache \.\/b"/);
+  t.regex(await hintOf('import main ./a'), /"bkcache import main --import-cache \.\/a"/);
+  t.regex(await hintOf('import main ./a ./b'), /"bkcache import NAME --import-cache IMPORT"/);
+  t.regex(await hintOf('copy --import-cache ./a ./b'), /"bkcache copy --export-cache \.\/b …"/);
+  t.regex(await hintOf('gc ./a ./b'), /"bkcache gc \[folder\]"/);
   // An option string may have a secret in it.
+  t.regex(await hintOf('copy ./a type=gha,token=secret'), /"bkcache copy --import-cache \.\/a --export-cache EXPORT"/);
   t.notRegex(await refused('copy type=gha,token=secret'), /secret/);
   for (const verb of await allVerbs()) {
     if (Object.keys(verb.words).length === 0) continue;
