@@ -7,10 +7,6 @@ import { DOCKER_IMAGE_CONFIG, OCI_IMAGE_CONFIG } from './media-types.js';
 /** The field of an image config that holds a build cache (exporter/containerimage/writer.go, patchImageConfig). */
 export const INLINE_CACHE = 'moby.buildkit.cache.v0';
 
-/** The digest of the image that an attestation is about, on its entry in an index (util/attestation/types.go). */
-export const REFERENCE_DIGEST = 'vnd.docker.reference.digest';
-const REFERENCE_TYPE = 'vnd.docker.reference.type';
-
 /** What a build cache needs to know of an image config: image-spec config.md. */
 export interface ImageConfig {
   /** `os/architecture`, with the variant where there is one. */
@@ -113,9 +109,4 @@ export function historyFault(entries: number, layers: number): string | undefine
 /** Whether a manifest with this config is an image, and not an artifact of some other kind. */
 export function isImageConfig({ mediaType }: Descriptor): boolean {
   return mediaType === OCI_IMAGE_CONFIG || mediaType === DOCKER_IMAGE_CONFIG;
-}
-
-/** Whether an entry of an index says something about an image (provenance, SBOM), and is none. */
-export function isAttestation({ annotations }: Descriptor): boolean {
-  return annotations?.[REFERENCE_TYPE] === 'attestation-manifest';
 }

@@ -4,11 +4,11 @@ import { dependenciesFirst } from '../../graph/order.js';
 import { readDocument } from '../../oci/content.js';
 import type { Descriptor } from '../../oci/descriptor.js';
 import type { Digest } from '../../oci/digest.js';
-import { decodeImageConfig, historyFault, type ImageConfig, isAttestation, isImageConfig } from '../../oci/image.js';
+import { decodeImageConfig, historyFault, type ImageConfig, isImageConfig } from '../../oci/image.js';
 import { JSON_LIMIT } from '../../oci/json.js';
 import type { Document } from '../../oci/document.js';
-import type { ImageManifest } from '../../oci/manifest.js';
 import { isImageType } from '../../oci/media-types.js';
+import { contentsOf, isAttestation } from '../../oci/successors.js';
 import { parallel } from '../../bytes/parallel.js';
 import { readManifest, type StoredManifest } from '../repository/manifest.js';
 import type { RepositoryReader } from '../repository/repository.js';
@@ -61,10 +61,8 @@ export async function readImages(
 ): Promise<ImageTree | undefined> {
   const manifests = await manifestsBelow(repository, manifest, signal);
   const images = new Map<Digest, Image | undefined>();
-  await parallel([...manifests.values()], limitOf(repository), signal, async ({ content, ...document }, inner) => {
-    if (content.kind === 'manifest') {
-      images.set(document.descriptor.digest, await readOne(repository, document, content, inner));
-    }
+  await parallel([...manifests.values()], limitOf(repository), signal, async (stored, inner) => {
+    images.set(stored.descriptor.digest, await readOne(repository, stored, inner));
   });
   const all = [...manifests.values()];
   const places = new Map(all.map(({ descriptor }, place) => [descriptor.digest, place]));
@@ -119,7 +117,8 @@ async function manifestsBelow(
 }
 
 function listedIn(stored: StoredManifest | undefined): readonly Descriptor[] {
-  return stored?.content.kind === 'index' ? stored.content.manifests : [];
+  const contents = stored && contentsOf(stored.content);
+  return contents?.kind === 'index' ? contents.manifests : [];
 }
 
 function documentIn({ descriptor, bytes }: StoredManifest): Document {
@@ -132,18 +131,19 @@ function limitOf({ concurrency }: ImageReader): number {
 
 async function readOne(
   repository: ImageReader,
-  manifest: Document,
-  { config, layers }: ImageManifest,
+  stored: StoredManifest,
   signal?: AbortSignal,
 ): Promise<Image | undefined> {
-  if (!isImageConfig(config)) return undefined;
+  const contents = contentsOf(stored.content);
+  if (contents.kind !== 'image' || !isImageConfig(contents.config)) return undefined;
+  const { config, layers } = contents;
   const limits = { limit: JSON_LIMIT, signal };
   const bytes = await readDocument(repository.blob(config), config.digest, repository.name, limits);
   const content = decodeImageConfig(bytes, `${repository.name}: ${config.digest}`);
   const fault = faultOf(layers.length, content.diffIDs.length);
   return {
     kind: 'image',
-    manifest,
+    manifest: documentIn(stored),
     config: { descriptor: config, bytes },
     content,
     layers: describeLayers(layers, content),

@@ -1,8 +1,8 @@
 import type { Descriptor } from '../../oci/descriptor.js';
 import type { Digest } from '../../oci/digest.js';
-import { REFERENCE_DIGEST } from '../../oci/image.js';
 import { editJson, type JsonEdit } from '../../oci/json-edit.js';
 import { type Document, documentOf, type OrderedDocuments } from '../../oci/document.js';
+import { attestedImage, REFERENCE_DIGEST } from '../../oci/successors.js';
 import type { Image, ImageIndex, ImageTree } from './image.js';
 
 /** What is to be changed in the documents of an image. */
@@ -60,9 +60,9 @@ function rewriteIndex({ manifest, listed }: ImageIndex, changed: ReadonlyMap<Dig
     const document = changed.get(entry.digest);
     if (document !== undefined) edits.push(...renaming(['manifests', position], entry, document));
     // An attestation stays the document that it is; its entry has to find the image that it is about.
-    const about = changed.get((entry.annotations?.[REFERENCE_DIGEST] ?? '') as Digest);
-    if (about === undefined) continue;
-    const value = about.descriptor.digest;
+    const image = attestedImage(entry);
+    const value = image && changed.get(image)?.descriptor.digest;
+    if (value === undefined) continue;
     edits.push({ path: ['manifests', position, 'annotations', REFERENCE_DIGEST], value });
   }
   return edits.length === 0 ? undefined : documentOf(manifest.descriptor.mediaType, editJson(manifest.bytes, edits));

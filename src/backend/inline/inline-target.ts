@@ -2,7 +2,6 @@ import { encodeRecords } from '../../buildkit/cache-config.js';
 import { CacheError } from '../../errors.js';
 import type { Graph } from '../../graph/graph.js';
 import { fitOf, graphForImage, toInline } from '../../graph/inline.js';
-import { configOf } from '../../graph/load.js';
 import { merge } from '../../graph/merge.js';
 import { contentOf } from '../../oci/content.js';
 import type { Digest } from '../../oci/digest.js';
@@ -10,6 +9,7 @@ import type { Descriptor } from '../../oci/descriptor.js';
 import { topOf } from '../../oci/document.js';
 import { INLINE_CACHE } from '../../oci/image.js';
 import { isManifestType } from '../../oci/media-types.js';
+import { contentsOf } from '../../oci/successors.js';
 import type { CacheTarget, ImageFit } from '../backend.js';
 import { type Image, imagesIn, notAnImage, readImages } from './image.js';
 import { historyEdits, missingHistory } from './inline-history.js';
@@ -27,7 +27,7 @@ export async function inlineTarget(repository: Repository, tag: string, signal?:
   const found = await repository.resolve({ tag }, signal);
   const where = `${repository.name}: ${tag}`;
   const manifest = await readManifest(repository, found, signal);
-  if (configOf(manifest.content) !== undefined) {
+  if (contentsOf(manifest.content).kind === 'cache') {
     throw new CacheError('NOT_FOUND', `${where} is a build cache of its own and not an image`, {
       hint: 'type=inline puts a cache into an image; type=local and type=registry write caches of their own',
     });

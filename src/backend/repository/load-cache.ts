@@ -1,8 +1,9 @@
-import { configOf, loadGraph } from '../../graph/load.js';
+import { loadGraph } from '../../graph/load.js';
 import { saveGraph, type SavedCache, shapeOf } from '../../graph/save.js';
 import { readDocument } from '../../oci/content.js';
 import type { Descriptor } from '../../oci/descriptor.js';
 import { JSON_LIMIT } from '../../oci/json.js';
+import { contentsOf } from '../../oci/successors.js';
 import type { Cache } from '../backend.js';
 import { loadInlineCache } from '../inline/inline-source.js';
 import { readManifest } from './manifest.js';
@@ -19,14 +20,15 @@ export async function loadCache(
   signal?: AbortSignal,
 ): Promise<Cache> {
   const manifest = await readManifest(repository, descriptor, signal);
-  const config = configOf(manifest.content);
-  if (config === undefined) return loadInlineCache(repository, manifest, signal);
+  const contents = contentsOf(manifest.content);
+  if (contents.kind !== 'cache') return loadInlineCache(repository, manifest, signal);
+  const { config, layers } = contents;
   // BuildKit goes by the digest, whatever size the manifest says that the config has.
   const limits = { limit: JSON_LIMIT, signal };
   const bytes = await readDocument(repository.blob(config), config.digest, repository.name, limits);
   const { mediaType, fields } = manifest.content;
   const { digest, size } = manifest.descriptor;
-  const graph = loadGraph(manifest.content, bytes, `${repository.name}: ${config.digest}`);
+  const graph = loadGraph(layers, bytes, `${repository.name}: ${config.digest}`);
   const shape = shapeOf(mediaType);
   const saved: SavedCache = {
     documents: [

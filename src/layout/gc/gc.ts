@@ -208,7 +208,7 @@ class Collection {
     await this.#keepAll(await this.#held());
     // Referrers can have referrers.
     for (let found = true; found;) {
-      const isReferrer = ({ subject = '' as Digest }: { subject: Digest | undefined }) => this.#live.has(subject);
+      const isReferrer = ({ subject }: StrayManifest) => subject !== undefined && this.#live.has(subject);
       const roots = this.#strays.filter((stray) => isReferrer(stray) && !this.#live.has(stray.digest));
       found = roots.length > 0;
       await this.#keepAll(roots.map(({ digest }) => digest));

@@ -4,7 +4,8 @@ import type { BlobId } from '../../oci/descriptor.js';
 import type { Digest } from '../../oci/digest.js';
 import { JSON_LIMIT } from '../../oci/json.js';
 import type { Blobs } from '../blobs/blobs.js';
-import { manifestIn, type Reached, type References, startsAsJson } from './mark.js';
+import { manifestIn, startsAsJson } from '../../oci/successors.js';
+import type { Reached, References } from './mark.js';
 
 /** A manifest among blobs that no index leads to. */
 export interface StrayManifest {

@@ -5,7 +5,6 @@ import { loadCache } from '../../backend/repository/load-cache.js';
 import { readManifest } from '../../backend/repository/manifest.js';
 import { CacheError } from '../../errors.js';
 import type { Graph } from '../../graph/graph.js';
-import { configOf } from '../../graph/load.js';
 import { namesOf } from '../../layout/index/index-json.js';
 import { lastUsed } from '../../layout/index/last-used.js';
 import { type Reached, References } from '../../layout/gc/mark.js';
@@ -13,6 +12,7 @@ import type { Layout } from '../../layout/layout.js';
 import { statOf } from '../../layout/blobs/blob-file.js';
 import { CREATED_AT, type Descriptor } from '../../oci/descriptor.js';
 import { isImageType } from '../../oci/media-types.js';
+import { contentsOf } from '../../oci/successors.js';
 import type { Needs, SavedGraph } from './budget.js';
 import type { TagUse } from './policy.js';
 
@@ -81,7 +81,7 @@ async function read(
   if (!isImageType(entry.mediaType)) return undefined;
   const repository = layoutReader(layout);
   const manifest = await readManifest(repository, entry, signal);
-  if (configOf(manifest.content) !== undefined) return loadCache(repository, entry, signal);
+  if (contentsOf(manifest.content).kind === 'cache') return loadCache(repository, entry, signal);
   try {
     return await loadInlineCache(repository, manifest, signal);
   } catch (error) {

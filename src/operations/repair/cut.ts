@@ -3,7 +3,7 @@ import { CacheError, isSystemError, type Wrong } from '../../errors.js';
 import { endsOf } from '../../graph/ends.js';
 import { evict } from '../../graph/evict.js';
 import { type Graph, hasResults } from '../../graph/graph.js';
-import { configOf, graphOf } from '../../graph/load.js';
+import { graphOf } from '../../graph/load.js';
 import { lowerDigests, mend } from '../../graph/mend.js';
 import { replaceBlobs } from '../../graph/replace.js';
 import { oversized, saveGraph, shapeOf } from '../../graph/save.js';
@@ -13,6 +13,7 @@ import { type Digest, isDigest } from '../../oci/digest.js';
 import type { OrderedDocuments } from '../../oci/document.js';
 import { decodeManifest, type Manifest } from '../../oci/manifest.js';
 import { isImageType, isNonDistributable } from '../../oci/media-types.js';
+import { contentsOf } from '../../oci/successors.js';
 import { readRectified } from '../verify/rectify.js';
 import type { Documents } from './documents.js';
 import { type MendedImage, mendImage } from './image-fate.js';
@@ -67,12 +68,13 @@ export async function fateOf(documents: Documents, entry: Descriptor, evidence: 
     return bytes !== undefined && !isImageType(entry.mediaType) ? { kind: 'stays' } : withoutDocument(error);
   }
   const size = bytes.length;
-  const config = configOf(manifest);
-  if (config === undefined) {
+  const contents = contentsOf(manifest);
+  if (contents.kind !== 'cache') {
     const stored = { descriptor: { ...entry, mediaType: manifest.mediaType, size }, bytes, content: manifest };
     const mended = await mendImage(documents, stored, evidence.proofs, evidence.signal);
     return mended === undefined ? correctedEntry(entry, manifest, size) : { kind: 'rewritten', ...mended };
   }
+  const { config, layers } = contents;
   let decoded: CacheConfig;
   let configSize: number;
   try {
@@ -87,7 +89,7 @@ export async function fateOf(documents: Documents, entry: Descriptor, evidence: 
   const spelt = lowerDigests(decoded);
   if (spelt !== decoded) wrong.add('digest');
   const mended = mend(spelt);
-  const proven = correctedGraph(graphOf(manifest, mended), evidence.proofs, wrong);
+  const proven = correctedGraph(graphOf(layers, mended), evidence.proofs, wrong);
   const before = withReplacements(proven, evidence.replacements);
   if (before !== proven) wrong.add('padding');
   if (configSize !== config.size) wrong.add('size');

@@ -10,6 +10,7 @@ import type { Digest } from '../../oci/digest.js';
 import type { JsonEdit } from '../../oci/json-edit.js';
 import type { OrderedDocuments } from '../../oci/document.js';
 import { decodeManifest } from '../../oci/manifest.js';
+import { contentsOf } from '../../oci/successors.js';
 import type { Documents } from './documents.js';
 
 /** An image whose documents are put right. */
@@ -46,9 +47,10 @@ function changeOf(image: Image, proofs: ReadonlyMap<Digest, Proof>, wrong: Set<W
   const config = historyEdits(image);
   if (config.length > 0) wrong.add('history');
   const manifest: JsonEdit[] = [];
-  const listed = decodeManifest(image.manifest.bytes, image.manifest.descriptor.digest);
+  const contents = contentsOf(decodeManifest(image.manifest.bytes, image.manifest.descriptor.digest));
+  const listed = contents.kind === 'image' ? contents.layers : [];
   for (const [place, described] of image.layers.entries()) {
-    const raw = listed.kind === 'manifest' ? listed.layers[place] : undefined;
+    const raw = listed[place];
     if (raw === undefined) continue;
     const layer = { ...raw, annotations: described.annotations ?? {} };
     const proof = proofs.get(layer.digest);

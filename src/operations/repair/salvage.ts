@@ -6,11 +6,11 @@ import { indexPath } from '../../layout/index/index-read.js';
 import { decodeIndex, type LayoutIndex } from '../../layout/index/index-json.js';
 import type { Layout } from '../../layout/layout.js';
 import { strayManifests } from '../../layout/gc/untagged-manifests.js';
-import { configOf } from '../../graph/load.js';
 import { readWhole } from '../../oci/content.js';
 import { type Descriptor, REF_NAME } from '../../oci/descriptor.js';
 import { JSON_LIMIT } from '../../oci/json.js';
 import { decodeManifest } from '../../oci/manifest.js';
+import { contentsOf } from '../../oci/successors.js';
 
 /** What can be made of an index.json that is missing or no JSON any more. */
 export interface Salvaged {
@@ -81,7 +81,7 @@ async function cacheManifests({ root, blobs }: Layout, signal?: AbortSignal): Pr
     const blob = sizes.get(digest);
     const bytes = await readWhole(blobs.content(digest), blob, root, { limit: JSON_LIMIT, signal });
     const manifest = decodeManifest(bytes, digest);
-    if (configOf(manifest) !== undefined) found.push({ mediaType: manifest.mediaType, ...blob });
+    if (contentsOf(manifest).kind === 'cache') found.push({ mediaType: manifest.mediaType, ...blob });
   }
   return found;
 }

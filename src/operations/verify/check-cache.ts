@@ -4,11 +4,9 @@ import { CacheError } from '../../errors.js';
 import { configFaults } from '../../graph/check.js';
 import { endsOf } from '../../graph/ends.js';
 import { layersOf } from '../../graph/graph.js';
-import { layersIn } from '../../graph/load.js';
 import { isMisspelt } from '../../graph/mend.js';
 import type { Descriptor } from '../../oci/descriptor.js';
 import type { Digest } from '../../oci/digest.js';
-import type { Manifest } from '../../oci/manifest.js';
 import type { Needs } from './need.js';
 import type { Origin } from './origin.js';
 import { readRectified } from './rectify.js';
@@ -34,7 +32,7 @@ interface CacheContent {
   readonly digest: Digest;
   /** Of the manifest, in bytes; undefined where it came from elsewhere. */
   readonly size: number | undefined;
-  readonly manifest: Manifest;
+  readonly layers: readonly Descriptor[];
   readonly descriptor: Descriptor;
   readonly config: ConfigContent;
 }
@@ -51,10 +49,10 @@ export function cacheConfig(bytes: Uint8Array | undefined, { digest }: Descripto
 }
 
 /** Says what is wrong with a manifest of a cache, its config, and how the two go together. */
-export function checkCache(context: Context, { digest, size, manifest, descriptor, config }: CacheContent): void {
+export function checkCache(context: Context, { digest, size, layers: listed, descriptor, config }: CacheContent): void {
   const { needs, origin, report } = context;
   // Of a layer that is listed twice BuildKit takes the last descriptor (cache/remotecache/import.go).
-  const layers = [...new Map(layersIn(manifest).map((layer) => [layer.digest, layer])).values()];
+  const layers = [...new Map(listed.map((layer) => [layer.digest, layer])).values()];
   // Foreign layers, too: BuildKit reads them like any others.
   for (const layer of layers) needs.add(layer, 'layer', true, origin);
   needs.add(descriptor, 'config', true, origin);

@@ -4,7 +4,8 @@ import { describeLayers, inlineGraph } from '../../graph/inline.js';
 import type { Descriptor } from '../../oci/descriptor.js';
 import type { Digest } from '../../oci/digest.js';
 import { decodeImageConfig, historyFault, type ImageConfig } from '../../oci/image.js';
-import type { ImageManifest } from '../../oci/manifest.js';
+import { JsonText } from '../../oci/json.js';
+import type { ManifestFields } from '../../oci/manifest.js';
 import { checkRecords, type Context } from './check-cache.js';
 
 /** The config of an image, as far as it can be read. */
@@ -21,17 +22,20 @@ export function imageConfig(bytes: Uint8Array, { digest }: Descriptor, isExpecte
 }
 
 interface FoundImage {
+  /** Of its manifest. */
   readonly digest: Digest;
-  readonly manifest: ImageManifest;
+  readonly config: Descriptor;
+  readonly layers: readonly Descriptor[];
+  readonly fields: ManifestFields | undefined;
   readonly image: ImageContent | undefined;
   /** Whether BuildKit reads its config when it imports. */
   readonly required: boolean;
 }
 
 /** Says what is wrong with the cache in an image. One without a cache may be there in part, and is only noted. */
-export function checkImage(context: Context, { digest, manifest, image, required }: FoundImage): void {
+export function checkImage(context: Context, found: FoundImage): void {
   const { needs, origin, report } = context;
-  const { config, layers } = manifest;
+  const { config, layers, image, required } = found;
   needs.add(config, required ? 'config' : 'part', required, origin);
   if (image?.fault !== undefined) {
     const about = { kind: 'document', effect: 'import-refused', wrong: 'format' } as const;
@@ -39,20 +43,16 @@ export function checkImage(context: Context, { digest, manifest, image, required
   }
   if (image?.cache === undefined) {
     for (const layer of layers) needs.add(layer, 'part', false, origin);
-    if (image?.fault === undefined && !required) noteWithoutCache(context, digest, manifest, image);
+    if (image?.fault === undefined && !required) noteWithoutCache(context, found);
     return;
   }
-  checkInline(context, digest, manifest, image);
+  checkInline(context, found, image);
 }
 
-function noteWithoutCache(
-  { report, origin }: Context,
-  digest: Digest,
-  { fields, config }: ImageManifest,
-  image: ImageContent | undefined,
-): void {
-  const artifactType = fields?.['artifactType'];
-  const type = typeof artifactType === 'string' ? artifactType : config.mediaType;
+function noteWithoutCache({ report, origin }: Context, { digest, config, fields, image }: FoundImage): void {
+  const stated = fields?.['artifactType'];
+  const artifactType = stated instanceof JsonText ? stated.toJSON() : undefined;
+  const type = typeof artifactType === 'string' && artifactType !== '' ? artifactType : config.mediaType;
   const isArtifact = image?.diffIDs === undefined || image.diffIDs.length === 0;
   const message = isArtifact
     ? `an artifact of type ${type}, and no build cache`
@@ -61,10 +61,9 @@ function noteWithoutCache(
 }
 
 /** cache/remotecache/import.go, importInlineCache. */
-function checkInline(context: Context, digest: Digest, manifest: ImageManifest, image: ImageContent): void {
+function checkInline(context: Context, { digest, config, layers }: FoundImage, image: ImageContent): void {
   const { report, needs, origin } = context;
   const { diffIDs = [], history = [], cache = Buffer.of() } = image;
-  const { config, layers } = manifest;
   if (layers.length !== diffIDs.length || layers.length === 0) {
     const message =
       layers.length === 0

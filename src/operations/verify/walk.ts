@@ -1,6 +1,5 @@
 import type { RepositoryEntry, RepositoryReader } from '../../backend/repository/repository.js';
 import { CacheError, isOutOfReach, isSystemError } from '../../errors.js';
-import { configOf } from '../../graph/load.js';
 import { type Content, readDocument } from '../../oci/content.js';
 import type { Descriptor } from '../../oci/descriptor.js';
 import type { Digest } from '../../oci/digest.js';
@@ -8,6 +7,7 @@ import { isImageConfig } from '../../oci/image.js';
 import { JSON_LIMIT } from '../../oci/json.js';
 import { decodeManifest, type Manifest } from '../../oci/manifest.js';
 import { isImageType } from '../../oci/media-types.js';
+import { contentsOf } from '../../oci/successors.js';
 import { cacheConfig, checkCache } from './check-cache.js';
 import { checkImage, imageConfig, type ImageContent } from './check-image.js';
 import type { Finding } from './finding.js';
@@ -123,10 +123,10 @@ export class Walk {
       this.#strange(visited, error);
       return [];
     }
-    const { manifest } = visited;
-    if (configOf(manifest) !== undefined) return [];
-    if (manifest.kind === 'index') return manifest.manifests.map((child) => this.#name(child, visited));
-    const { config } = manifest;
+    const contents = contentsOf(visited.manifest);
+    if (contents.kind === 'cache') return [];
+    if (contents.kind === 'index') return contents.manifests.map((child) => this.#name(child, visited));
+    const { config } = contents;
     const content = config.size > JSON_LIMIT ? undefined : await this.#config(config, false, visited.origin);
     visited.image = content && imageConfig(content, config, isImageConfig(config));
     return [];
@@ -160,17 +160,18 @@ export class Walk {
         const message = `BuildKit refuses the manifest: ${manifest.fault}`;
         this.#report.say({ kind: 'document', effect: 'import-refused', wrong: 'shape', message, digest }, [origin]);
       }
-      const config = configOf(manifest);
-      if (config !== undefined) {
+      const context = { report: this.#report, needs: this.needs, origin };
+      const contents = contentsOf(manifest);
+      if (contents.kind === 'cache') {
         this.caches++;
-        const context = { report: this.#report, needs: this.needs, origin };
+        const { config: descriptor, layers } = contents;
         const size = this.sound.get(digest);
-        const bytes = await this.#config(config, true, origin);
-        checkCache(context, { digest, size, manifest, descriptor: config, config: cacheConfig(bytes, config) });
-      } else if (manifest.kind === 'manifest') {
+        const config = cacheConfig(await this.#config(descriptor, true, origin), descriptor);
+        checkCache(context, { digest, size, layers, descriptor, config });
+      } else if (contents.kind === 'image') {
         if (image?.cache !== undefined) this.caches++;
         const required = this.#isBelow(visited, withCache);
-        checkImage({ report: this.#report, needs: this.needs, origin }, { digest, manifest, image, required });
+        checkImage(context, { ...contents, digest, fields: manifest.fields, image, required });
       }
     }
   }

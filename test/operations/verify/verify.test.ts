@@ -15,10 +15,12 @@ import { hostileRound } from '../../../scripts/torture/hostile.js';
 import { Random } from '../../../scripts/torture/random.js';
 import { CacheError } from '../../../src/errors.js';
 import { sha256 } from '../../../src/oci/digest.js';
+import { OCI_MANIFEST } from '../../../src/oci/media-types.js';
 import { sampleOf } from '../../../src/operations/verify/sample.js';
 import { verifyCache, verifyFolder } from '../../../src/operations/verify/verify.js';
 import { bkcache } from '../../support/command.js';
 import { copyFixture, fixture, FIXTURES, importOf, temporary } from '../../support/fixtures.js';
+import { entriesOf, put, writeEntries } from '../../support/folders.js';
 
 /** A diffID in a manifest, and the part of it that stays. */
 const DIFF_ID = /("containerd.io\/uncompressed":"sha256:)[0-9a-f]{4}/g;
@@ -250,4 +252,23 @@ test('--quiet prints nothing, and the exit codes say it all', async (t) => {
   t.deepEqual(await bkcache(['verify', '--quiet', folder]), { code: 4, ...quiet });
   t.deepEqual(await bkcache(['repair', '--quiet', '--dry-run', folder]), { code: 4, ...quiet });
   t.deepEqual(await bkcache(['repair', '--quiet', folder]), { code: 0, ...quiet });
+});
+
+test('an artifact is noted by its type, and by that of its config where it has none', async (t) => {
+  for (const [fields, type] of [
+    [{ artifactType: 'application/x.ours' }, 'application/x.ours'],
+    [{}, 'application/x.config'],
+  ] as const) {
+    const folder = folderOf(t, 'max-gzip');
+    const config = { mediaType: 'application/x.config', ...put(folder, '{}') };
+    const manifest = put(
+      folder,
+      JSON.stringify({ schemaVersion: 2, mediaType: OCI_MANIFEST, ...fields, config, layers: [] }),
+    );
+    const annotations = { 'org.opencontainers.image.ref.name': 'artifact' };
+    writeEntries(folder, [...entriesOf(folder), { mediaType: OCI_MANIFEST, ...manifest, annotations }]);
+    const { sound, findings } = await verifyFolder(folder);
+    t.true(sound);
+    t.true(findings.some(({ message }) => message === `an artifact of type ${type}, and no build cache`));
+  }
 });
