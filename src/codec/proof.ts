@@ -5,7 +5,8 @@ import type { Digest } from '../oci/digest.js';
 import { type Compression, encodingOf } from './compression.js';
 import { recompress } from './recompress.js';
 import { compressionOf } from './sniff.js';
-import { startsTar, TAR_BLOCK } from '../tar/start.js';
+import { TAR_BLOCK } from '../tar/block.js';
+import { startsTar } from '../tar/start.js';
 
 export interface ProofOptions {
   readonly digest: Digest;

@@ -1,8 +1,7 @@
-import { CacheError } from '../errors.js';
 import type { ByteQueue } from '../bytes/byte-queue.js';
+import { CHECKSUM, damaged, isZero, numeric, sumsOf, TAR_BLOCK, text, untilNul } from './block.js';
+import { decimal, parsePax, type PaxRecords, XATTR } from './pax.js';
 
-/** In bytes: what a tar consists of. */
-export const TAR_BLOCK = 512;
 /** The most of a long name or of pax records, in bytes; that of Go's archive/tar. */
 const MAX_SPECIAL = 1024 * 1024;
 /** The most of all that is before an entry's own header, in bytes: long names and records, each of them once or twice. */
@@ -36,10 +35,7 @@ export interface TarEnd {
   readonly type: 'end';
 }
 
-type Records = ReadonlyMap<string, Buffer>;
-
 const HAS_NO_DATA = new Set(['1', '2', '3', '4', '5', '6']);
-const XATTR = 'SCHILY.xattr.';
 
 /**
  * Reads the next header.
@@ -51,7 +47,7 @@ const XATTR = 'SCHILY.xattr.';
  */
 export async function readTarHeader(tar: ByteQueue, where: string): Promise<TarHeader | TarEnd> {
   const raw: Buffer[] = [];
-  let pax: Records = new Map();
+  let pax: PaxRecords = new Map();
   let longName: Buffer | undefined;
   let longLink: Buffer | undefined;
   let specials = 0;
@@ -81,7 +77,7 @@ export async function readTarHeader(tar: ByteQueue, where: string): Promise<TarH
 
 interface Parts {
   readonly raw: Buffer;
-  readonly pax: Records;
+  readonly pax: PaxRecords;
   readonly longName: Buffer | undefined;
   readonly longLink: Buffer | undefined;
   readonly where: string;
@@ -125,77 +121,8 @@ function header(block: Buffer, flag: string, { raw, pax, longName, longLink, whe
   };
 }
 
-/** Records of the form `LENGTH KEY=VALUE\n` (POSIX pax, "Extended Header"); values may be any bytes. */
-function parsePax(content: Buffer, where: string): Records {
-  const records = new Map<string, Buffer>();
-  for (let at = 0; at < content.length;) {
-    const space = content.indexOf(0x20, at);
-    const length = space === -1 ? Number.NaN : Number(content.toString('latin1', at, space));
-    const end = at + length;
-    const equals = content.indexOf(0x3d, space);
-    if (!(end <= content.length && length > 0 && equals > space && equals < end) || content[end - 1] !== 0x0a) {
-      throw damaged(where, 'a pax record has a wrong length');
-    }
-    const key = content.toString('utf8', space + 1, equals);
-    const value = content.subarray(equals + 1, end - 1);
-    // Where a record stands for a field of the header, an empty value takes it back.
-    if (value.length === 0 && !key.startsWith(XATTR)) records.delete(key);
-    else records.set(key, value);
-    at = end;
-  }
-  return records;
-}
-
-function decimal(pax: Records, key: string, where: string): number | undefined {
-  const value = pax.get(key)?.toString();
-  if (value === undefined) return undefined;
-  if (!/^-?\d+(?:\.\d*)?$/.test(value)) throw damaged(where, `${key} is no number`);
-  return Number(value);
-}
-
-/** Octal digits, or GNU's binary numbers where the first bit is set. */
-function numeric(block: Buffer, at: number, length: number, where: string): number {
-  const first = block[at] ?? 0;
-  if ((first & 0x80) !== 0) {
-    let value = first & 0x40 ? -1n : 0n;
-    value = (value << 6n) | BigInt(first & 0x3f);
-    for (const byte of block.subarray(at + 1, at + length)) value = (value << 8n) | BigInt(byte);
-    return Number(value);
-  }
-  const digits = block.toString('latin1', at, at + length).replace(/^[ \0]+|[ \0].*$/gs, '');
-  if (digits === '') return 0;
-  if (!/^[0-7]+$/.test(digits)) throw damaged(where, 'a header has a number that is none');
-  return Number.parseInt(digits, 8);
-}
-
 function checkSum(block: Buffer, where: string): void {
-  let unsigned = 8 * 0x20;
-  let signed = unsigned;
-  for (const [at, byte] of block.entries()) {
-    if (at >= 148 && at < 156) continue;
-    unsigned += byte;
-    signed += (byte << 24) >> 24;
-  }
-  const expected = numeric(block, 148, 8, where);
+  const expected = numeric(block, CHECKSUM.start, CHECKSUM.end - CHECKSUM.start, where);
+  const { unsigned, signed } = sumsOf(block);
   if (expected !== unsigned && expected !== signed) throw damaged(where, 'a header has a wrong checksum');
-}
-
-function text(block: Buffer, at: number, length: number): Buffer {
-  return untilNul(block.subarray(at, at + length));
-}
-
-function untilNul(bytes: Buffer): Buffer {
-  const end = bytes.indexOf(0);
-  return end === -1 ? bytes : bytes.subarray(0, end);
-}
-
-function isZero(block: Buffer): boolean {
-  return block.every((byte) => byte === 0);
-}
-
-/** The error for a layer that cannot be read as a tar. */
-export function damaged(where: string, what: string): CacheError {
-  return new CacheError('CORRUPT', `${where}: its tar is damaged: ${what}`, {
-    hint: 'gzip and zstd take it as it is; estargz has to read it',
-  });
 }

@@ -6,7 +6,8 @@ import { type Digest, hashDigest, sha256 } from '../../oci/digest.js';
 import { gzipMember } from '../gzip.js';
 import { inOrder } from '../../bytes/in-order.js';
 import { ByteQueue } from '../../bytes/byte-queue.js';
-import { damaged, readTarHeader, TAR_BLOCK, type TarHeader } from '../../tar/header.js';
+import { damaged, TAR_BLOCK } from '../../tar/block.js';
+import { readTarHeader, type TarHeader } from '../../tar/header.js';
 import { chunkEntry, TOC_NAME, TocEntries, type TocEntry, tocJson, tocTar } from './toc.js';
 
 /** The most of a file that is in one gzip member, in bytes (estargz.go, chunkSize). */

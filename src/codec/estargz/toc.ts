@@ -1,6 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { goJson } from '../../oci/json.js';
-import { TAR_BLOCK, type TarHeader } from '../../tar/header.js';
+import { TAR_BLOCK } from '../../tar/block.js';
+import type { TarHeader } from '../../tar/header.js';
 
 /** The name of the table of contents in the blob (stargz-snapshotter, estargz/types.go). */
 export const TOC_NAME = 'stargz.index.json';

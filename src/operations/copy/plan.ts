@@ -9,6 +9,8 @@ import type { Digest } from '../../oci/digest.js';
 import { isNonDistributable, layerEncoding, OCI_LAYER, typeFor } from '../../oci/media-types.js';
 import { collect } from '../../bytes/collect.js';
 import { parallel } from '../../bytes/parallel.js';
+import { TAR_BLOCK } from '../../tar/block.js';
+import { startsTar } from '../../tar/start.js';
 import type { CompressionConfig, Export } from './export.js';
 
 /** What is to become of a blob. */
@@ -118,10 +120,8 @@ async function isReadable(cache: Cache, blob: Descriptor, signal: AbortSignal): 
 }
 
 async function isTar(cache: Cache, blob: Descriptor, signal: AbortSignal): Promise<boolean> {
-  const { startsTar, TAR_BLOCK } = await import('../../tar/start.js');
-  return startsTar(
-    await withFallbacks(copiesOf(cache, blob), (content) => collect(content.open({ end: TAR_BLOCK }, signal))),
-  );
+  const head = { end: TAR_BLOCK };
+  return startsTar(await withFallbacks(copiesOf(cache, blob), (content) => collect(content.open(head, signal))));
 }
 
 /** Descriptors for the layers whose media type says something else than their bytes. */
