@@ -54,54 +54,54 @@ export interface Chain {
   readonly createdAt: Timestamp;
 }
 
-type Open<T> = { -readonly [K in keyof T]: T[K] };
+type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
 /** A layer while it is read. */
-type OpenLayer = Omit<Open<ConfigLayer>, 'blob'> & { blob: string };
+type MutableLayer = Omit<Mutable<ConfigLayer>, 'blob'> & { blob: string };
 
-const diffIDType = checked(string, (text, input, start): asserts text is Digest | '' => {
+const optionalDiffIDType = checked(string, (text, input, start): asserts text is Digest | '' => {
   if (text !== '' && !isDigest(text)) throw input.invalid(start, JSON.stringify(text), 'not a digest');
 });
 
-const annotationsType = struct<Open<LayerAnnotations>>(
+const annotationsType = struct<Mutable<LayerAnnotations>>(
   () => ({ mediaType: '', diffID: '', size: 0, createdAt: ZERO_TIME }),
   {
     mediaType: ['mediaType', string],
-    diffID: ['diffID', diffIDType],
+    diffID: ['diffID', optionalDiffIDType],
     size: ['size', int],
     createdAt: ['createdAt', timeType],
   },
 );
 
 /** Go takes any text for a layer's digest, and then finds no such layer in the manifest. */
-const layerType: GoType<ConfigLayer, OpenLayer> = checked(
-  struct<OpenLayer>(() => ({ blob: '', parent: 0 }), {
+const layerType: GoType<ConfigLayer, MutableLayer> = checked(
+  struct<MutableLayer>(() => ({ blob: '', parent: 0 }), {
     blob: ['blob', string],
     parent: ['parent', int],
     annotations: ['annotations', pointer(annotationsType)],
   }),
-  (layer, input, start): asserts layer is OpenLayer & { blob: Digest } => {
+  (layer, input, start): asserts layer is MutableLayer & { blob: Digest } => {
     const { blob } = layer;
     if (!isDigest(blob)) throw input.invalid(start, JSON.stringify(blob), 'not a digest', 'blob');
   },
 );
 
-const resultType = struct<Open<Result>>(() => ({ layer: 0, createdAt: ZERO_TIME }), {
+const resultType = struct<Mutable<Result>>(() => ({ layer: 0, createdAt: ZERO_TIME }), {
   layer: ['layer', int],
   createdAt: ['createdAt', timeType],
 });
 
-const chainType = struct<Open<Chain>>(() => ({ layers: EMPTY, createdAt: ZERO_TIME }), {
+const chainType = struct<Mutable<Chain>>(() => ({ layers: EMPTY, createdAt: ZERO_TIME }), {
   layers: ['layers', list(int)],
   createdAt: ['createdAt', timeType],
 });
 
-const linkType = struct<Open<Link>>(() => ({ selector: '', link: 0 }), {
+const linkType = struct<Mutable<Link>>(() => ({ selector: '', link: 0 }), {
   selector: ['selector', string],
   link: ['link', int],
 });
 
-const recordType = struct<Open<CacheRecord>>(() => ({ digest: '', inputs: EMPTY, results: EMPTY, chains: EMPTY }), {
+const recordType = struct<Mutable<CacheRecord>>(() => ({ digest: '', inputs: EMPTY, results: EMPTY, chains: EMPTY }), {
   layers: ['results', list(resultType)],
   chains: ['chains', list(chainType)],
   digest: ['digest', string],
@@ -110,7 +110,7 @@ const recordType = struct<Open<CacheRecord>>(() => ({ digest: '', inputs: EMPTY,
 
 const recordsType = list(recordType);
 
-const configType = struct<Open<CacheConfig>>(() => ({ layers: EMPTY, records: EMPTY }), {
+const configType = struct<Mutable<CacheConfig>>(() => ({ layers: EMPTY, records: EMPTY }), {
   layers: ['layers', list(layerType)],
   records: ['records', recordsType],
 });

@@ -28,7 +28,7 @@ export type OnNote = (note: string) => void;
  */
 export function parseImport(text: string, env: NodeJS.ProcessEnv = process.env): CacheOptions {
   checkCall('parseImport', { text });
-  const options = parse(text, 'import', env);
+  const options = parseOptions(text, 'import', env);
   // client/solve.go: beside a digest, which comes first, it has no effect.
   if (options.attributes['tag'] === '') {
     throw new CacheError('USAGE', 'tag= is not possible', {
@@ -51,7 +51,7 @@ export function parseExport(text: string, env: NodeJS.ProcessEnv = process.env):
   checkCall('parseExport', { text });
   const meant = optionsBehindPath(text, 'export');
   if (meant !== undefined) throw meant;
-  const options = parse(text, 'export', env);
+  const options = parseOptions(text, 'export', env);
   checkCombinations(options);
   // client/ociindex: written all the same, and never found by a tag.
   if (options.attributes['tag'] !== '') return options;
@@ -109,7 +109,7 @@ export interface CompressionOptions {
 }
 
 /** What the attributes say of compression: util/compression/attrs.go. */
-export function compressionOf(options: CacheOptions): CompressionOptions {
+export function compressionOptions(options: CacheOptions): CompressionOptions {
   const { attributes } = options;
   const compression = attributes['compression'] as CompressionOptions['compression'];
   const level = attributes['compression-level'];
@@ -120,10 +120,10 @@ export function compressionOf(options: CacheOptions): CompressionOptions {
   };
 }
 
-function parse(text: string, side: Side, env: NodeJS.ProcessEnv): CacheOptions {
+function parseOptions(text: string, side: Side, env: NodeJS.ProcessEnv): CacheOptions {
   if (isPath(text)) return { type: 'local', attributes: { [PATH_ATTRIBUTE[side]]: text } };
   // Deprecated since BuildKit 0.4, and still understood by it.
-  if (!isOptionString(text)) return checked('registry', { ref: text }, side, env);
+  if (!isOptionString(text)) return checkAttributes('registry', { ref: text }, side, env);
   const attributes: Record<string, string> = Object.create(null) as Record<string, string>;
   for (const field of parseCsvLine(text)) {
     const cut = field.indexOf('=');
@@ -149,7 +149,7 @@ function parse(text: string, side: Side, env: NodeJS.ProcessEnv): CacheOptions {
       },
     );
   }
-  return checked(type, others, side, env);
+  return checkAttributes(type, others, side, env);
 }
 
 /** BuildKit takes the last of two, and says nothing. */
@@ -172,7 +172,7 @@ function isType(text: string): text is CacheType {
   return Object.hasOwn(ATTRIBUTES, text);
 }
 
-function checked(
+function checkAttributes(
   type: CacheType,
   named: Readonly<Record<string, string>>,
   side: Side,
@@ -261,7 +261,7 @@ function chooseService(found: Record<string, string>, env: NodeJS.ProcessEnv, ve
 
 /** The combinations that BuildKit refuses: cache/remotecache/export.go, and compress/gzip of Go. */
 function checkCombinations(options: CacheOptions): void {
-  const { compression = 'gzip', level = 0 } = compressionOf(options);
+  const { compression = 'gzip', level = 0 } = compressionOptions(options);
   if ((compression === 'gzip' || compression === 'estargz') && (level < -2 || level > 9)) {
     throw new CacheError('USAGE', `compression-level=${level} is not possible`, {
       hint: `${compression} takes -2 to 9: -2 is Huffman coding alone, -1 the default, 0 stores`,

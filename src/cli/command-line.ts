@@ -114,7 +114,7 @@ function sorted(verb: Verb, options: Table, words: readonly string[]): Sorted {
       if (texts.has(name) && option.list !== true) {
         throw new CacheError('USAGE', `--${name} is given twice, and takes one value`);
       }
-      texts.set(name, [...(texts.get(name) ?? []), textOf(name, value, token.inlineValue === true)]);
+      texts.set(name, [...(texts.get(name) ?? []), valueText(name, value, token.inlineValue === true)]);
     } else if (option?.type === 'flag') {
       setFlag(flags, name, value === undefined ? true : flagOf(name, value));
       if (value === undefined) flagBefore = token.rawName;
@@ -136,7 +136,7 @@ function optionIn(options: Table, name: string): Option | undefined {
 }
 
 /** The text of an option's value. A next word that looks like an option is not taken for the value: mostly, the value was forgotten. */
-function textOf(name: string, value: string | undefined, isInline: boolean): string {
+function valueText(name: string, value: string | undefined, isInline: boolean): string {
   if (value !== undefined && value !== '' && (isInline || value === '-' || !value.startsWith('-'))) return value;
   const hint = value?.startsWith('-') ? `if ${value} is the value, write --${name}=${value}` : undefined;
   throw new CacheError('USAGE', `--${name} needs a value`, { hint });

@@ -20,14 +20,17 @@ export async function helpText(verb?: Verb): Promise<string> {
     .locale('en')
     .usage('$0 <command>\n\nCopies, converts, merges, slims and shows BuildKit build caches.')
     .command(verbs.map(commandOf))
-    .option('debug', described(GLOBAL.debug))
+    .option('debug', yargsOption(GLOBAL.debug))
     .help('help', GLOBAL.help.describe)
     .alias('help', 'h')
     .version(false)
     .group(['help', 'debug'], 'Options of every command:')
     .wrap(Math.min(110, process.stdout.columns ?? 100));
   if (verb === undefined)
-    general.epilogue(examples(GENERAL)).option('version', described(VERSION)).group('version', 'Instead of a command:');
+    general
+      .epilogue(examples(GENERAL))
+      .option('version', yargsOption(VERSION))
+      .group('version', 'Instead of a command:');
   return `${(await general.getHelp()).trimEnd()}\n`;
 }
 
@@ -41,7 +44,7 @@ function commandOf(verb: Verb): CommandModule {
     builder: (parser) => {
       for (const [name, { describe, required = false, list = false }] of Object.entries(verb.words))
         parser.positional(name, { type: 'string', describe, demandOption: required, array: list });
-      for (const [name, option] of Object.entries(verb.options)) parser.option(name, described(option));
+      for (const [name, option] of Object.entries(verb.options)) parser.option(name, yargsOption(option));
       return parser.epilogue(examples(verb.examples));
     },
     handler: () => undefined,
@@ -49,7 +52,7 @@ function commandOf(verb: Verb): CommandModule {
 }
 
 /** An option as yargs shows it. The default of a flag is shown only when it is true. */
-function described(option: Option): Options {
+function yargsOption(option: Option): Options {
   const { describe } = option;
   if (option.type === 'flag') return { type: 'boolean', describe, ...(option.default ? { default: true } : {}) };
   const { required = false, list = false, default: value } = option;

@@ -2,7 +2,7 @@ import { TOOLS } from '../calls.js';
 import type { CacheOptions } from '../buildkit/options.js';
 import { CacheError } from '../errors.js';
 import { escapedLines } from '../report/text/control-characters.js';
-import { oneOf, parseText } from './quantities.js';
+import { parseChoice, parseText } from './quantities.js';
 import { tellNote } from './note.js';
 import { registryAccess } from './registry-access.js';
 import { layoutSettings, LOCK_OPTION, REGISTRY_OPTIONS } from './shared-options.js';
@@ -13,7 +13,7 @@ const OPTIONS = {
   ...LOCK_OPTION,
   for: {
     type: 'value',
-    read: oneOf(...TOOLS),
+    read: parseChoice(...TOOLS),
     default: 'buildctl',
     describe: `The tool whose flags are printed: ${TOOLS.join(', ')}`,
   },

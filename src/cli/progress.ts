@@ -1,7 +1,7 @@
 import type { SingleBar } from 'cli-progress';
 import prettyBytes from 'pretty-bytes';
 import { escapedLines } from '../report/text/control-characters.js';
-import { counted } from '../report/text/phrases.js';
+import { quantity } from '../report/text/phrases.js';
 import type { ProgressEvent } from '../operations/copy/progress.js';
 
 /** Progress on stderr: a bar on a terminal; without a terminal, a line for each layer. */
@@ -44,7 +44,7 @@ export class ProgressView {
 
   #tellKept({ target, layers, bytes }: Extract<ProgressEvent, { type: 'kept' }>): void {
     this.end();
-    const what = `${counted(layers, 'layer')} (${prettyBytes(bytes)})`;
+    const what = `${quantity(layers, 'layer')} (${prettyBytes(bytes)})`;
     process.stderr.write(escapedLines([`kept for the next run: ${what} in ${target}`]));
   }
 
@@ -65,7 +65,7 @@ export class ProgressView {
   #draw(event: ProgressEvent): void {
     if (event.type === 'start') {
       const { target, bytes } = event;
-      const layers = counted(event.layers, 'layer');
+      const layers = quantity(event.layers, 'layer');
       this.#start('{bar} {percentage}% of {size}, {eta_formatted} left; {layers} to {target}', bytes, {
         layers,
         target,

@@ -1,7 +1,7 @@
 import { jsonLine } from '../report/text/control-characters.js';
 import { CacheError } from '../errors.js';
 import { FOLDER_OPTIONS, FOLDER_WORD, GRACE_OPTION, JSON_OPTION, layoutSettings } from './shared-options.js';
-import { count, parseAge, parseSize, parseText } from './quantities.js';
+import { parseCount, parseAge, parseSize, parseText } from './quantities.js';
 import { verb } from './verb.js';
 
 const OPTIONS = {
@@ -14,7 +14,7 @@ const OPTIONS = {
   keep: { type: 'value', read: parseText, list: true, describe: 'Leave these tags as they are (a glob)' },
   'keep-last': {
     type: 'value',
-    read: count(0),
+    read: parseCount(0),
     describe: 'Keep this many tags of each kind: pr-1, pr-2, … are one kind',
   },
   untag: {

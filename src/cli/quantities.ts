@@ -102,7 +102,7 @@ function whole(number: number): number {
 }
 
 /** A reader of whole numbers from `least` to `most`. */
-export function count(least: number, most = Number.MAX_SAFE_INTEGER): Reader<number> {
+export function parseCount(least: number, most = Number.MAX_SAFE_INTEGER): Reader<number> {
   return (text, option) => {
     if (/^\d{1,15}$/.test(text) && Number(text) >= least && Number(text) <= most) return Number(text);
     const range = most === Number.MAX_SAFE_INTEGER ? `from ${least} on` : `from ${least} to ${most}`;
@@ -111,7 +111,7 @@ export function count(least: number, most = Number.MAX_SAFE_INTEGER): Reader<num
 }
 
 /** A reader of one of several words. */
-export function oneOf<const Choice extends string>(...choices: readonly Choice[]): Reader<Choice> {
+export function parseChoice<const Choice extends string>(...choices: readonly Choice[]): Reader<Choice> {
   return (text, option) => {
     const choice = choices.find((one) => one === text);
     if (choice !== undefined) return choice;

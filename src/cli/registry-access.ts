@@ -20,7 +20,7 @@ export async function registryAccess(argv: Arguments<typeof REGISTRY_OPTIONS>): 
     });
   }
   if (!fromStdin) return { ca };
-  const password = withoutNewline(await readAll(process.stdin));
+  const password = withoutNewline(await readStdin(process.stdin));
   if (password.length === 0) throw new CacheError('USAGE', 'there is no password on stdin');
   return { ca, username, password };
 }
@@ -32,7 +32,7 @@ function withoutNewline(bytes: Buffer): Buffer {
 }
 
 /** The bytes as they are: a password need not be text. */
-async function readAll(stream: AsyncIterable<Uint8Array | string>): Promise<Buffer> {
+async function readStdin(stream: AsyncIterable<Uint8Array | string>): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let size = 0;
   for await (const chunk of stream) {

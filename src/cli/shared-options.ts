@@ -1,5 +1,5 @@
 import type { LayoutSettings } from '../layout/layout.js';
-import { count, parseAge, parseDuration, parseFolder, parseSize, parseText } from './quantities.js';
+import { parseCount, parseAge, parseDuration, parseFolder, parseSize, parseText } from './quantities.js';
 import type { Table, Words } from './verb.js';
 
 /** The folder that a verb works on. */
@@ -108,7 +108,7 @@ export const WORK_OPTIONS = {
   quiet: { type: 'flag', default: false, describe: 'No progress, no summary' },
   concurrency: {
     type: 'value',
-    read: count(1, 256),
+    read: parseCount(1, 256),
     describe: 'Layers in parallel [number of cores; 8 with a registry]',
   },
 } as const satisfies Table;

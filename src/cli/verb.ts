@@ -32,16 +32,16 @@ export type Table = Readonly<Record<string, Option>>;
 /** The positional words of a verb, in order; the last may be a list. */
 export type Words = Readonly<Record<string, Value>>;
 
-type Content<O> = O extends { readonly read: Reader<infer T> } ? T : never;
+type ReadType<O> = O extends { readonly read: Reader<infer T> } ? T : never;
 type Argument<O extends Option> = O extends Flag
   ? boolean
   : O extends { readonly list: true }
     ? O extends { readonly required: true }
-      ? readonly Content<O>[]
-      : readonly Content<O>[] | undefined
+      ? readonly ReadType<O>[]
+      : readonly ReadType<O>[] | undefined
     : O extends { readonly required: true } | { readonly default: string }
-      ? Content<O>
-      : Content<O> | undefined;
+      ? ReadType<O>
+      : ReadType<O> | undefined;
 
 /** The values of a command line, by the names in a table. */
 export type Arguments<T extends Table> = { readonly [Name in keyof T]: Argument<T[Name]> };

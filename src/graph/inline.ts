@@ -86,7 +86,7 @@ export interface Fit {
 }
 
 /** Which records keep a result in the image, and which do not, and for want of which layers. */
-export function fitOf(graph: Graph, layers: readonly Descriptor[]): Fit {
+export function recordsByFit(graph: Graph, layers: readonly Descriptor[]): Fit {
   const places = placesOf(graph, layers);
   const fitting: string[] = [];
   const others: { record: string; missingLayers: Digest[] }[] = [];

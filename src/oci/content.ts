@@ -63,7 +63,7 @@ export async function* verified(
 }
 
 /** The blob that some content is. */
-export async function identify(content: Content, signal: AbortSignal | undefined): Promise<BlobId> {
+export async function hashContent(content: Content, signal: AbortSignal | undefined): Promise<BlobId> {
   const hash = new BlobHash();
   for await (const chunk of content.open({}, signal)) hash.update(chunk);
   return hash.finish();

@@ -32,7 +32,7 @@ export interface Descriptor {
 export type BlobId = Pick<Descriptor, 'digest' | 'size'>;
 
 /** A descriptor while it is read. */
-interface OpenDescriptor {
+interface MutableDescriptor {
   mediaType: string;
   digest: string;
   size: number;
@@ -54,7 +54,7 @@ const platformType = struct(() => ({ architecture: '', os: '', osVersion: '', os
 });
 
 /** Descriptor of image-spec specs-go/v1/descriptor.go, as Go reads it: with any digest. */
-export const anyDescriptorType = struct<OpenDescriptor>(
+export const anyDescriptorType = struct<MutableDescriptor>(
   () => ({ mediaType: '', digest: '', size: 0 }),
   {
     mediaType: ['mediaType', string],
@@ -70,7 +70,7 @@ export const anyDescriptorType = struct<OpenDescriptor>(
 );
 
 /** A descriptor whose digest has the form of one, since paths and addresses are made of it, and whose size is one. */
-export const descriptorType: GoType<Descriptor, OpenDescriptor> = checked(
+export const descriptorType: GoType<Descriptor, MutableDescriptor> = checked(
   anyDescriptorType,
   (descriptor, input, start): asserts descriptor is Descriptor => {
     const { digest, size } = descriptor;

@@ -25,7 +25,7 @@ export interface LayerHistory {
 }
 
 /** What Go reads where BuildKit looks for a cache in an image (cache/remotecache/import.go, image), and its platform. */
-interface ImageContent {
+interface GoImage {
   os: string;
   architecture: string;
   variant: string;
@@ -50,19 +50,19 @@ const anyText: GoType<string> = {
   },
 };
 
-const diffIDType = checked(string, (text, input, start): asserts text is Digest => {
+const layerDiffIDType = checked(string, (text, input, start): asserts text is Digest => {
   if (!isDigest(text)) throw input.invalid(start, JSON.stringify(text), 'not a digest');
 });
 
 const NO_DIFF_IDS: readonly Digest[] = EMPTY;
 
-const imageType = struct<ImageContent>(
+const imageType = struct<GoImage>(
   () => ({ os: '', architecture: '', variant: '', rootfs: { diffIDs: EMPTY }, history: EMPTY }),
   {
     os: ['os', anyText],
     architecture: ['architecture', anyText],
     variant: ['variant', anyText],
-    rootfs: ['rootfs', struct(() => ({ diffIDs: NO_DIFF_IDS }), { diff_ids: ['diffIDs', list(diffIDType)] })],
+    rootfs: ['rootfs', struct(() => ({ diffIDs: NO_DIFF_IDS }), { diff_ids: ['diffIDs', list(layerDiffIDType)] })],
     history: [
       'history',
       list(

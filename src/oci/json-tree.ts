@@ -15,7 +15,7 @@ export class JsonMembers {
 type JsonMember = readonly [name: string, value: JsonTree];
 
 /** An object or list whose end was not met yet. */
-interface Open {
+interface OpenNode {
   readonly isObject: boolean;
   /** The name of the member that comes next. */
   name: string;
@@ -29,7 +29,7 @@ interface Open {
  */
 export function parseTree(bytes: Uint8Array, where: string): JsonTree {
   const input = new JsonInput(bytes, where);
-  const open: Open[] = [];
+  const open: OpenNode[] = [];
   for (;;) {
     let value: JsonTree;
     const code = input.next();
@@ -53,7 +53,7 @@ export function parseTree(bytes: Uint8Array, where: string): JsonTree {
 }
 
 /** Goes on to the next item, or behind the name of the next member. */
-function hasMore(input: JsonInput, open: Open): boolean {
+function hasMore(input: JsonInput, open: OpenNode): boolean {
   const hasMore = input.more(open.isObject ? CODE.braceEnd : CODE.bracketEnd, open.entries.length === 0);
   if (hasMore && open.isObject) open.name = input.key();
   return hasMore;

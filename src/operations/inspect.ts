@@ -111,7 +111,7 @@ async function describeLayer(cache: Cache, blob: Descriptor, signal?: AbortSigna
   const annotations = blob.annotations ?? {};
   return {
     digest: blob.digest,
-    ...(await compressionOf(cache, blob, signal)),
+    ...(await sniffedCompression(cache, blob, signal)),
     mediaType: blob.mediaType,
     size: blob.size,
     diffID: annotations[UNCOMPRESSED],
@@ -120,7 +120,7 @@ async function describeLayer(cache: Cache, blob: Descriptor, signal?: AbortSigna
   };
 }
 
-async function compressionOf(
+async function sniffedCompression(
   cache: Cache,
   blob: Descriptor,
   signal?: AbortSignal,

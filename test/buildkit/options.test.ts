@@ -2,7 +2,7 @@ import test from 'ava';
 import { array, assert, constantFrom, oneof, property, record, string } from 'fast-check';
 import { formatCsvField, parseCsvLine } from '../../src/buildkit/csv.js';
 import {
-  compressionOf,
+  compressionOptions,
   flag,
   formatOptions,
   optionsBehindPath,
@@ -132,10 +132,10 @@ test('a level is a number to whoever packs, as Go reads it', (t) => {
     ['+9', 9],
     ['007', 7],
   ] as const) {
-    t.deepEqual(compressionOf(exported(`compression-level=${text}`)), { level, force: false });
+    t.deepEqual(compressionOptions(exported(`compression-level=${text}`)), { level, force: false });
   }
   const options = exported('compression-level=-7,compression=zstd,force-compression=');
-  t.deepEqual(compressionOf(options), { compression: 'zstd', level: -7, force: true });
+  t.deepEqual(compressionOptions(options), { compression: 'zstd', level: -7, force: true });
   t.regex(refusedExport('type=local,dest=d,compression-level=3,compression=lz4'), /compression=lz4 is not possible/);
 });
 

@@ -8,7 +8,7 @@ import { CacheError } from '../../src/errors.js';
 import { canonical } from '../../src/graph/canonical.js';
 import { endsOf } from '../../src/graph/ends.js';
 import { type Graph, withParents } from '../../src/graph/graph.js';
-import { describeLayers, fitOf, graphForImage, fromInline, toInline } from '../../src/graph/inline.js';
+import { describeLayers, recordsByFit, graphForImage, fromInline, toInline } from '../../src/graph/inline.js';
 import { merge } from '../../src/graph/merge.js';
 import { type Descriptor, UNCOMPRESSED } from '../../src/oci/descriptor.js';
 import { decodeImageConfig } from '../../src/oci/image.js';
@@ -108,7 +108,7 @@ test('a result is kept when the image has all its layers, and only then; a key w
       const whole = resultsOf(graph).map((results) =>
         results.filter((r) => r.split(',').every((tar) => tars.has(tar))),
       );
-      const { fitting, others } = fitOf(graph, image);
+      const { fitting, others } = recordsByFit(graph, image);
       t.is(fitting.length, whole.filter((results) => results.length > 0).length);
       t.is(others.length, resultsOf(graph).length - fitting.length - graph.records.filter(without).length);
       for (const { missingLayers } of others) t.true(missingLayers.length > 0);

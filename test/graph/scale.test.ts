@@ -2,7 +2,7 @@ import test from 'ava';
 import { ZERO_TIME } from '../../src/buildkit/time.js';
 import { canonical } from '../../src/graph/canonical.js';
 import type { Graph } from '../../src/graph/graph.js';
-import { describeLayers, fitOf } from '../../src/graph/inline.js';
+import { describeLayers, recordsByFit } from '../../src/graph/inline.js';
 import { merge } from '../../src/graph/merge.js';
 import { min } from '../../src/graph/min.js';
 import { type Digest, sha256 } from '../../src/oci/digest.js';
@@ -47,7 +47,7 @@ test('an image with one layer 20,000 times takes a cache', (t) => {
   const layers = diffIDs.map((digest) => ({ mediaType: OCI_LAYER, digest, size: 1 }));
   const described = describeLayers(layers, { platform: 'x/y', diffIDs, history: [], cache: undefined });
   const graph: Graph = { layers: [{ blob: one, parent: -1 }], records: [], descriptors: new Map() };
-  t.deepEqual(fitOf(graph, described), { fitting: [], others: [] });
+  t.deepEqual(recordsByFit(graph, described), { fitting: [], others: [] });
 });
 
 test('a finding can concern 125,000 documents', (t) => {

@@ -28,7 +28,7 @@ export interface Image {
 }
 
 /** Images for several platforms. What else is in the index, such as attestations, is not read. */
-export interface ImageIndex {
+export interface IndexNode {
   readonly kind: 'index';
   readonly manifest: Document;
   /** All that the index lists. */
@@ -39,7 +39,7 @@ export interface ImageIndex {
 export interface ImageTree {
   readonly manifest: Document;
   /** What stands below others comes first; each once, however many list it. The manifest itself is the last. */
-  readonly members: readonly (Image | ImageIndex)[];
+  readonly members: readonly (Image | IndexNode)[];
 }
 
 /** Where images are read from. */
@@ -69,7 +69,7 @@ export async function readImages(
   const { order } = dependenciesFirst(all.length, (place) => {
     return listedIn(all[place]).flatMap(({ digest }) => places.get(digest) ?? []);
   });
-  const members = new Map<Digest, Image | ImageIndex>();
+  const members = new Map<Digest, Image | IndexNode>();
   for (const place of order) {
     const stored = all[place];
     if (stored === undefined) continue;
@@ -140,7 +140,7 @@ async function readOne(
   const limits = { limit: JSON_LIMIT, signal };
   const bytes = await readDocument(repository.blob(config), config.digest, repository.name, limits);
   const content = decodeImageConfig(bytes, `${repository.name}: ${config.digest}`);
-  const fault = faultOf(layers.length, content.diffIDs.length);
+  const fault = layerCountFault(layers.length, content.diffIDs.length);
   return {
     kind: 'image',
     manifest: documentIn(stored),
@@ -153,7 +153,7 @@ async function readOne(
 }
 
 /** cache/remotecache/import.go, importInlineCache. */
-function faultOf(layers: number, diffIDs: number): string | undefined {
+function layerCountFault(layers: number, diffIDs: number): string | undefined {
   if (layers === 0) return 'it has no layers';
   return layers === diffIDs ? undefined : `its manifest has ${layers} layers and its config ${diffIDs}`;
 }

@@ -3,7 +3,7 @@ import type { Digest } from '../../oci/digest.js';
 import { editJson, type JsonEdit } from '../../oci/json-edit.js';
 import { type Document, documentOf, type OrderedDocuments } from '../../oci/document.js';
 import { attestedImage, REFERENCE_DIGEST } from '../../oci/successors.js';
-import type { Image, ImageIndex, ImageTree } from './image.js';
+import type { Image, IndexNode, ImageTree } from './image.js';
 
 /** What is to be changed in the documents of an image. */
 export interface ImageChange {
@@ -54,7 +54,7 @@ function rewriteImage(
   return { ...(isSame ? {} : { config: changed }), manifest: rewritten };
 }
 
-function rewriteIndex({ manifest, listed }: ImageIndex, changed: ReadonlyMap<Digest, Document>): Document | undefined {
+function rewriteIndex({ manifest, listed }: IndexNode, changed: ReadonlyMap<Digest, Document>): Document | undefined {
   const edits: JsonEdit[] = [];
   for (const [position, entry] of listed.entries()) {
     const document = changed.get(entry.digest);

@@ -1,7 +1,7 @@
 import { encodeRecords } from '../../buildkit/cache-config.js';
 import { CacheError } from '../../errors.js';
 import type { Graph } from '../../graph/graph.js';
-import { fitOf, graphForImage, toInline } from '../../graph/inline.js';
+import { recordsByFit, graphForImage, toInline } from '../../graph/inline.js';
 import { merge } from '../../graph/merge.js';
 import { contentOf } from '../../oci/content.js';
 import type { Digest } from '../../oci/digest.js';
@@ -41,7 +41,7 @@ export async function inlineTarget(repository: Repository, tag: string, signal?:
     write: (bytes, expected, inner) => repository.write(bytes, expected, inner),
     async publish({ graph }, inner) {
       const changed = rewriteImages(content, (image) => withCache(image, graph));
-      if (changed === undefined) return plain(manifest.descriptor);
+      if (changed === undefined) return bareDescriptor(manifest.descriptor);
       const top = topOf(changed);
       for (const document of changed) {
         const { bytes, descriptor } = document;
@@ -65,7 +65,7 @@ function selectFor(
 ): { graph: Graph; images: readonly ImageFit[] } {
   const fits = images.map((image): ImageFit => {
     const { platform } = image.content;
-    const { fitting, others } = fitOf(graph, image.layers);
+    const { fitting, others } = recordsByFit(graph, image.layers);
     if (image.fault !== undefined) return { platform, fitting: [], others, fault: image.fault };
     const added = fitting.length > 0 || image.content.cache !== undefined ? missingHistory(image) : 0;
     return { platform, fitting, others, ...(added === 0 ? {} : { addedHistory: added }) };
@@ -113,6 +113,6 @@ async function refuseMoved(
   });
 }
 
-function plain({ mediaType, digest, size }: Descriptor): Descriptor {
+function bareDescriptor({ mediaType, digest, size }: Descriptor): Descriptor {
   return { mediaType, digest, size };
 }

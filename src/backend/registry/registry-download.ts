@@ -134,7 +134,7 @@ class Download {
       if (status === 206 || length !== undefined) this.#isCoded = Number(length) !== size;
       else {
         // Without a length, only all of it tells.
-        this.#isCoded = (await lengthOf(response, size)) !== size;
+        this.#isCoded = (await countBytes(response, size)) !== size;
         return undefined;
       }
     }
@@ -165,7 +165,7 @@ class Download {
 }
 
 /** How many bytes an answer has, up to one more than a limit. */
-async function lengthOf({ body }: RegistryResponse, limit: number): Promise<number> {
+async function countBytes({ body }: RegistryResponse, limit: number): Promise<number> {
   let length = 0;
   for await (const chunk of body as AsyncIterable<Uint8Array>) {
     length += chunk.length;

@@ -43,15 +43,15 @@ export function registryRepository(place: RegistryPlace): Repository {
     discard(response);
     if (response.status === 404) return false;
     if (response.status === 416) return blob.size === 0;
-    const length = lengthOf(response);
+    const length = totalLength(response);
     return length === undefined || length === blob.size;
   };
   const present: Repository['present'] = (blobs, signal) => presentOf(blobs, has, signal);
   return {
     name,
     concurrency: CONCURRENCY,
-    resolve: (reference, signal) => resolve(place, reference, signal),
-    entries: (signal) => entries(place, signal),
+    resolve: (reference, signal) => resolveManifest(place, reference, signal),
+    entries: (signal) => listEntries(place, signal),
     manifest: ({ digest, size }) =>
       downloadOf(place, `manifests/${digest}`, { size, accept: ACCEPT, what: `manifest ${digest}` }),
     blob({ digest, size }) {
@@ -98,15 +98,19 @@ export function registryRepository(place: RegistryPlace): Repository {
 }
 
 /** Asks for a manifest's descriptor alone, which registries do not count as a pull; and for its bytes where they have to. */
-async function resolve(place: RegistryPlace, reference: Reference, signal?: AbortSignal): Promise<Descriptor> {
-  const found = await find(place, reference, signal);
+async function resolveManifest(place: RegistryPlace, reference: Reference, signal?: AbortSignal): Promise<Descriptor> {
+  const found = await findManifest(place, reference, signal);
   if (found !== undefined) return found;
   const which = 'tag' in reference ? `tag ${JSON.stringify(reference.tag)}` : `manifest ${reference.digest}`;
-  const hint = await hintOf(place, signal);
+  const hint = await tagsHint(place, signal);
   throw new CacheError('NOT_FOUND', `${nameOf(place)} has no ${which}`, { hint, side: place.side });
 }
 
-async function find(place: RegistryPlace, reference: Reference, signal?: AbortSignal): Promise<Descriptor | undefined> {
+async function findManifest(
+  place: RegistryPlace,
+  reference: Reference,
+  signal?: AbortSignal,
+): Promise<Descriptor | undefined> {
   const named = 'tag' in reference ? reference.tag : reference.digest;
   const request = {
     ...requestTo(place, `manifests/${named}`),
@@ -119,7 +123,7 @@ async function find(place: RegistryPlace, reference: Reference, signal?: AbortSi
     const head = await place.client.request({ ...request, method: 'HEAD' });
     discard(head);
     if (head.status === 404) return undefined;
-    const known = described(head, reference);
+    const known = descriptorIn(head, reference);
     if (known !== undefined) return known;
   }
   const { response, bytes } = await fetchDocument(place.client, { ...request, method: 'GET' }, JSON_LIMIT);
@@ -129,16 +133,16 @@ async function find(place: RegistryPlace, reference: Reference, signal?: AbortSi
 }
 
 /** What the headers of an answer say; undefined when they do not say all. */
-function described(response: RegistryResponse, reference: Reference): Descriptor | undefined {
+function descriptorIn(response: RegistryResponse, reference: Reference): Descriptor | undefined {
   const digest = 'digest' in reference ? reference.digest : headerOf(response.headers, 'docker-content-digest');
-  const size = lengthOf(response) ?? 0;
+  const size = totalLength(response) ?? 0;
   const mediaType = mediaTypeOf(response);
   if (!isDigest(digest) || !(size > 0) || mediaType === '') return undefined;
   return { mediaType, digest, size };
 }
 
 /** How many bytes there are behind an answer, of which it may have only a part; undefined where it does not say. */
-function lengthOf({ status, headers }: RegistryResponse): number | undefined {
+function totalLength({ status, headers }: RegistryResponse): number | undefined {
   // That length would be the one of the coded bytes.
   if (codingsOf(headers).length > 0) return undefined;
   const [, total] = /^bytes \d+-\d*\/(\d+)$/.exec(headers['content-range'] ?? '') ?? [];
@@ -150,7 +154,7 @@ function mediaTypeOf({ headers }: RegistryResponse): string {
   return headers['content-type']?.replace(/;.*$/, '').trim() ?? '';
 }
 
-async function hintOf(place: RegistryPlace, signal?: AbortSignal): Promise<string> {
+async function tagsHint(place: RegistryPlace, signal?: AbortSignal): Promise<string> {
   try {
     const tags = await listTags(place, signal);
     if (tags.length === 0) return 'it has no tags at all';
@@ -162,7 +166,7 @@ async function hintOf(place: RegistryPlace, signal?: AbortSignal): Promise<strin
   }
 }
 
-async function entries(
+async function listEntries(
   place: RegistryPlace,
   signal?: AbortSignal,
 ): Promise<readonly (RepositoryEntry | UnreadEntry)[]> {
@@ -176,7 +180,7 @@ async function entries(
       return;
     }
     try {
-      const descriptor = await find(place, { tag }, inner);
+      const descriptor = await findManifest(place, { tag }, inner);
       outage.answered();
       // One that went away while the list was read is not there any more.
       if (descriptor !== undefined) found.set(tag, { tag, descriptor });

@@ -1,6 +1,6 @@
 import { Backoff } from '../../net/http/retry.js';
 import { BlobHash } from '../../oci/blob-hash.js';
-import { type Content, contentOf, identify } from '../../oci/content.js';
+import { type Content, contentOf, hashContent } from '../../oci/content.js';
 import type { BlobId } from '../../oci/descriptor.js';
 import type { RegistryPlace } from './registry-place.js';
 import { uploadBlob } from './registry-upload.js';
@@ -185,7 +185,7 @@ async function uploadTwice(
   has: (blob: BlobId) => Promise<boolean>,
   signal: AbortSignal | undefined,
 ): Promise<BlobId> {
-  const blob = await identify(content, signal);
+  const blob = await hashContent(content, signal);
   if (await has(blob)) return blob;
   const again: Content = {
     size: blob.size,

@@ -5,7 +5,7 @@ import { isIP, type LookupFunction, type Socket } from 'node:net';
 import { createSecureContext, TLSSocket } from 'node:tls';
 import { trustedCertificates } from './certificates.js';
 import { ConnectionError, cutOff, timedOut } from './network-error.js';
-import { isPrivate, isPublicHost, publicOnly, refusal } from './private-address.js';
+import { isPrivate, isPublicHost, publicOnly, privateAddressError } from './private-address.js';
 import { proxyAuthorization, proxyFor, proxyPeer, proxyRefusal } from './proxy.js';
 import { until } from './until.js';
 
@@ -143,7 +143,7 @@ export class HttpClient {
     const address = this.#addresses.get(namedBy.host);
     const isPublic = address === undefined ? await isPublicHost(namedBy.hostname) : !isPrivate(address);
     if (!isPublic) return undefined;
-    if (isPrivate(url.hostname)) throw new ConnectionError(refusal(url.hostname), undefined, true);
+    if (isPrivate(url.hostname)) throw new ConnectionError(privateAddressError(url.hostname), undefined, true);
     // Names are looked up by the proxy then, in its own network.
     return proxy === undefined && isIP(url.hostname) === 0 ? publicOnly : undefined;
   }

@@ -96,14 +96,14 @@ export function speaksNoTls(error: unknown): boolean {
  * @param what - the registry and what cannot be done
  */
 export function describeFailure(error: unknown, what: string, side: Side): unknown {
-  if (!(error instanceof ConnectionError)) return describe(error, what, { side, peer: undefined, wasReached: true });
+  if (!(error instanceof ConnectionError)) return errorFor(error, what, { side, peer: undefined, wasReached: true });
   const { cause, peer, wasReached } = error;
   const where = peer === undefined ? what : `${what}: ${peer.name}`;
   if (cause instanceof CacheError) return cause.saying(`${where}: ${cause.message}`).on(side);
-  return describe(cause, where, { side, peer, wasReached });
+  return errorFor(cause, where, { side, peer, wasReached });
 }
 
-function describe(
+function errorFor(
   error: unknown,
   what: string,
   { side, peer, wasReached }: { readonly side: Side; readonly peer: Peer | undefined; readonly wasReached: boolean },

@@ -52,14 +52,14 @@ export const publicOnly: LookupFunction = (hostname, options, callback) => {
     const wrong = error === null ? addresses.find(({ address }) => isPrivate(address)) : undefined;
     const [first] = addresses ?? [];
     if (error !== null) callback(error, []);
-    else if (wrong !== undefined) callback(refusal(wrong.address), []);
+    else if (wrong !== undefined) callback(privateAddressError(wrong.address), []);
     else if (options.all === true || first === undefined) callback(null, addresses);
     else callback(null, first.address, first.family);
   });
 };
 
 /** The error for an address inside that something outside names. */
-export function refusal(address: string): CacheError {
+export function privateAddressError(address: string): CacheError {
   return new CacheError(
     'DENIED',
     `${address} is an address of a private network or of this machine, and a public server names it`,

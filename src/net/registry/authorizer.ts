@@ -91,9 +91,9 @@ export class Authorizer {
     const extra = challenge.parameters['scope']
       ?.split(' ')
       .filter((scope) => scope !== '' && !named.has(resourceOf(scope)));
-    this.#extra.set(keyOf(scopes), extra ?? []);
+    this.#extra.set(scopesKey(scopes), extra ?? []);
     if (challenge.scheme === 'bearer' && refused !== undefined) {
-      const key = keyOf(scopes);
+      const key = scopesKey(scopes);
       const known = await until(Promise.resolve(this.#tokens.get(key)?.catch(() => undefined)), signal);
       // Another request may have fetched a new one since.
       if (known?.header === refused) this.#tokens.delete(key);
@@ -134,7 +134,7 @@ export class Authorizer {
   }
 
   #token(challenge: Challenge, scopes: readonly string[], credentials: Credentials): Promise<Token> {
-    const key = keyOf(scopes);
+    const key = scopesKey(scopes);
     const fetched = (async () => {
       const known = await this.#tokens.get(key)?.catch(() => undefined);
       if (known !== undefined && Date.now() < known.renewAt) return known;
@@ -150,7 +150,7 @@ export class Authorizer {
     const { registry, http, allowPlain } = this.#settings;
     const url = this.#realm(parameters['realm'] ?? '', Object.keys(credentials).length > 0);
     const service = parameters['service'];
-    const wanted = [...scopes, ...(this.#extra.get(keyOf(scopes)) ?? [])];
+    const wanted = [...scopes, ...(this.#extra.get(scopesKey(scopes)) ?? [])];
     const request =
       credentials.identityToken === undefined
         ? withPassword(url, service, wanted, credentials)
@@ -197,7 +197,7 @@ export class Authorizer {
   }
 }
 
-function keyOf(scopes: readonly string[]): string {
+function scopesKey(scopes: readonly string[]): string {
   return scopes.toSorted().join(' ');
 }
 

@@ -137,7 +137,7 @@ async function askHelper(
   if (/[/\\\0]/.test(helper)) return { problem: `${JSON.stringify(program)} is not the name of a program` };
   let output: { readonly code: number | null; readonly stdout: string };
   try {
-    output = await run(program, key, env, signal);
+    output = await runHelper(program, key, env, signal);
   } catch (error) {
     const reason = isSystemError(error, 'ENOENT') ? 'is not installed' : `cannot be run: ${(error as Error).message}`;
     return { problem: `${program}, which Docker's config.json names, ${reason}` };
@@ -154,7 +154,7 @@ async function askHelper(
   return { credentials: username === TOKEN_USER ? { identityToken: secret } : { username, password: secret } };
 }
 
-function run(
+function runHelper(
   program: string,
   input: string,
   env: NodeJS.ProcessEnv,

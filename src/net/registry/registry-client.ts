@@ -10,7 +10,7 @@ import { Abilities } from './abilities.js';
 import { Authorizer } from './authorizer.js';
 import type { FoundCredentials } from './docker-credentials.js';
 import { apiHost, findAddress } from './registry-address.js';
-import { reasonIn, refusal, refusalText, statusOf } from './registry-error.js';
+import { reasonIn, refusalError, refusalText, statusOf } from './registry-error.js';
 import { asGet, type RegistryRequest, type RegistryResponse, type RequestContext, urlOf } from './registry-request.js';
 
 export interface RegistrySettings {
@@ -168,7 +168,7 @@ export class RegistryClient {
     const message = `${this.#nameOf(request, url)}: cannot ${request.purpose}: ${reason}`;
     const hint = await until(this.#hintFor(status, request), request.signal);
     const retryAfter = retryAfterOf(headers['retry-after']);
-    return refusal(message, { method: request.method, status, retryAfter, side: request.side, hint });
+    return refusalError(message, { method: request.method, status, retryAfter, side: request.side, hint });
   }
 
   /** The reason in a refusal. The text of another host is not the registry's, and may be confidential. */

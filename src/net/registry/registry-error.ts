@@ -36,7 +36,7 @@ export async function reasonIn(
   if (isSecret(said)) return undefined;
   const parsed = v.safeParse(v.pipe(v.string(), v.parseJson(), errorsSchema), said);
   const isPage = !parsed.success && /html/.test(response.headers['content-type'] ?? '');
-  const text = parsed.success ? textOf(parsed.output) : isPage ? '' : said;
+  const text = parsed.success ? textOfErrors(parsed.output) : isPage ? '' : said;
   // Parsing has removed escapes that may have hidden a secret.
   const line = isSecret(text) ? '' : printable(text);
   return line === '' ? undefined : { isFormal: parsed.success, text: line };
@@ -62,7 +62,7 @@ export function statusOf(error: unknown): number | undefined {
  *
  * @param retryAfter - the pause that the response asks for, in milliseconds
  */
-export function refusal(
+export function refusalError(
   message: string,
   {
     method,
@@ -89,7 +89,7 @@ export function refusalText(status: number, reason: Reason | undefined): string 
   return reason.isFormal ? `${reason.text} (HTTP ${status})` : `HTTP ${status}: ${reason.text}`;
 }
 
-function textOf({ errors }: v.InferOutput<typeof errorsSchema>): string {
+function textOfErrors({ errors }: v.InferOutput<typeof errorsSchema>): string {
   const said = errors.map(({ code, message, detail }) => [code, message, detailText(detail)]);
   const lines = said.map((parts) => parts.filter((part) => part !== undefined && part !== null && part !== ''));
   return lines.map((parts) => parts.join(': ')).join('; ');

@@ -1,5 +1,5 @@
 import type { Cache, CacheTarget } from '../../backend/backend.js';
-import { type CacheOptions, compressionOf, flag, type OnNote } from '../../buildkit/options.js';
+import { type CacheOptions, compressionOptions, flag, type OnNote } from '../../buildkit/options.js';
 import type { Encoding } from '../../codec/compression.js';
 import type { Shape } from '../../graph/save.js';
 import type { OnProgress } from './progress.js';
@@ -54,7 +54,7 @@ export function readRequest(options: CacheOptions, source: Shape | undefined): E
 
 /** BuildKit's compression is gzip when only a level or force is named. */
 function compressionConfig(options: CacheOptions): CompressionConfig | undefined {
-  const { compression = 'gzip', level, force } = compressionOf(options);
+  const { compression = 'gzip', level, force } = compressionOptions(options);
   const isNamed = options.attributes['compression'] !== undefined || level !== undefined || force;
   return isNamed ? { encoding: { compression, ...(level === undefined ? {} : { level }) }, force } : undefined;
 }

@@ -16,7 +16,7 @@ import { type Layout, type LayoutSettings, openLayout, writeMarker } from '../..
 import { LeasedBlobs } from '../../layout/blobs/leased-blobs.js';
 import { rewriting } from '../../layout/blobs/lost-blobs.js';
 import { type Registries, type RegistryAccess, withRegistries } from '../../net/registry/registries.js';
-import { type Content, contentOf, identify } from '../../oci/content.js';
+import { type Content, contentOf, hashContent } from '../../oci/content.js';
 import type { BlobId, Descriptor } from '../../oci/descriptor.js';
 import { type OrderedDocuments, topOf } from '../../oci/document.js';
 import { type Digest, isKnownAlgorithm, splitDigest } from '../../oci/digest.js';
@@ -220,7 +220,7 @@ class Repair {
       const options = { blob: { digest, size }, diffID: undefined, encoding: GZIP, where, maxSize, windowMemory };
       const { content } = recompress(blobs.content(digest), options);
       const blob = this.#isDry
-        ? await identify(content, signal)
+        ? await hashContent(content, signal)
         : await this.#leased.write(content, undefined, { where, sharing: 'copy', ...(signal ? { signal } : {}) });
       replacements.set(digest, { mediaType: GZIP_LAYER, ...blob });
     }

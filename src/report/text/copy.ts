@@ -2,7 +2,7 @@ import prettyBytes from 'pretty-bytes';
 import type { ImageFit } from '../../backend/backend.js';
 import type { CopyResult, ExportResult } from '../../operations/copy/copy.js';
 import { escapedLines } from './control-characters.js';
-import { counted, plural } from './phrases.js';
+import { quantity, plural } from './phrases.js';
 
 /** The result of a copy as text: a few lines for each export. */
 export function copyText({ exports }: CopyResult): string {
@@ -13,8 +13,8 @@ function lines(result: ExportResult): string[] {
   if (result.images !== undefined) return inlineLines(result, result.images);
   const { target, descriptor, mode, shape = 'no manifest', records, kept } = result;
   const cache = `  mode=${mode}, ${shape}, ${compressions(result)}, ${records} records`;
-  const hint = `  ${counted(kept, 'layer')} kept in another compression; add force-compression=true to convert all`;
-  const corrected = `  ${counted(result.corrected, 'layer')} had another media type than that of the bytes, and ${plural(result.corrected, 'has', 'have')} the right one now`;
+  const hint = `  ${quantity(kept, 'layer')} kept in another compression; add force-compression=true to convert all`;
+  const corrected = `  ${quantity(result.corrected, 'layer')} had another media type than that of the bytes, and ${plural(result.corrected, 'has', 'have')} the right one now`;
   return [
     `${target}: ${descriptor.digest}`,
     cache,
@@ -33,7 +33,7 @@ function inlineLines({ target, descriptor, duration }: ExportResult, images: rea
       `  inline in ${platform}: ${count} consist of its layers`,
       ...(addedHistory === 0
         ? []
-        : [`    history: ${counted(addedHistory, 'entry', 'entries')} added, as BuildKit needs one for each layer`]),
+        : [`    history: ${quantity(addedHistory, 'entry', 'entries')} added, as BuildKit needs one for each layer`]),
       ...(fitting.length === 0 ? [] : [`    kept: ${names(fitting)}`]),
       ...(others.length === 0 ? [] : [`    not: ${names(others.map(({ record }) => record))}`]),
     ];

@@ -2,7 +2,7 @@ import prettyBytes from 'pretty-bytes';
 import type { Amount, CollectResult } from '../../operations/gc.js';
 import { table } from './table.js';
 import { escapedLines } from './control-characters.js';
-import { counted, shortDigest } from './phrases.js';
+import { quantity, shortDigest } from './phrases.js';
 
 /** The result of gc as text: what was freed, and the size of each tag. */
 export function gcText(result: CollectResult, dryRun: boolean): string {
@@ -45,5 +45,5 @@ function size(amount: Amount): string {
 }
 
 function blobs({ count }: Amount): string {
-  return counted(count, 'blob');
+  return quantity(count, 'blob');
 }

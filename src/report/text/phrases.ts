@@ -7,7 +7,7 @@ export function plural(count: number, one: string, many = `${one}s`): string {
 }
 
 /** A count with its noun: `1 layer`, `2 layers`. */
-export function counted(count: number, one: string, many?: string): string {
+export function quantity(count: number, one: string, many?: string): string {
   return `${count} ${plural(count, one, many)}`;
 }
 

@@ -1,7 +1,7 @@
 import type { RepairAction } from '../../operations/repair/action.js';
 import type { RepairResult } from '../../operations/repair/repair.js';
 import { escapedLines } from './control-characters.js';
-import { counted } from './phrases.js';
+import { quantity } from './phrases.js';
 
 /** The result of repair as text: a line for each action, and what is still wrong. */
 export function repairText(
@@ -49,7 +49,7 @@ function actionLines(action: RepairAction): string[] {
       return [`corrected the entry of ${action.tag ?? action.digest} in index.json`];
     case 'rebuilt':
       return [
-        `rebuilt index.json with ${counted(action.entries, 'entry', 'entries')}`,
+        `rebuilt index.json with ${quantity(action.entries, 'entry', 'entries')}`,
         ...action.nameless.map((digest) => `found ${digest}, a cache whose tag is not known`),
       ];
     case 'marked':

@@ -2,15 +2,15 @@ import prettyBytes from 'pretty-bytes';
 import { EFFECT_WORDS, type Finding } from '../../operations/verify/finding.js';
 import type { VerifyResult } from '../../operations/verify/verify.js';
 import { escapedLines } from './control-characters.js';
-import { counted, plural } from './phrases.js';
+import { quantity, plural } from './phrases.js';
 
 /** The result of verify as text: a paragraph for each finding, and a summary line. */
 export function verifyText(result: VerifyResult): string {
   const { target, sound, findings, tags, blobs, read, bytesRead } = result;
   const wrong = findings.filter(({ severity }) => severity === 'corrupt').length;
   const part = read === blobs ? `${read}` : `${read} of ${blobs}`;
-  const what = `${counted(tags, 'entry', 'entries')}, ${part} blobs read (${prettyBytes(bytesRead)})`;
-  const verdict = sound ? 'sound' : `${counted(wrong, 'thing is', 'things are')} wrong`;
+  const what = `${quantity(tags, 'entry', 'entries')}, ${part} blobs read (${prettyBytes(bytesRead)})`;
+  const verdict = sound ? 'sound' : `${quantity(wrong, 'thing is', 'things are')} wrong`;
   return escapedLines([...findings.flatMap(lines), `${target}: ${verdict}; ${what}`]);
 }
 
