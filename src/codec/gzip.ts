@@ -3,6 +3,7 @@ import { promisify } from 'node:util';
 import { constants, crc32, deflateRaw } from 'node:zlib';
 import { type DeflateStrategy, deflateStrategy } from './deflate-strategy.js';
 import { inOrder } from '../bytes/in-order.js';
+import { inPieces } from '../bytes/pieces.js';
 
 /**
  * The tar is cut into blocks of this size, in bytes, which are deflated each by itself. Large enough that the few bytes
@@ -112,29 +113,4 @@ async function* blocksOf(
     held = block;
   }
   yield take(held ?? new Uint8Array(), true);
-}
-
-/** The same bytes in pieces of one size, but for the last one; without a copy where they come so. */
-async function* inPieces(bytes: AsyncIterable<Uint8Array>, size: number): AsyncGenerator<Uint8Array, void, undefined> {
-  let piece: Buffer | undefined;
-  let filled = 0;
-  for await (const chunk of bytes) {
-    for (let at = 0; at < chunk.length;) {
-      if (piece === undefined && chunk.length - at >= size) {
-        yield chunk.subarray(at, at + size);
-        at += size;
-        continue;
-      }
-      piece ??= Buffer.allocUnsafeSlow(size);
-      const part = chunk.subarray(at, at + size - filled);
-      piece.set(part, filled);
-      at += part.length;
-      filled += part.length;
-      if (filled < size) continue;
-      yield piece;
-      piece = undefined;
-      filled = 0;
-    }
-  }
-  if (piece !== undefined) yield piece.subarray(0, filled);
 }

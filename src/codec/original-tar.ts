@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { limited } from '../bytes/limited.js';
+import { splitAt } from '../bytes/split.js';
 import { CacheError } from '../errors.js';
 import { type Content, verified } from '../oci/content.js';
 import type { BlobId } from '../oci/descriptor.js';
@@ -141,25 +142,4 @@ function checkDiffID(
     expected: said,
     found,
   });
-}
-
-/** One stream as two, the second of which can be read once the first has been. */
-function splitAt(bytes: AsyncIterable<Uint8Array>, offset: number) {
-  const iterator = bytes[Symbol.asyncIterator]();
-  let rest: Uint8Array = new Uint8Array();
-  return {
-    head: (async function* () {
-      for (let left = offset; left > 0;) {
-        const next = await iterator.next();
-        if (next.done === true) return;
-        yield next.value.subarray(0, left);
-        rest = next.value.subarray(left);
-        left -= next.value.length;
-      }
-    })(),
-    tail: (async function* () {
-      yield rest;
-      for (let next = await iterator.next(); next.done !== true; next = await iterator.next()) yield next.value;
-    })(),
-  };
 }

@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { CCtx, DCtx } from 'zstd-napi/binding.js';
+import { beginning } from '../bytes/beginning.js';
 import type { CacheError } from '../errors.js';
 import { reserveWindow, WINDOW_MEMORY } from './window-budget.js';
 import { HEADER_SIZE, windowOf } from './zstd-frame.js';
@@ -208,32 +209,4 @@ export function isTooLargeWindow(error: Error): boolean {
 /** Loaded when it is needed: it is native code. */
 async function library() {
   return (await import('zstd-napi/binding.js')).default;
-}
-
-/** The first bytes of a stream, and all of it as a stream when there are more than that. */
-async function beginning(
-  bytes: AsyncIterable<Uint8Array>,
-  most: number,
-): Promise<{ readonly head: Buffer; readonly rest: AsyncIterable<Uint8Array> | undefined }> {
-  const iterator = bytes[Symbol.asyncIterator]();
-  const head: Uint8Array[] = [];
-  for (let size = 0; ;) {
-    const next = await iterator.next();
-    if (next.done === true) return { head: Buffer.concat(head), rest: undefined };
-    head.push(next.value);
-    size += next.value.length;
-    if (size > most) return { head: EMPTY, rest: chained(head, iterator) };
-  }
-}
-
-async function* chained(
-  head: readonly Uint8Array[],
-  iterator: AsyncIterator<Uint8Array>,
-): AsyncGenerator<Uint8Array, void, undefined> {
-  try {
-    yield* head;
-    for (let next = await iterator.next(); next.done !== true; next = await iterator.next()) yield next.value;
-  } finally {
-    await iterator.return?.();
-  }
 }

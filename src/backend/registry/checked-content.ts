@@ -1,8 +1,6 @@
-import type { Hash } from 'node:crypto';
-import { wrongBytes, wrongSize } from '../../oci/blob-hash.js';
+import { BlobCheck, wrongSize } from '../../oci/blob-hash.js';
 import type { Content } from '../../oci/content.js';
 import type { BlobId } from '../../oci/descriptor.js';
-import { type DigestAlgorithm, hashDigest, hasherFor } from '../../oci/digest.js';
 import type { Body } from './upload-session.js';
 
 /**
@@ -14,9 +12,9 @@ export class CheckedContent {
   readonly #expected: BlobId;
   readonly #where: string;
   readonly #signal: AbortSignal | undefined;
-  readonly #hash: Hash;
-  readonly #algorithm: DigestAlgorithm;
+  readonly #check: BlobCheck;
   #hashed = 0;
+  #isChecked = false;
   #failure: unknown;
 
   constructor(content: Content, expected: BlobId, where: string, signal: AbortSignal | undefined) {
@@ -24,9 +22,7 @@ export class CheckedContent {
     this.#expected = expected;
     this.#where = where;
     this.#signal = signal;
-    const { hash, algorithm } = hasherFor(expected.digest);
-    this.#hash = hash;
-    this.#algorithm = algorithm;
+    this.#check = new BlobCheck(expected, where);
   }
 
   /** What went wrong with the reading, as opposed to the sending. */
@@ -49,11 +45,11 @@ export class CheckedContent {
         if (at + chunk.length > end) throw wrongSize(this.#expected, `more than ${size}`, this.#where);
         this.#update(chunk, at);
         at += chunk.length;
-        if (at === size) this.#check();
+        if (at === size) this.#finish();
         yield chunk;
       }
       if (at < end) throw wrongSize(this.#expected, `${at}`, this.#where);
-      if (size === 0) this.#check();
+      if (size === 0) this.#finish();
     } catch (error) {
       this.#failure = error;
       throw error;
@@ -63,14 +59,13 @@ export class CheckedContent {
   #update(chunk: Uint8Array, at: number): void {
     const fresh = at + chunk.length - this.#hashed;
     if (fresh <= 0 || at > this.#hashed) return;
-    this.#hash.update(chunk.subarray(chunk.length - fresh));
+    this.#check.update(chunk.subarray(chunk.length - fresh));
     this.#hashed += fresh;
   }
 
-  #check(): void {
-    if (this.#hashed !== this.#expected.size) return;
-    const digest = hashDigest(this.#algorithm, this.#hash.copy());
-    if (digest === this.#expected.digest) return;
-    throw wrongBytes(this.#expected, digest, this.#where);
+  #finish(): void {
+    if (this.#hashed !== this.#expected.size || this.#isChecked) return;
+    this.#isChecked = true;
+    this.#check.finish();
   }
 }
