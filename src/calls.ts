@@ -22,7 +22,8 @@ const tool = is((value) => TOOLS.some((one) => one === value), `takes one of ${T
 const sample = is(isSample, 'takes { part, of }, { share } or { bytes }');
 const layout = options({ lockTimeout: milliseconds, durable: flag, heal: flag });
 const password = is((value) => isText(value) || value instanceof Uint8Array, 'takes a text or bytes');
-const registry = options({ ca: text, username: text, password });
+const user = { username: text, password };
+const registry = options({ ca: text, ...user, import: options(user), export: options(user) });
 
 const reading = { registry, layout, signal, onNote: listener };
 const working = { ...reading, concurrency, maxLayerSize: bytes, windowMemory: bytes, onProgress: listener };

@@ -1,5 +1,4 @@
 export type { Cache, ImageFit } from './backend/backend.js';
-export type { ReadOptions } from './backend/open.js';
 export type { CacheConfig, CacheRecord, Chain, ConfigLayer, Link, Result } from './buildkit/cache-config.js';
 export {
   type CacheOptions,
@@ -21,7 +20,7 @@ export {
 export { CacheError, type ErrorCode, type PlainCacheError, type Side, type Wrong } from './errors.js';
 export type { Graph, Layer } from './graph/graph.js';
 export type { Shape } from './graph/save.js';
-export type { RegistryAccess } from './net/registry/registries.js';
+export type { RegistryAccess, RegistryUser, SessionOptions } from './session.js';
 export type { Descriptor } from './oci/descriptor.js';
 export type { Digest } from './oci/digest.js';
 export {

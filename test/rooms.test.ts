@@ -18,6 +18,7 @@ const ROOMS = [
   ['codec'],
   ['layout'],
   ['net'],
+  ['session.ts'],
   ['backend'],
   ['operations'],
   ['report'],

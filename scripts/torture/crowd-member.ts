@@ -11,6 +11,7 @@ import { openLayout } from '../../src/layout/layout.js';
 import { prune } from '../../src/operations/prune/prune.js';
 import { fixture } from './folder.js';
 import { Random } from './random.js';
+import { DEFAULT_LAYOUT_SETTINGS } from '../../src/layout/settings.js';
 
 // One process of a crowd: what it does until it is done, or until its standard input ends; it prints how often it did it.
 const [role, folder = '', name = '', count = '0', seed = '0'] = process.argv.slice(2);
@@ -27,7 +28,7 @@ async function write(tag: string): Promise<void> {
 
 /** Follows a tag that stays down to the bytes of its layers. */
 async function read(): Promise<void> {
-  const opened = await openLayout(folder, layout);
+  const opened = await openLayout(folder, { ...DEFAULT_LAYOUT_SETTINGS, ...layout });
   const { manifests } = await readIndex(opened);
   const entries = manifests.filter((entry) => tagOf(entry)?.startsWith('w') === true);
   if (entries.length === 0) return;

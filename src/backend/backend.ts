@@ -3,12 +3,15 @@ import type { Graph } from '../graph/graph.js';
 import type { Fit } from '../graph/inline.js';
 import type { SavedCache, Shape } from '../graph/save.js';
 import type { Conversion } from '../layout/blobs/conversions.js';
-import type { LayoutSettings } from '../layout/layout.js';
 import type { Sharing } from '../layout/blobs/share.js';
 import type { Content } from '../oci/content.js';
 import type { BlobId, Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import type { ManifestFields } from '../oci/manifest.js';
+import type { CacheOptions } from '../buildkit/options.js';
+import type { Side } from '../errors.js';
+import type { Session } from '../session.js';
+import type { RepositoryReader } from './repository/repository.js';
 
 /** A build cache: its graph, and a way to the bytes of its layers. */
 export interface Cache {
@@ -129,13 +132,49 @@ export interface CacheTarget {
   close(): Promise<void>;
 }
 
-/** What a copy wants of its targets, beside what their option strings say. */
+/** What a copy wants of its targets, apart from what their option strings say. */
 export interface TargetSettings {
   /** How files get from one folder to another. */
   readonly sharing: Sharing;
   /** Write documents that BuildKit is known not to import. */
   readonly allowOversize: boolean;
-  readonly signal?: AbortSignal | undefined;
-  /** How folders are written to; what is left out is the default. */
-  readonly layout?: Partial<LayoutSettings>;
+}
+
+/** Where an option string leads, before anything there is opened. */
+export interface Location {
+  /** As BuildKit knows them, which has no type=inline for an import. */
+  readonly options: CacheOptions;
+  /** For messages and results. */
+  readonly name: string;
+  /** What an import selects there, or an export replaces, as the option string has it: a tag, a digest, a reference. */
+  readonly selection: string;
+  /**
+   * One spelling of the name of a cache, so that two exports with equal keys would replace each other. Undefined where a
+   * digest names it.
+   */
+  readonly key: string | undefined;
+  /** For a folder of caches: its real path. No export goes into a folder inside the one that an import reads. */
+  readonly path?: string | undefined;
+  /** The host of a service that has users: `registry.example.com:5000`. */
+  readonly service?: string | undefined;
+}
+
+/** One type of cache. A method that is missing is a thing that the type cannot do. */
+export interface Backend {
+  /**
+   * Finds out where an option string leads, without opening anything there.
+   *
+   * @throws CacheError USAGE for attributes that do not go together, and for a reference that is none
+   */
+  locate(options: CacheOptions, side: Side): Promise<Location>;
+  /** @throws CacheError USAGE, NOT_FOUND */
+  source?(at: Location, session: Session): Promise<CacheSource>;
+  /** @throws CacheError USAGE, NOT_FOUND for an image that is missing */
+  target?(at: Location, session: Session, settings: TargetSettings): Promise<CacheTarget>;
+  /**
+   * The repository of an import, whatever it selects there.
+   *
+   * @throws CacheError NOT_FOUND
+   */
+  repository?(at: Location, session: Session): Promise<RepositoryReader>;
 }

@@ -42,8 +42,7 @@ export const importArgs = verb({
   ],
   async run(argv) {
     const { importArguments } = await import('../operations/import-args.js');
-    const onMissing = ({ type, attributes }: CacheOptions, reason: Error) => {
-      const name = attributes['src'] ?? attributes['ref'] ?? type;
+    const onMissing = (_: CacheOptions, reason: Error, name: string) => {
       // A cache that does not exist yet is normal before the first export, and needs no hint.
       const hint = reason instanceof CacheError && reason.code !== 'NOT_FOUND' ? reason.hint : undefined;
       process.stderr.write(

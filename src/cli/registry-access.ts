@@ -1,5 +1,5 @@
 import { CacheError } from '../errors.js';
-import type { RegistryAccess } from '../net/registry/registries.js';
+import type { RegistryAccess } from '../session.js';
 import type { REGISTRY_OPTIONS } from './shared-options.js';
 import type { Arguments } from './verb.js';
 

@@ -1,4 +1,4 @@
-import type { LayoutSettings } from '../layout/layout.js';
+import type { LayoutSettings } from '../layout/settings.js';
 import { parseCount, parseAge, parseDuration, parseFolder, parseSize, parseText } from './quantities.js';
 import type { Table, Words } from './verb.js';
 

@@ -5,21 +5,9 @@ import { goJson } from '../oci/json.js';
 import { namesIn } from './blobs/blob-list.js';
 import { Blobs } from './blobs/blobs.js';
 import { exists, makeFolder, syncFolder, writeNewFile } from './files/durable.js';
-import { LOCK_TIMEOUT } from './lock/lock.js';
+import { DEFAULT_LAYOUT_SETTINGS, type LayoutSettings } from './settings.js';
 import { settled } from './index/settled.js';
 import { Workspace, WORKSPACE_FOLDER } from './workspace/workspace.js';
-
-/** How a layout is used. */
-export interface LayoutSettings {
-  /** How long to wait for somebody else's lock, in milliseconds. */
-  readonly lockTimeout: number;
-  /** Whether what was written has to survive a power cut: every file and folder is synced before it is relied on. */
-  readonly durable: boolean;
-  /** Whether blobs that are there already are read and checked before they are relied on. */
-  readonly heal: boolean;
-}
-
-const DEFAULT_SETTINGS: LayoutSettings = { lockTimeout: LOCK_TIMEOUT, durable: true, heal: false };
 
 /**
  * An OCI image layout on disk: image-spec image-layout.md. Any file in it that is not part of one is left alone.
@@ -45,7 +33,7 @@ export interface Layout {
  *
  * @throws CacheError NOT_FOUND, CORRUPT when a folder in it leads elsewhere, USAGE for a path that is not UTF-8
  */
-export async function openLayout(root: string, settings: Partial<LayoutSettings> = {}): Promise<Layout> {
+export async function openLayout(root: string, settings: LayoutSettings = DEFAULT_LAYOUT_SETTINGS): Promise<Layout> {
   refuseMangled(root);
   const stats = await stat(root).catch((error: unknown) => {
     // A path that leads nowhere, whatever it is that ends it.
@@ -68,7 +56,7 @@ export async function openLayout(root: string, settings: Partial<LayoutSettings>
  * @throws CacheError CORRUPT when a folder in it leads elsewhere, or its index was lost; BUSY; USAGE for a path that is not
  *   UTF-8
  */
-export async function createLayout(root: string, settings: Partial<LayoutSettings> = {}): Promise<Layout> {
+export async function createLayout(root: string, settings: LayoutSettings = DEFAULT_LAYOUT_SETTINGS): Promise<Layout> {
   refuseMangled(root);
   const layout = layoutAt(root, settings);
   await makeFolder(root, { ...layout.settings, inherit: 'nothing' });
@@ -110,12 +98,11 @@ export async function replaceFile(
   }
 }
 
-function layoutAt(root: string, settings: Partial<LayoutSettings>): Layout {
-  const all = { ...DEFAULT_SETTINGS, ...settings };
+function layoutAt(root: string, settings: LayoutSettings): Layout {
   const workspace = new Workspace(root);
   return {
     root,
-    settings: all,
+    settings,
     workspace,
     blobs: new Blobs(root),
     close: () => workspace.close(),

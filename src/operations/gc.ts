@@ -2,18 +2,17 @@ import { checkCall } from '../calls.js';
 import { abortable } from '../errors.js';
 import { collect } from '../layout/gc/gc.js';
 import type { CollectResult } from '../layout/gc/gc-result.js';
-import { type LayoutSettings, openLayout } from '../layout/layout.js';
+import { openLayout } from '../layout/layout.js';
+import { Session, type SessionOptions } from '../session.js';
 
 export type { Amount, CollectResult } from '../layout/gc/gc-result.js';
 export type { TagUsage } from '../layout/gc/usage.js';
 
-export interface GarbageOptions {
+export interface GarbageOptions extends Pick<SessionOptions, 'layout' | 'signal'> {
   /** How long what nothing refers to is left alone after it was last touched, in milliseconds; an hour by default. */
   readonly grace?: number | undefined;
   /** Only find out what would go. */
   readonly dryRun?: boolean | undefined;
-  readonly layout?: Partial<LayoutSettings>;
-  readonly signal?: AbortSignal | undefined;
 }
 
 /**
@@ -24,7 +23,8 @@ export interface GarbageOptions {
 export async function collectGarbage(folder: string, options: GarbageOptions = {}): Promise<CollectResult> {
   checkCall('collectGarbage', { folder, options });
   return abortable(options.signal, async () => {
-    const layout = await openLayout(folder, options.layout);
+    await using session = new Session(options);
+    const layout = await openLayout(folder, session.layout);
     try {
       return await collect(layout, options);
     } finally {

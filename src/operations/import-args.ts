@@ -1,10 +1,10 @@
 import { checkCall, type TOOLS } from '../calls.js';
-import { imageImport } from '../backend/inline/inline.js';
-import { checkImports, isSupported, openSource, type ReadOptions } from '../backend/open.js';
+import type { Location } from '../backend/backend.js';
+import { canImport, locate, openSource, unsupported } from '../backend/backends.js';
 import { readImport } from '../backend/option-string.js';
 import { type CacheOptions, formatOptions } from '../buildkit/options.js';
 import { abortable, CacheError, isSystemError } from '../errors.js';
-import { type Registries, withRegistries } from '../net/registry/registries.js';
+import { Session, type SessionOptions } from '../session.js';
 
 /** An image whose cache ends BuildKit's daemon, and every build on it. */
 function dangerous(danger: string): CacheError {
@@ -31,32 +31,37 @@ const FLAGS: Readonly<Record<Tool, string>> = {
 export async function importArguments(
   texts: readonly string[],
   tool: Tool,
-  onMissing: (options: CacheOptions, reason: Error) => void,
-  access: ReadOptions = {},
+  onMissing: (options: CacheOptions, reason: Error, name: string) => void,
+  access: SessionOptions = {},
 ): Promise<string[]> {
   checkCall('importArguments', { texts, tool, onMissing, options: access });
-  const { registry, layout, signal, onNote } = access;
-  const imports = (await Promise.all(texts.map((text) => readImport(text, onNote)))).map(imageImport);
-  const run = async (registries: Registries) => {
-    checkImports(imports, registries);
+  const { signal, onNote } = access;
+  const imports = await Promise.all(texts.map((text) => readImport(text, onNote)));
+  return abortable(signal, async () => {
+    await using session = new Session(access);
+    const known = new Map<CacheOptions, Location>();
+    for (const options of imports) {
+      if (canImport(options.type)) known.set(options, await locate(options, 'import', session));
+    }
     const words: string[] = [];
     for (const options of imports) {
+      const at = known.get(options);
       try {
-        const source = await openSource(options, registries, layout);
+        if (at === undefined) throw unsupported(options.type, 'import');
+        const source = await openSource(at, session);
         await source.resolve(signal);
         // What a build gets nothing from, or what ends the daemon, is left out as well. Layers are not looked at.
         const { danger } = await source.load(signal);
         if (danger !== undefined) throw dangerous(danger);
-        words.push(FLAGS[tool], formatOptions(options));
+        words.push(FLAGS[tool], formatOptions(at.options));
       } catch (error) {
-        // The string is fine, so that wrong usage is that of an option beside it, such as --registry-ca.
-        const isUsage = error instanceof CacheError && error.code === 'USAGE' && isSupported(options);
+        // The string is fine, so that wrong usage is that of another option, such as --registry-ca.
+        const isUsage = error instanceof CacheError && error.code === 'USAGE' && at !== undefined;
         const isReason = error instanceof CacheError || isSystemError(error);
         if (isUsage || !isReason || signal?.aborted === true) throw error;
-        onMissing(options, error);
+        onMissing(at?.options ?? options, error, at?.name ?? options.type);
       }
     }
     return words;
-  };
-  return abortable(signal, () => withRegistries(registry, run));
+  });
 }

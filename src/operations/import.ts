@@ -3,6 +3,7 @@ import { formatOptions } from '../buildkit/options.js';
 import { abortable } from '../errors.js';
 import { markStore, recordUse } from '../layout/index/last-used.js';
 import { openLayout } from '../layout/layout.js';
+import { Session } from '../session.js';
 import { type CopyOptions, type CopyResult, copyCache } from './copy/copy.js';
 import { checkCacheName } from './store.js';
 
@@ -23,7 +24,8 @@ export async function importCache(
   const exports = [formatOptions({ type: 'local', attributes: { dest: store, tag: name } })];
   return abortable(options.signal, async () => {
     const result = await copyCache({ ...options, imports, exports });
-    const layout = await openLayout(store, options.layout);
+    await using session = new Session(options);
+    const layout = await openLayout(store, session.layout);
     try {
       await markStore(layout);
       const [written] = result.exports;

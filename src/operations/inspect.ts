@@ -1,16 +1,16 @@
 import { checkCall } from '../calls.js';
 import type { Cache, CacheSource } from '../backend/backend.js';
 import { readImport } from '../backend/option-string.js';
-import { openSource, type ReadOptions } from '../backend/open.js';
+import { locate, openSource } from '../backend/backends.js';
 import type { Compression } from '../codec/compression.js';
 import { sniff } from '../codec/sniff.js';
 import { abortable, CacheError, isOutOfReach } from '../errors.js';
 import { blobsOf, type Graph } from '../graph/graph.js';
 import { recordIds } from '../graph/identity.js';
-import { withRegistries } from '../net/registry/registries.js';
 import { CREATED_AT, DESCRIPTION, type Descriptor, UNCOMPRESSED } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import { parallel } from '../bytes/parallel.js';
+import { Session, type SessionOptions } from '../session.js';
 import { type CacheSummary, summarize } from './cache-summary.js';
 
 /** One layer of a cache. */
@@ -54,15 +54,15 @@ export interface RecordDescription {
  *
  * @throws CacheError USAGE, NOT_FOUND, CORRUPT
  */
-export async function inspectCache(text: string, access: ReadOptions = {}): Promise<CacheDescription> {
+export async function inspectCache(text: string, access: SessionOptions = {}): Promise<CacheDescription> {
   checkCall('inspectCache', { text, options: access });
-  const { registry, layout, signal, onNote } = access;
+  const { signal, onNote } = access;
   const options = await readImport(text, onNote);
-  return abortable(signal, () =>
-    withRegistries(registry, async (registries) =>
-      describeCache(await openSource(options, registries, layout), signal),
-    ),
-  );
+  return abortable(signal, async () => {
+    await using session = new Session(access);
+    const source = await openSource(await locate(options, 'import', session), session);
+    return describeCache(source, signal);
+  });
 }
 
 async function describeCache(source: CacheSource, signal: AbortSignal | undefined): Promise<CacheDescription> {

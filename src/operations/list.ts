@@ -1,5 +1,5 @@
 import { checkCall } from '../calls.js';
-import { openRepository, type ReadOptions } from '../backend/open.js';
+import { locate, openRepository } from '../backend/backends.js';
 import { readImport } from '../backend/option-string.js';
 import { Outage } from '../backend/outage.js';
 import { loadCache } from '../backend/repository/load-cache.js';
@@ -7,7 +7,7 @@ import type { RepositoryEntry, RepositoryReader } from '../backend/repository/re
 import { isOptionString } from '../buildkit/values.js';
 import { parallel } from '../bytes/parallel.js';
 import { abortable, CacheError, isOutOfReach } from '../errors.js';
-import { type Registries, withRegistries } from '../net/registry/registries.js';
+import { Session, type SessionOptions } from '../session.js';
 import type { Digest } from '../oci/digest.js';
 import { type CacheSummary, summarize } from './cache-summary.js';
 
@@ -33,14 +33,15 @@ export interface ListEntry {
  * @throws CacheError NOT_FOUND, CORRUPT when index.json itself cannot be read, UNREACHABLE or DENIED when a
  *   registry cannot be asked
  */
-export async function listCaches(text: string, access: ReadOptions = {}): Promise<ListEntry[]> {
+export async function listCaches(text: string, access: SessionOptions = {}): Promise<ListEntry[]> {
   checkCall('listCaches', { text, options: access });
-  const { registry, layout, signal, onNote } = access;
+  const { signal, onNote } = access;
   const options = isOptionString(text)
     ? await readImport(text, onNote)
     : ({ type: 'local', attributes: { src: text } } as const);
-  const run = async (registries: Registries) => {
-    const repository = await openRepository(options, registries, layout);
+  return abortable(signal, async () => {
+    await using session = new Session(access);
+    const repository = await openRepository(await locate(options, 'import', session), session);
     const found = await repository.entries(signal);
     const rows: (ListEntry | undefined)[] = [];
     const outage = new Outage();
@@ -60,8 +61,7 @@ export async function listCaches(text: string, access: ReadOptions = {}): Promis
     });
     outage.end();
     return rows.filter((row) => row !== undefined);
-  };
-  return abortable(signal, () => withRegistries(registry, run));
+  });
 }
 
 async function listEntry(

@@ -2,14 +2,13 @@ import { checkCall } from '../calls.js';
 import { abortable, CacheError } from '../errors.js';
 import { updateIndex } from '../layout/index/index-file.js';
 import { findTag, type LayoutIndex, tagOf, withoutTag } from '../layout/index/index-json.js';
-import { type LayoutSettings, openLayout } from '../layout/layout.js';
+import { openLayout } from '../layout/layout.js';
+import { Session, type SessionOptions } from '../session.js';
 import { checkCacheName, expectStore } from './store.js';
 
-export interface RemoveOptions {
+export interface RemoveOptions extends Pick<SessionOptions, 'layout' | 'signal'> {
   /** Only check that the name is there. */
   readonly dryRun?: boolean;
-  readonly layout?: Partial<LayoutSettings>;
-  readonly signal?: AbortSignal;
 }
 
 /**
@@ -19,7 +18,7 @@ export interface RemoveOptions {
  */
 export async function removeCache(store: string, name: string, options: RemoveOptions = {}): Promise<void> {
   checkCall('removeCache', { store, name, options });
-  const { dryRun = false, layout: settings, signal } = options;
+  const { dryRun = false, signal } = options;
   checkCacheName(name);
   await expectStore(store);
   const withoutName = (index: LayoutIndex) => {
@@ -32,7 +31,8 @@ export async function removeCache(store: string, name: string, options: RemoveOp
     });
   };
   await abortable(signal, async () => {
-    const layout = await openLayout(store, settings);
+    await using session = new Session(options);
+    const layout = await openLayout(store, session.layout);
     try {
       await updateIndex(layout, withoutName, { signal });
     } finally {

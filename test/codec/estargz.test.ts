@@ -2,7 +2,6 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import test, { type ExecutionContext } from 'ava';
-import { localSource } from '../../src/backend/local/local.js';
 import { encodeEstargz } from '../../src/codec/estargz/encode-estargz.js';
 import { tocJson, tocTar } from '../../src/codec/estargz/toc.js';
 import { copyCache } from '../../src/operations/copy/copy.js';
@@ -16,6 +15,7 @@ import { goJson } from '../../src/oci/json.js';
 import { verifyFolder } from '../../src/operations/verify/verify.js';
 import { copyFixture, fixture, importOf, temporary } from '../support/fixtures.js';
 import { assertSound } from '../support/sound.js';
+import { loadFolder } from '../support/caches.js';
 
 const FORCED = 'compression=estargz,force-compression=true';
 
@@ -47,7 +47,7 @@ function tableOf(blob: Buffer): Table {
 }
 
 async function blobsOf(folder: string): Promise<Map<string, { bytes: Buffer; annotations: Record<string, string> }>> {
-  const { graph } = await localSource({ type: 'local', attributes: { src: folder } }).load();
+  const { graph } = await loadFolder(folder);
   return new Map(
     [...graph.descriptors.values()].map(({ digest, annotations = {} }) => {
       const bytes = readFileSync(join(folder, 'blobs', 'sha256', digest.slice('sha256:'.length)));

@@ -15,6 +15,7 @@ import { removeCache } from '../../src/operations/remove.js';
 import { verifyFolder } from '../../src/operations/verify/verify.js';
 import { copyFixture, fixture, importOf, temporary } from '../support/fixtures.js';
 import { type Loss, record } from '../support/power.js';
+import { DEFAULT_LAYOUT_SETTINGS } from '../../src/layout/settings.js';
 
 /** Something that changes a folder, and what has to be true of the folder whenever it is cut off. */
 interface Scenario {
@@ -79,7 +80,7 @@ const SCENARIOS: Readonly<Record<string, Scenario>> = {
   'a use of a store that is written down': {
     async prepare(folder) {
       grown(folder);
-      const layout = await openLayout(folder, { durable: false });
+      const layout = await openLayout(folder, { ...DEFAULT_LAYOUT_SETTINGS, durable: false });
       await markStore(layout);
       await layout.close();
     },

@@ -5,7 +5,7 @@ import test, { type ExecutionContext } from 'ava';
 import { registryRepository } from '../../src/backend/registry/registry-repository.js';
 import { copyCache } from '../../src/operations/copy/copy.js';
 import { CacheError } from '../../src/errors.js';
-import { Registries } from '../../src/net/registry/registries.js';
+import { Session } from '../../src/session.js';
 import type { Digest } from '../../src/oci/digest.js';
 import { bkcache } from '../support/command.js';
 import { startFaultProxy } from '../support/fault-proxy.js';
@@ -179,8 +179,7 @@ withRegistries(() => {
   });
 
   test('a registry that nobody can reach is an error at once', async (t) => {
-    const registries = new Registries({}, HASTY);
-    const client = await registries.client('127.0.0.1:1', { insecure: false });
+    const client = await new Session({}, HASTY).registry('127.0.0.1:1', 'import', { insecure: false });
     const repository = registryRepository({ client, repository: 'a', side: 'import' });
     const error = await t.throwsAsync(repository.resolve({ tag: 'a' }), { instanceOf: CacheError });
     t.regex(error.message, /nothing listens there \(ECONNREFUSED\)$/);

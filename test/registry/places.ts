@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
 import { registryRepository } from '../../src/backend/registry/registry-repository.js';
-import { type RegistryAccess, Registries } from '../../src/net/registry/registries.js';
+import { type RegistryAccess, Session } from '../../src/session.js';
 import { type RegistryAuth, startRegistry } from '../../scripts/servers/registry.js';
 import type { Place } from '../backend/repository/conformance.js';
 import { HASTY } from '../support/servers.js';
@@ -57,7 +57,7 @@ export async function placeIn(
   { repository = `tests/${randomUUID()}` } = {},
 ): Promise<Place> {
   const ref = `type=registry,ref=${host}/${repository}`;
-  const client = await new Registries(access, HASTY).client(host, { insecure: false });
+  const client = await new Session({ registry: access }, HASTY).registry(host, 'import', { insecure: false });
   return {
     imports: (tag) => `${ref}:${tag}`,
     exports: (tag) => `${ref}:${tag}`,

@@ -3,11 +3,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { ExecutionContext } from 'ava';
-import { localSource } from '../../src/backend/local/local.js';
 import type { Cache } from '../../src/backend/backend.js';
 import type { SavedCache } from '../../src/graph/save.js';
 import { type Digest, sha256 } from '../../src/oci/digest.js';
 import { topOf } from '../../src/oci/document.js';
+import { loadFolder } from './caches.js';
 
 const CACHES = fileURLToPath(new URL('../../../fixtures/caches/', import.meta.url));
 
@@ -38,7 +38,7 @@ export function importOf(folder: string, tag = 'latest'): string {
 }
 
 export function loadFixture(folder: string, tag = 'latest'): Promise<Cache> {
-  return localSource({ type: 'local', attributes: { src: fixture(folder), tag } }).load();
+  return loadFolder(fixture(folder), tag);
 }
 
 /** The digest that names a cache. */

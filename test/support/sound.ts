@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import type { ExecutionContext } from 'ava';
 import { decompress } from 'zstd-napi';
-import { localSource } from '../../src/backend/local/local.js';
 import { UNCOMPRESSED } from '../../src/oci/descriptor.js';
+import { loadFolder } from './caches.js';
 
 const sha256 = (bytes: Uint8Array) => `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
 
@@ -19,7 +19,7 @@ export async function assertSound(t: ExecutionContext, folder: string, tag = 'la
     t.is(sha256(readFileSync(path)), `sha256:${name}`);
     t.is(statSync(path).mode & 0o777, 0o444, path);
   }
-  const { graph, saved } = await localSource({ type: 'local', attributes: { src: folder, tag } }).load();
+  const { graph, saved } = await loadFolder(folder, tag);
   t.truthy(saved);
   for (const layer of graph.layers) t.true(graph.descriptors.has(layer.blob), `${layer.blob} is not in the manifest`);
   for (const [digest, { annotations, size, mediaType }] of graph.descriptors) {

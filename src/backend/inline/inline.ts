@@ -1,59 +1,51 @@
 import type { CacheOptions } from '../../buildkit/options.js';
 import { CacheError, type Side } from '../../errors.js';
 import { openLayout } from '../../layout/layout.js';
-import type { Registries } from '../../net/registry/registries.js';
-import type { CacheTarget, TargetSettings } from '../backend.js';
-import { exportTag } from '../registry/export-tag.js';
+import type { Backend } from '../backend.js';
 import { layoutRepository } from '../local/layout-repository.js';
-import { LATEST } from '../local/local.js';
+import { LATEST, localBackend } from '../local/local.js';
+import { exportTag } from '../registry/export-tag.js';
+import { openRegistryRepository, registryBackend } from '../registry/registry.js';
 import { onSide } from '../sides.js';
 
 /**
+ * A cache inside an image: `type=inline,ref=…` in a registry, `type=inline,src=…` or `dest=…` with `tag=…` in a folder.
+ * An import leads to where the image is: see `imageImport`.
+ */
+export const inlineBackend: Backend = {
+  async locate(options, side) {
+    checkPlace(options, side);
+    const isRegistry = options.attributes['ref'] !== undefined;
+    const place = isRegistry ? registryBackend : localBackend;
+    if (side === 'import') return place.locate(imageImport(options), side);
+    const at = await place.locate(options, side);
+    // The image is in the place already: its layers may be what the import reads.
+    return { ...at, path: undefined };
+  },
+  async target(at, session, settings) {
+    const { ref, tag = LATEST } = at.options.attributes;
+    const { inlineTarget } = await import('./inline-target.js');
+    return onSide('export', async () => {
+      if (ref !== undefined) {
+        const repository = await openRegistryRepository(at, session, 'export');
+        return inlineTarget(repository, exportTag(ref), session.signal);
+      }
+      const layout = await openLayout(at.name, session.layout);
+      return inlineTarget(layoutRepository(layout, settings.sharing), tag, session.signal);
+    });
+  },
+};
+
+/**
  * The string that BuildKit knows for an inline import. It has no such type: it looks into the image that a registry or
- * a folder has under a name. Other imports come back as they are.
+ * a folder has under a name.
  *
  * @throws CacheError USAGE for attributes that do not go together
  */
-export function imageImport(options: CacheOptions): CacheOptions {
-  if (options.type !== 'inline') return options;
-  checkPlace(options, 'import');
+function imageImport(options: CacheOptions): CacheOptions {
   const { ref, digest, ...others } = options.attributes;
   if (ref === undefined) return { type: 'local', attributes: options.attributes };
   return { type: 'registry', attributes: { ref: digest === undefined ? ref : `${ref}@${digest}`, ...others } };
-}
-
-/**
- * Whether an inline export can be one, whatever image it names.
- *
- * @throws CacheError USAGE
- */
-export function checkInlineExport(options: CacheOptions): void {
-  checkPlace(options, 'export');
-}
-
-/**
- * The image to put a cache into: `type=inline,ref=…` in a registry, `type=inline,dest=FOLDER[,tag=…]` in a folder.
- *
- * @throws CacheError USAGE, NOT_FOUND when there is no such image
- */
-export async function openInlineTarget(
-  options: CacheOptions,
-  registries: Registries,
-  settings: TargetSettings,
-): Promise<CacheTarget> {
-  checkInlineExport(options);
-  const { ref, dest = '', tag = LATEST } = options.attributes;
-  const { inlineTarget } = await import('./inline-target.js');
-  return onSide('export', async () => {
-    if (ref === undefined)
-      return inlineTarget(
-        layoutRepository(await openLayout(dest, settings.layout), settings.sharing),
-        tag,
-        settings.signal,
-      );
-    const { registryRepositoryOf } = await import('../registry/registry.js');
-    return inlineTarget(await registryRepositoryOf(options, registries, 'export'), exportTag(ref), settings.signal);
-  });
 }
 
 /** An image is in a registry or in a folder, and each has attributes of its own. */

@@ -1,31 +1,39 @@
-import { type CacheOptions, flag } from '../../buildkit/options.js';
+import { flag } from '../../buildkit/options.js';
 import { CacheError } from '../../errors.js';
 import { writingTo } from '../../layout/files/disk-error.js';
-import { createLayout, type Layout, type LayoutSettings, openLayout } from '../../layout/layout.js';
+import { createLayout, type Layout, openLayout } from '../../layout/layout.js';
 import { parseDigest } from '../../oci/digest.js';
-import type { CacheSource, CacheTarget, TargetSettings } from '../backend.js';
+import type { Backend, CacheTarget } from '../backend.js';
 import { layoutReader, layoutRepository } from './layout-repository.js';
 import { repositorySource } from '../repository/repository-source.js';
+import { realPath } from './real-path.js';
 
 /** BuildKit's default tag: client/solve.go. */
 export const LATEST = 'latest';
 
-/** A cache in a folder: `type=local,src=…[,digest=…][,tag=…]`. */
-export function localSource({ attributes }: CacheOptions, settings: Partial<LayoutSettings> = {}): CacheSource {
-  const root = attributes['src'] ?? '';
-  const { digest, tag = LATEST } = attributes;
-  const reference = digest === undefined ? { tag } : { digest: parseDigest(digest, 'digest=') };
-  return repositorySource(root, async () => layoutReader(await openLayout(root, settings)), reference);
-}
-
-/** A folder to export to: `type=local,dest=…[,tag=…]`. */
-export async function localTarget(options: CacheOptions, settings: TargetSettings): Promise<CacheTarget> {
-  const { dest: root = '', tag = LATEST } = options.attributes;
-  const layout = await writingTo(root, () => createLayout(root, settings.layout));
-  const { repositoryTarget } = await import('../repository/repository-target.js');
-  const target = repositoryTarget(layoutRepository(layout, settings.sharing), tag, settings);
-  return flag(options, 'reset') === true ? withReset(target, layout, tag) : target;
-}
+/** A cache in a folder: `type=local,src=…[,digest=…][,tag=…]` and `type=local,dest=…[,tag=…]`. */
+export const localBackend: Backend = {
+  async locate(options, side) {
+    const { digest, tag = LATEST } = options.attributes;
+    const name = options.attributes[side === 'import' ? 'src' : 'dest'] ?? '';
+    const path = await realPath(name);
+    const key = digest === undefined ? `${path}, tag ${tag}` : undefined;
+    return { options, name, selection: digest ?? tag, key, path };
+  },
+  async source({ name, options: { attributes } }, { layout }) {
+    const { digest, tag = LATEST } = attributes;
+    const reference = digest === undefined ? { tag } : { digest: parseDigest(digest, 'digest=') };
+    return repositorySource(name, async () => layoutReader(await openLayout(name, layout)), reference);
+  },
+  async target({ name, options }, session, settings) {
+    const { tag = LATEST } = options.attributes;
+    const layout = await writingTo(name, () => createLayout(name, session.layout));
+    const { repositoryTarget } = await import('../repository/repository-target.js');
+    const target = repositoryTarget(layoutRepository(layout, settings.sharing), tag, settings);
+    return flag(options, 'reset') === true ? withReset(target, layout, tag) : target;
+  },
+  repository: async ({ name }, { layout }) => layoutReader(await openLayout(name, layout)),
+};
 
 /**
  * `reset=true`: what nothing refers to goes once the export is done. BuildKit deletes all of it (client/solve.go,

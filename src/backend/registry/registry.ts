@@ -1,46 +1,53 @@
-import { type CacheOptions, flag } from '../../buildkit/options.js';
-import type { Side } from '../../errors.js';
-import type { Registries } from '../../net/registry/registries.js';
-import { type ImageReference, parseReference } from '../../oci/reference.js';
-import type { CacheSource, CacheTarget, TargetSettings } from '../backend.js';
-import { exportTag } from './export-tag.js';
-import { registryRepository } from './registry-repository.js';
-import type { Reference, Repository } from '../repository/repository.js';
+import { flag } from '../../buildkit/options.js';
+import { CacheError, type Side } from '../../errors.js';
+import { parseReference } from '../../oci/reference.js';
+import type { Session } from '../../session.js';
+import type { Backend, Location } from '../backend.js';
+import type { Repository } from '../repository/repository.js';
 import { repositorySource } from '../repository/repository-source.js';
-import { repositoryTarget } from '../repository/repository-target.js';
+import { exportTag } from './export-tag.js';
 
 /** Docker's default tag. */
 const LATEST = 'latest';
 
 /** A cache in a registry: `type=registry,ref=…`. */
-export async function registrySource(options: CacheOptions, registries: Registries): Promise<CacheSource> {
-  const reference = parseReference(options.attributes['ref'] ?? '');
-  const repository = await registryRepositoryOf(options, registries, 'import');
-  return repositorySource(repository.name, () => Promise.resolve(repository), selected(reference));
-}
+export const registryBackend: Backend = {
+  async locate(options, side) {
+    const name = options.attributes['ref'] ?? '';
+    const { registry: service, repository, tag = LATEST, digest } = parseReference(name);
+    if (side === 'export') exportTag(name);
+    const key = digest === undefined ? `${service}/${repository}:${tag}` : undefined;
+    return { options, name, selection: name, key, service };
+  },
+  async source(at, session) {
+    const { digest, tag = LATEST } = parseReference(at.name);
+    const repository = await openRegistryRepository(at, session, 'import');
+    // A digest comes before a tag, as in Docker.
+    const reference = digest === undefined ? { tag } : { digest };
+    return repositorySource(repository.name, () => Promise.resolve(repository), reference);
+  },
+  async target(at, session, settings) {
+    const repository = await openRegistryRepository(at, session, 'export');
+    const { repositoryTarget } = await import('../repository/repository-target.js');
+    return repositoryTarget(repository, exportTag(at.name), settings);
+  },
+  repository: (at, session) => openRegistryRepository(at, session, 'import'),
+};
 
-/** A tag in a registry to export to: `type=registry,ref=…`. */
-export async function registryTarget(
-  options: CacheOptions,
-  registries: Registries,
-  settings: TargetSettings,
-): Promise<CacheTarget> {
-  const tag = exportTag(options.attributes['ref'] ?? '');
-  return repositoryTarget(await registryRepositoryOf(options, registries, 'export'), tag, settings);
-}
-
-/** The repository that `ref=` names, whatever tag or digest it selects there. */
-export async function registryRepositoryOf(
-  options: CacheOptions,
-  registries: Registries,
-  side: Side,
-): Promise<Repository> {
-  const { registry, repository } = parseReference(options.attributes['ref'] ?? '');
-  const insecure = flag(options, 'registry.insecure') ?? false;
-  return registryRepository({ client: await registries.client(registry, { insecure }), repository, side });
-}
-
-/** A digest comes before a tag, as in Docker. */
-function selected({ digest, tag = LATEST }: ImageReference): Reference {
-  return digest === undefined ? { tag } : { digest };
+/**
+ * The repository that a reference names, whatever tag or digest it selects there.
+ *
+ * @throws CacheError USAGE for healing it
+ */
+export async function openRegistryRepository(at: Location, session: Session, side: Side): Promise<Repository> {
+  if (side === 'export' && session.layout.heal) {
+    throw new CacheError('USAGE', '--heal replaces blobs in folders, and a registry keeps what it has under a digest', {
+      hint: 'leave --heal out; a damaged blob has to be deleted in the registry before it can be sent again',
+      side: 'export',
+    });
+  }
+  const { registry, repository } = parseReference(at.name);
+  const insecure = flag(at.options, 'registry.insecure') ?? false;
+  const { registryRepository } = await import('./registry-repository.js');
+  return registryRepository({ client: await session.registry(registry, side, { insecure }), repository, side });
 }

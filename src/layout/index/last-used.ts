@@ -6,6 +6,7 @@ import { updateIndex } from './index-file.js';
 import { findTag, LAST_USED, type LayoutIndex } from './index-json.js';
 import { type Layout, openLayout, replaceFile } from '../layout.js';
 import { contentOfFile } from '../files/small-file.js';
+import { DEFAULT_LAYOUT_SETTINGS } from '../settings.js';
 
 // https://bford.info/cachedir/: backup programs leave out folders with this file in them.
 const CACHEDIR_TAG = 'Signature: 8a477f597d28d172789f06886806bc55\n# The blobs of build caches, kept by bkcache.\n';
@@ -61,7 +62,7 @@ export async function recordUse(
 }
 
 async function recordTagUse(root: string, tag: string, signal?: AbortSignal): Promise<void> {
-  const layout = await openLayout(root, { lockTimeout: 0 });
+  const layout = await openLayout(root, { ...DEFAULT_LAYOUT_SETTINGS, lockTimeout: 0 });
   const now = Date.now();
   const change = (index: LayoutIndex): LayoutIndex => {
     const found = findTag(index, tag);

@@ -5,9 +5,8 @@ import { CacheError, isSystemError } from '../../errors.js';
 import type { Flock, LockKind } from './flock.js';
 import { inheritOwnership } from '../files/ownership.js';
 import { isSameFile } from '../files/same-file.js';
+import { DEFAULT_LAYOUT_SETTINGS } from '../settings.js';
 
-/** How long to wait for somebody else's lock, in milliseconds. They are held while index.json is read or written. */
-export const LOCK_TIMEOUT = 10_000;
 const LONGEST_PAUSE = 20;
 
 export interface LockOptions {
@@ -61,7 +60,7 @@ export async function withLock<T>(
 export async function acquireLock(
   indexPath: string,
   kind: LockKind,
-  { timeout = LOCK_TIMEOUT, signal }: LockOptions = {},
+  { timeout = DEFAULT_LAYOUT_SETTINGS.lockTimeout, signal }: LockOptions = {},
 ): Promise<HeldLock> {
   const path = `${indexPath}.lock`;
   // The time of day may be set while this waits.

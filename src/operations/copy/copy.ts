@@ -1,16 +1,15 @@
-import type { Cache, CacheSource, HeldCache, ImageFit } from '../../backend/backend.js';
-import { checkExports, checkImports, openSource, openTarget } from '../../backend/open.js';
+import type { Cache, CacheSource, HeldCache, ImageFit, Location } from '../../backend/backend.js';
+import { locateAll, openSource, openTarget } from '../../backend/backends.js';
 import { readExport, readImport } from '../../backend/option-string.js';
-import type { CacheOptions, OnNote } from '../../buildkit/options.js';
+import type { OnNote } from '../../buildkit/options.js';
 import { checkCall } from '../../calls.js';
 import { abortable, CacheError } from '../../errors.js';
 import { min } from '../../graph/min.js';
 import { replaceBlobs } from '../../graph/replace.js';
 import type { Shape } from '../../graph/save.js';
-import type { LayoutSettings } from '../../layout/layout.js';
-import { type Registries, type RegistryAccess, withRegistries } from '../../net/registry/registries.js';
 import type { Descriptor } from '../../oci/descriptor.js';
-import { refuseOverlaps } from './collisions.js';
+import { Session, type SessionOptions } from '../../session.js';
+import { refuseCollisions } from './collisions.js';
 import { edit } from './edit.js';
 import { type Export, type ExportRequest, readRequest } from './export.js';
 import { mergeCaches } from './merge-caches.js';
@@ -21,7 +20,7 @@ import { check, publicationOf, publish } from './publication.js';
 import { transfer, type Transferred } from './transfer.js';
 import { WrittenLayers } from './written-layers.js';
 
-export interface CopyOptions {
+export interface CopyOptions extends SessionOptions {
   /** Import strings, as `--import-cache` takes them. Several become one cache. */
   readonly imports: readonly string[];
   /** Export strings, as `--export-cache` takes them. */
@@ -32,15 +31,10 @@ export interface CopyOptions {
   readonly hardlink?: boolean | undefined;
   /** Write a config or manifest over 1 MiB, which BuildKit will not import. */
   readonly allowOversize?: boolean | undefined;
-  /** How registries are reached. */
-  readonly registry?: RegistryAccess | undefined;
   /** The most that a layer may decompress to, in bytes; 128 GiB by default. */
   readonly maxLayerSize?: number | undefined;
   /** What the windows of all zstd layers that are read at once may have together, in bytes; 1 GiB by default. */
   readonly windowMemory?: number | undefined;
-  /** How folders are read and written; what is left out is the default. */
-  readonly layout?: Partial<LayoutSettings>;
-  readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((event: ProgressEvent) => void) | undefined;
   /** Is told of attributes without effect, and of exports that only some releases of BuildKit read. */
   readonly onNote?: OnNote | undefined;
@@ -86,21 +80,22 @@ export async function copyCache(options: CopyOptions): Promise<CopyResult> {
   if (imports.length === 0) throw new CacheError('USAGE', 'there is nothing to import', { hint: 'use --import-cache' });
   if (exports.length === 0)
     throw new CacheError('USAGE', 'there is nowhere to export to', { hint: 'use --export-cache' });
-  await refuseOverlaps(imports, exports);
-  return abortable(options.signal, () =>
-    withRegistries(options.registry, (registries) => copyAll(imports, exports, options, registries)),
-  );
+  return abortable(options.signal, async () => {
+    await using session = new Session(options);
+    const from = await locateAll(imports, 'import', session);
+    const to = await locateAll(exports, 'export', session);
+    refuseCollisions(from, to);
+    return copyAll(from, to, options, session);
+  });
 }
 
 async function copyAll(
-  imports: readonly CacheOptions[],
-  exports: readonly CacheOptions[],
+  imports: readonly Location[],
+  exports: readonly Location[],
   options: CopyOptions,
-  registries: Registries,
+  session: Session,
 ): Promise<CopyResult> {
-  checkImports(imports, registries);
-  checkExports(exports, registries);
-  const sources = await Promise.all(imports.map((imported) => openSource(imported, registries, options.layout)));
+  const sources = await Promise.all(imports.map((at) => openSource(at, session)));
   const held: HeldCache[] = [];
   try {
     for (const source of sources) held.push(await hold(source, options.signal));
@@ -108,7 +103,7 @@ async function copyAll(
       held.map(({ cache }) => cache),
       exports,
       options,
-      registries,
+      session,
     );
   } finally {
     for (const { release } of held) await release();
@@ -122,25 +117,22 @@ async function hold(source: CacheSource, signal: AbortSignal | undefined): Promi
 
 async function exportAll(
   caches: readonly Cache[],
-  exports: readonly CacheOptions[],
+  exports: readonly Location[],
   options: CopyOptions,
-  registries: Registries,
+  session: Session,
 ): Promise<CopyResult> {
   const cache = await mergeCaches(caches, options.signal);
   // All are read before the first is written.
-  const requests = exports.map((exported) => ({ exported, request: readRequest(exported, cache.saved?.shape) }));
+  const requests = exports.map((at) => ({ at, request: readRequest(at.options, cache.saved?.shape) }));
   const results: ExportResult[] = [];
   const ignored: { target: string; error: Error }[] = [];
-  for (const { exported, request } of requests) {
+  for (const { at, request } of requests) {
     try {
-      results.push(await exportOne(exported, cache, request, options, registries));
+      results.push(await exportOne(at, cache, request, options, session));
     } catch (error) {
       const isUsage = error instanceof CacheError && error.code === 'USAGE';
       if (isUsage || !request.ignoresErrors || options.signal?.aborted === true) throw error;
-      ignored.push({
-        target: exported.attributes['dest'] ?? exported.attributes['ref'] ?? exported.type,
-        error: error as Error,
-      });
+      ignored.push({ target: at.name, error: error as Error });
     }
   }
   return {
@@ -155,21 +147,16 @@ async function exportAll(
 }
 
 async function exportOne(
-  exported: CacheOptions,
+  at: Location,
   cache: Cache,
   request: ExportRequest,
   options: CopyOptions,
-  registries: Registries,
+  session: Session,
 ): Promise<ExportResult> {
   const start = performance.now();
-  const { hardlink, allowOversize = false, layout, signal } = options;
-  const settings = {
-    sharing: hardlink === true ? 'hardlink' : 'copy',
-    allowOversize,
-    signal,
-    ...(layout === undefined ? {} : { layout }),
-  } as const;
-  const target = await openTarget(exported, settings, registries);
+  const { hardlink, allowOversize = false } = options;
+  const sharing = hardlink === true ? 'hardlink' : 'copy';
+  const target = await openTarget(at, session, { sharing, allowOversize });
   const written = new WrittenLayers(options.onProgress);
   try {
     const result = await exportTo({ cache, target, request, options: { ...options, onProgress: written.onProgress } });

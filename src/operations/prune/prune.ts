@@ -9,8 +9,9 @@ import { updateIndex } from '../../layout/index/index-file.js';
 import { readIndexOrNone } from '../../layout/index/index-read.js';
 import { entryKey, type LayoutIndex } from '../../layout/index/index-json.js';
 import { setFileTime } from '../../layout/index/last-used.js';
-import { type Layout, type LayoutSettings, openLayout } from '../../layout/layout.js';
+import { type Layout, openLayout } from '../../layout/layout.js';
 import { LeasedBlobs } from '../../layout/blobs/leased-blobs.js';
+import { Session, type SessionOptions } from '../../session.js';
 import { rewriting } from '../../layout/blobs/lost-blobs.js';
 import { contentOf } from '../../oci/content.js';
 import type { Descriptor } from '../../oci/descriptor.js';
@@ -20,7 +21,7 @@ import { fitImportLimit, fitSize, type Needs, needsOf, sizeOf } from './budget.j
 import { type DropReason, type TagPolicy, TagRules } from './policy.js';
 import { readTagged, type Tagged, type UseSource } from './tagged.js';
 
-export interface PruneOptions extends TagPolicy {
+export interface PruneOptions extends TagPolicy, Pick<SessionOptions, 'layout' | 'signal'> {
   /** What tags need is to have this size at most, in bytes. */
   readonly maxSize?: number | undefined;
   /** Bring every config and manifest under the 1 MiB that BuildKit imports. */
@@ -28,8 +29,6 @@ export interface PruneOptions extends TagPolicy {
   /** As for collectGarbage, in milliseconds. */
   readonly grace?: number | undefined;
   readonly dryRun?: boolean | undefined;
-  readonly layout?: Partial<LayoutSettings>;
-  readonly signal?: AbortSignal | undefined;
 }
 
 /** A cache out of which results were evicted. */
@@ -75,7 +74,8 @@ export async function prune(folder: string, options: PruneOptions = {}): Promise
   checkCall('prune', { folder, options });
   const rules = new TagRules(options);
   return abortable(options.signal, async () => {
-    const layout = await openLayout(folder, options.layout);
+    await using session = new Session(options);
+    const layout = await openLayout(folder, session.layout);
     try {
       return await new Pruning(layout, rules, options).run();
     } finally {

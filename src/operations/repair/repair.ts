@@ -2,7 +2,6 @@ import { checkCall } from '../../calls.js';
 import type { Stats } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { OnNote } from '../../buildkit/options.js';
 import { prove } from '../../codec/proof.js';
 import { recompress } from '../../codec/recompress.js';
 import { abortable } from '../../errors.js';
@@ -12,10 +11,10 @@ import { checkContent, statOf } from '../../layout/blobs/blob-file.js';
 import { replaceBrokenIndex } from '../../layout/index/broken-index.js';
 import { keptIndexPath, updateIndex } from '../../layout/index/index-file.js';
 import { entryKey, type LayoutIndex } from '../../layout/index/index-json.js';
-import { type Layout, type LayoutSettings, openLayout, writeMarker } from '../../layout/layout.js';
+import { type Layout, openLayout, writeMarker } from '../../layout/layout.js';
 import { LeasedBlobs } from '../../layout/blobs/leased-blobs.js';
 import { rewriting } from '../../layout/blobs/lost-blobs.js';
-import { type Registries, type RegistryAccess, withRegistries } from '../../net/registry/registries.js';
+import { Session, type SessionOptions } from '../../session.js';
 import { type Content, contentOf, hashContent } from '../../oci/content.js';
 import type { BlobId, Descriptor } from '../../oci/descriptor.js';
 import { type OrderedDocuments, topOf } from '../../oci/document.js';
@@ -31,7 +30,7 @@ import { Documents } from './documents.js';
 import { onlyNameless, type Salvaged, salvageIndex } from './salvage.js';
 import { openSources } from './sources.js';
 
-export interface RepairOptions {
+export interface RepairOptions extends SessionOptions {
   /** Import strings of places that may have good copies of what is missing or damaged. */
   readonly from?: readonly string[] | undefined;
   /** Unpack every layer, and cut out those whose diffID is wrong. */
@@ -43,13 +42,7 @@ export interface RepairOptions {
   readonly maxLayerSize?: number | undefined;
   /** What the windows of all zstd layers that are read at once may have together, in bytes; 1 GiB by default. */
   readonly windowMemory?: number | undefined;
-  readonly layout?: Partial<LayoutSettings>;
-  /** How registries are reached. */
-  readonly registry?: RegistryAccess | undefined;
-  readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((event: VerifyProgress) => void) | undefined;
-  /** Is told of attributes in `from` that have no effect. */
-  readonly onNote?: OnNote | undefined;
 }
 
 export interface RepairResult {
@@ -74,16 +67,17 @@ export interface RepairResult {
  */
 export async function repairFolder(folder: string, options: RepairOptions = {}): Promise<RepairResult> {
   checkCall('repairFolder', { folder, options });
-  return abortable(options.signal, () =>
-    withRegistries(options.registry, (registries) => repair(folder, options, registries)),
-  );
+  return abortable(options.signal, async () => {
+    await using session = new Session({ ...options, layout: { ...options.layout, heal: true } });
+    return repair(folder, options, session);
+  });
 }
 
-async function repair(folder: string, options: RepairOptions, registries: Registries): Promise<RepairResult> {
-  const layout = await openLayout(folder, { ...options.layout, heal: true });
+async function repair(folder: string, options: RepairOptions, session: Session): Promise<RepairResult> {
+  const layout = await openLayout(folder, session.layout);
   try {
     await using leased = new LeasedBlobs(layout);
-    const sources = await openSources(options.from ?? [], registries, options);
+    const sources = await openSources(options.from ?? [], session, options.onNote);
     const copies = new Copies(sources, options.signal);
     const { actions, findings } = await new Repair(layout, leased, copies, options).run();
     const { lacked } = copies;

@@ -1,13 +1,14 @@
 import { readImport } from '../../backend/option-string.js';
-import { openRepository, openSource, type ReadOptions } from '../../backend/open.js';
+import type { Location } from '../../backend/backend.js';
+import { locate, openRepository, openSource } from '../../backend/backends.js';
 import type { RepositoryReader } from '../../backend/repository/repository.js';
-import { type CacheOptions, formatOptions } from '../../buildkit/options.js';
+import { formatOptions, type OnNote } from '../../buildkit/options.js';
 import { CacheError } from '../../errors.js';
 import { listBlobs } from '../../layout/blobs/blob-list.js';
-import type { Registries } from '../../net/registry/registries.js';
 import type { Content } from '../../oci/content.js';
 import type { Descriptor } from '../../oci/descriptor.js';
 import { isManifestType } from '../../oci/media-types.js';
+import type { Session } from '../../session.js';
 
 /** Somewhere to fetch good blobs from. */
 export interface BlobSource {
@@ -22,34 +23,25 @@ export interface BlobSource {
 }
 
 /**
- * What the import strings lead to. From a folder or registry any blob can be had, elsewhere those of the cache.
+ * What the import strings lead to: from a folder or registry any blob can be had.
  *
  * @throws CacheError USAGE, NOT_FOUND, CORRUPT
  */
 export async function openSources(
   texts: readonly string[],
-  registries: Registries,
-  { layout, signal, onNote }: Omit<ReadOptions, 'registry'>,
+  session: Session,
+  onNote: OnNote | undefined,
 ): Promise<BlobSource[]> {
   const sources: BlobSource[] = [];
   for (const text of texts) {
     const options = await readImport(text, onNote);
     const name = formatOptions(options);
-    try {
-      const repository = await openRepository(options, registries, layout);
-      const { src } = options.attributes;
-      if (src !== undefined) await checkFolder(src);
-      sources.push(
-        src === undefined ? remoteSource(name, repository, options, registries) : folderSource(name, repository),
-      );
-    } catch (error) {
-      // Not a repository, but perhaps a cache.
-      if (!(error instanceof CacheError) || error.code !== 'USAGE') throw error;
-      const cache = await (await openSource(options, registries, layout)).load(signal);
-      sources.push({
-        name,
-        content: (blob) => Promise.resolve(cache.graph.descriptors.has(blob.digest) ? cache.blob(blob) : undefined),
-      });
+    const at = await locate(options, 'import', session);
+    const repository = await openRepository(at, session);
+    if (at.path === undefined) sources.push(remoteSource(name, repository, at, session));
+    else {
+      await checkFolder(at.name);
+      sources.push(folderSource(name, repository));
     }
   }
   return sources;
@@ -69,17 +61,12 @@ function folderSource(name: string, repository: RepositoryReader): BlobSource {
 }
 
 /** A registry; asked first, and once, for what the string names, since one that does not exist lacks every blob. */
-function remoteSource(
-  name: string,
-  repository: RepositoryReader,
-  options: CacheOptions,
-  registries: Registries,
-): BlobSource {
+function remoteSource(name: string, repository: RepositoryReader, at: Location, session: Session): BlobSource {
   let found: Promise<Descriptor> | undefined;
   return {
     name,
     async content(blob, signal) {
-      found ??= openSource(options, registries).then((source) => source.resolve(signal));
+      found ??= openSource(at, session).then((source) => source.resolve(signal));
       await found;
       // Registries keep the two apart.
       const isManifest = blob.mediaType === '' || isManifestType(blob.mediaType);

@@ -2,12 +2,13 @@ import { checkCall } from '../../calls.js';
 import type { RepositoryEntry, RepositoryReader } from '../../backend/repository/repository.js';
 import { layoutReader } from '../../backend/local/layout-repository.js';
 import { readImport } from '../../backend/option-string.js';
-import { openRepository, openSource } from '../../backend/open.js';
-import { type CacheOptions, formatOptions, type OnNote } from '../../buildkit/options.js';
+import { locate, openRepository, openSource } from '../../backend/backends.js';
+import type { Location } from '../../backend/backend.js';
+import { formatOptions } from '../../buildkit/options.js';
 import { readIndex } from '../../layout/index/index-read.js';
 import { entryKey, type LayoutIndex } from '../../layout/index/index-json.js';
-import { type Layout, type LayoutSettings, openLayout } from '../../layout/layout.js';
-import { type Registries, type RegistryAccess, withRegistries } from '../../net/registry/registries.js';
+import { type Layout, openLayout } from '../../layout/layout.js';
+import { Session, type SessionOptions } from '../../session.js';
 import { abortable, CacheError } from '../../errors.js';
 import { type Finding, quoted, sortedFindings } from './finding.js';
 import { FolderCheck } from './folder.js';
@@ -15,7 +16,7 @@ import { type Read, readBlobs } from './read-blobs.js';
 import type { Sample } from './sample.js';
 import { type Restore, Walk } from './walk.js';
 
-export interface VerifyOptions {
+export interface VerifyOptions extends SessionOptions {
   /** Unpack every layer, and check that its tar has the diffID that is said of it. */
   readonly deep?: boolean | undefined;
   /** Read a part of the blobs only. All are looked for, and their sizes checked. */
@@ -24,13 +25,7 @@ export interface VerifyOptions {
   /** What the windows of all zstd layers that are read at once may have together, in bytes; 1 GiB by default. */
   readonly windowMemory?: number | undefined;
   readonly concurrency?: number | undefined;
-  readonly layout?: Partial<LayoutSettings>;
-  /** How registries are reached. */
-  readonly registry?: RegistryAccess | undefined;
-  readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((event: VerifyProgress) => void) | undefined;
-  /** Is told of attributes without effect. */
-  readonly onNote?: OnNote | undefined;
 }
 
 /** Sizes are in bytes. */
@@ -110,7 +105,8 @@ async function stillThere(
 export async function verifyFolder(folder: string, options: VerifyOptions = {}): Promise<VerifyResult> {
   checkCall('verifyFolder', { folder, options });
   return abortable(options.signal, async () => {
-    const layout = await openLayout(folder, options.layout);
+    await using session = new Session(options);
+    const layout = await openLayout(folder, session.layout);
     try {
       const { entries, read, findings } = await examineFolder(layout, options);
       return result(folder, entries, findings, read, (finding) => folderCommand(folder, finding));
@@ -129,23 +125,22 @@ export async function verifyFolder(folder: string, options: VerifyOptions = {}):
 export async function verifyCache(text: string, options: VerifyOptions = {}): Promise<VerifyResult> {
   checkCall('verifyCache', { text, options });
   const parsed = await readImport(text, options.onNote);
-  return abortable(options.signal, () =>
-    withRegistries(options.registry, (registries) => verifyIn(parsed, options, registries)),
-  );
+  return abortable(options.signal, async () => {
+    await using session = new Session(options);
+    return verifyAt(await locate(parsed, 'import', session), formatOptions(parsed), options, session);
+  });
 }
 
-async function verifyIn(parsed: CacheOptions, options: VerifyOptions, registries: Registries): Promise<VerifyResult> {
-  const name = formatOptions(parsed);
-  const source = await openSource(parsed, registries, options.layout);
+async function verifyAt(at: Location, name: string, options: VerifyOptions, session: Session): Promise<VerifyResult> {
+  const source = await openSource(at, session);
   const descriptor = await source.resolve(options.signal);
-  const repository = await openRepository(parsed, registries, options.layout);
-  const entries = [{ tag: tagIn(parsed), descriptor }];
+  const repository = await openRepository(at, session);
+  const entries = [{ tag: at.selection, descriptor }];
   const walk = await walkAll(repository, entries, { signal: options.signal });
   if (walk.caches === 0) refuseOther(source.name, walk.findings);
   const read = await readBlobs(repository, source.name, walk, [], options);
   const findings = [...walk.findings, ...read.findings];
-  const folder = parsed.attributes['src'];
-  if (folder !== undefined) return result(name, entries, findings, read, (finding) => folderCommand(folder, finding));
+  if (at.path !== undefined) return result(name, entries, findings, read, (finding) => folderCommand(at.name, finding));
   return result(
     name,
     entries,
@@ -183,10 +178,6 @@ function inRegistry(name: string, finding: Finding): Finding {
     ...finding,
     hint: 'a registry keeps what it has under a digest: have the blob deleted there and copy the cache again, or copy a whole one to another registry',
   };
-}
-
-function tagIn({ attributes }: CacheOptions): string {
-  return attributes['digest'] ?? attributes['ref'] ?? attributes['tag'] ?? 'latest';
 }
 
 async function walkAll(

@@ -3,7 +3,6 @@ import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { inlineTarget } from '../../../src/backend/inline/inline-target.js';
 import { layoutRepository } from '../../../src/backend/local/layout-repository.js';
-import { localSource } from '../../../src/backend/local/local.js';
 import { copyCache, type ExportResult } from '../../../src/operations/copy/copy.js';
 import { CacheError } from '../../../src/errors.js';
 import { parseDigest } from '../../../src/oci/digest.js';
@@ -19,6 +18,7 @@ import { verifyCache, verifyFolder } from '../../../src/operations/verify/verify
 import { fixture, importOf, loadFixture, temporary } from '../../support/fixtures.js';
 import { type Entry, ImageFolder, stripped } from '../../support/image.js';
 import { assertSound } from '../../support/sound.js';
+import { loadFolder } from '../../support/caches.js';
 
 const INDEX = 'application/vnd.oci.image.index.v1+json';
 const SINGLE = importOf('inline-image', 'inline');
@@ -79,7 +79,7 @@ test('a cache in an image is read by tag, by name and by digest, with all that a
   const out = temporary(t);
   await copyOne(SINGLE, `type=local,dest=${out}`);
   await assertSound(t, out);
-  const { graph } = await localSource({ type: 'local', attributes: { src: out } }).load();
+  const { graph } = await loadFolder(out);
   t.is(graph.records.length, 12);
   const copied = [...graph.descriptors.values()].find(({ digest }) => digest.startsWith('sha256:96ea'));
   t.deepEqual(copied?.annotations, {

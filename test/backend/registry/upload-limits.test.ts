@@ -2,7 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import test, { type ExecutionContext } from 'ava';
 import { registryRepository } from '../../../src/backend/registry/registry-repository.js';
 import { CacheError } from '../../../src/errors.js';
-import { Registries } from '../../../src/net/registry/registries.js';
+import { Session } from '../../../src/session.js';
 import { type Content, contentOf } from '../../../src/oci/content.js';
 import type { BlobId } from '../../../src/oci/descriptor.js';
 import type { Digest } from '../../../src/oci/digest.js';
@@ -14,7 +14,7 @@ const MIB = 1024 * 1024;
 async function open(t: ExecutionContext, bend: BentRegistry['bend']) {
   const registry = await startBentRegistry(t);
   registry.bend = bend;
-  const client = await new Registries({}, HASTY).client(registry.host, { insecure: false });
+  const client = await new Session({}, HASTY).registry(registry.host, 'import', { insecure: false });
   t.teardown(() => client.close());
   return { registry, repository: registryRepository({ client, repository: 'team/cache', side: 'export' }) };
 }

@@ -6,7 +6,7 @@ import { layoutRepository } from '../../../src/backend/local/layout-repository.j
 import { registryRepository } from '../../../src/backend/registry/registry-repository.js';
 import { CacheError } from '../../../src/errors.js';
 import { createLayout } from '../../../src/layout/layout.js';
-import { Registries } from '../../../src/net/registry/registries.js';
+import { Session } from '../../../src/session.js';
 import { type Content, contentOf } from '../../../src/oci/content.js';
 import type { Digest } from '../../../src/oci/digest.js';
 import { temporary } from '../../support/fixtures.js';
@@ -68,7 +68,7 @@ async function startUploads(t: ExecutionContext, cut: (request: number) => numbe
   await once(server, 'listening');
   const { port } = server.address() as { port: number };
   t.teardown(() => server.close().closeAllConnections());
-  const client = await new Registries({}, POLICY).client(`127.0.0.1:${port}`, { insecure: false });
+  const client = await new Session({}, POLICY).registry(`127.0.0.1:${port}`, 'import', { insecure: false });
   return { state, repository: registryRepository({ client, repository: 'cache', side: 'export' }) };
 }
 

@@ -3,7 +3,7 @@ import test, { type ExecutionContext } from 'ava';
 import type { Repository } from '../../../src/backend/repository/repository.js';
 import { copyCache, type ExportResult } from '../../../src/operations/copy/copy.js';
 import { CacheError } from '../../../src/errors.js';
-import type { RegistryAccess } from '../../../src/net/registry/registries.js';
+import type { RegistryAccess } from '../../../src/session.js';
 import { type Content, contentOf, readWhole } from '../../../src/oci/content.js';
 import type { BlobId } from '../../../src/oci/descriptor.js';
 import type { Digest } from '../../../src/oci/digest.js';

@@ -26,6 +26,7 @@ import { prune } from '../../../src/operations/prune/prune.js';
 import { repairFolder } from '../../../src/operations/repair/repair.js';
 import { verifyFolder } from '../../../src/operations/verify/verify.js';
 import { copyFixture, importOf, loadFixture, temporary } from '../../support/fixtures.js';
+import { DEFAULT_LAYOUT_SETTINGS } from '../../../src/layout/settings.js';
 
 const old = new Date(Date.now() - 3 * 3_600_000);
 
@@ -311,7 +312,7 @@ test('a blob that is there but wrong is replaced: by its size always, by its byt
   const wrong = Buffer.from(good);
   wrong[9] = (wrong[9] ?? 0) ^ 1;
   const write = async (heal: boolean) => {
-    const layout = await createLayout(folder, { heal });
+    const layout = await createLayout(folder, { ...DEFAULT_LAYOUT_SETTINGS, heal });
     const id = { digest: `sha256:${blob}` as never, size: good.length };
     const leased = new LeasedBlobs(layout);
     if (!(await leased.has(id))) await leased.write(contentOf(good), id, { where: 'here', sharing: 'copy' });

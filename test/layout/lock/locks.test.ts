@@ -22,6 +22,7 @@ import { createLayout, type Layout } from '../../../src/layout/layout.js';
 import { withLock } from '../../../src/layout/lock/lock.js';
 import { sha256 } from '../../../src/oci/digest.js';
 import { temporary } from '../../support/fixtures.js';
+import { DEFAULT_LAYOUT_SETTINGS } from '../../../src/layout/settings.js';
 
 const entry = (name: string) => ({ mediaType: 'x', digest: sha256(name), size: 1 });
 const tagsOf = async (layout: Layout) => (await readIndex(layout)).manifests.map((entry) => tagOf(entry) ?? '');
@@ -29,14 +30,14 @@ const put = (layout: Layout, tag: string) => updateIndex(layout, (index) => with
 
 test('a lock that is held makes writers wait, then fail with who holds it', async (t) => {
   const root = temporary(t);
-  const layout = await createLayout(root, { lockTimeout: 50 });
+  const layout = await createLayout(root, { ...DEFAULT_LAYOUT_SETTINGS, lockTimeout: 50 });
   await put(layout, 'a');
   const holder = openSync(join(root, 'index.json.lock'), 'w');
   t.true(tryFlock(holder, 'exclusive'));
   const error = await t.throwsAsync(put(layout, 'b'), { instanceOf: CacheError });
   t.is(error.code, 'BUSY');
   t.regex(error.message, process.platform === 'linux' ? new RegExp(`pid ${process.pid}`) : /locked by/);
-  const other = await createLayout(root, { lockTimeout: 10_000 });
+  const other = await createLayout(root, { ...DEFAULT_LAYOUT_SETTINGS, lockTimeout: 10_000 });
   const patient = put(other, 'b');
   await sleep(60);
   closeSync(holder);
@@ -91,7 +92,7 @@ test('many updates at once are all there in the end', async (t) => {
   const names = Array.from({ length: 40 }, (_, index) => `tag-${index}`);
   await Promise.all(
     names.map(async (name) => {
-      const layout = await createLayout(root, { durable: false });
+      const layout = await createLayout(root, { ...DEFAULT_LAYOUT_SETTINGS, durable: false });
       await put(layout, name);
       await layout.close();
     }),

@@ -17,7 +17,7 @@ import {
   temporary,
 } from '../../support/fixtures.js';
 import { assertSound } from '../../support/sound.js';
-import { localSource } from '../../../src/backend/local/local.js';
+import { loadFolder } from '../../support/caches.js';
 
 const ENCODINGS = [
   'compression=gzip,compression-level=1',
@@ -77,7 +77,7 @@ async function tarDigests(t: ExecutionContext, folder: string, tag: string): Pro
 }
 
 async function tarDigestsOf(folder: string, tag = 'latest'): Promise<string[]> {
-  const { graph } = await localSource({ type: 'local', attributes: { src: folder, tag } }).load();
+  const { graph } = await loadFolder(folder, tag);
   const digests = [...graph.descriptors.values()]
     .map(({ annotations }) => annotations?.[UNCOMPRESSED] ?? 'none')
     .toSorted();
@@ -88,7 +88,7 @@ test('an estargz layer comes out as the tar that it was made from', async (t) =>
   const out = temporary(t);
   await copyOne(importOf('max-estargz'), `type=local,dest=${out},compression=uncompressed,force-compression=true`);
   await assertSound(t, out);
-  const { graph } = await localSource({ type: 'local', attributes: { src: out } }).load();
+  const { graph } = await loadFolder(out);
   for (const { digest, annotations } of graph.descriptors.values()) {
     const tar = readFileSync(join(out, 'blobs', 'sha256', digest.slice(7)));
     t.false(tar.includes('stargz.index.json'));
@@ -118,10 +118,7 @@ test('uncompressed layers take the compression without force', async (t) => {
 test('mode=min leaves results on exactly the records that BuildKit leaves them on', async (t) => {
   const out = temporary(t);
   const result = await copyOne(importOf('max-gzip'), `type=local,dest=${out},mode=min`);
-  const [ours, theirs] = [
-    await localSource({ type: 'local', attributes: { src: out } }).load(),
-    await loadFixture('min-gzip'),
-  ];
+  const [ours, theirs] = [await loadFolder(out), await loadFixture('min-gzip')];
   const withResults = (cache: typeof ours) => cache.graph.records.filter(hasResults).map(({ digest }) => digest);
   t.deepEqual(withResults(ours), withResults(theirs));
   t.is(ours.graph.records.length, theirs.graph.records.length);
@@ -221,9 +218,7 @@ for (const [what, harm] of [
   ['something else', (path: string) => rewrite(path, () => Buffer.from('neither gzip nor tar'))],
 ] as const) {
   test(`a layer that is ${what} in one import comes from another that has it, in any order`, async (t) => {
-    const layersOf = async (folder: string) => [
-      ...(await localSource({ type: 'local', attributes: { src: folder } }).load()).graph.descriptors.values(),
-    ];
+    const layersOf = async (folder: string) => [...(await loadFolder(folder)).graph.descriptors.values()];
     const same = changedFixture(t, 'max-gzip', () => {});
     const other = changedFixture(t, 'max-gzip', (_manifest, config) => {
       config.records.push({ digest: sha256('another step') });

@@ -1,11 +1,11 @@
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
-import { localSource } from '../../../src/backend/local/local.js';
 import { copyCache, type ExportResult } from '../../../src/operations/copy/copy.js';
 import { sha256 } from '../../../src/oci/digest.js';
 import { blobPath, changedFixture, digestOfCache, importOf, temporary } from '../../support/fixtures.js';
 import { assertSound } from '../../support/sound.js';
+import { loadFolder } from '../../support/caches.js';
 
 async function copyOne(imported: string, exported: string): Promise<ExportResult> {
   const { exports } = await copyCache({ imports: [imported], exports: [exported] });
@@ -14,7 +14,7 @@ async function copyOne(imported: string, exported: string): Promise<ExportResult
   return only;
 }
 
-const load = (folder: string) => localSource({ type: 'local', attributes: { src: folder } }).load();
+const load = (folder: string) => loadFolder(folder);
 const descriptorsIn = async (folder: string) => [...(await load(folder)).graph.descriptors.values()];
 
 /** The media types that a folder's manifest list has for its layers. */

@@ -1,7 +1,6 @@
 import { chmodSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
-import { localSource } from '../../../src/backend/local/local.js';
 import { copyCache } from '../../../src/operations/copy/copy.js';
 import { JOIN } from '../../../src/graph/ends.js';
 import { prune } from '../../../src/operations/prune/prune.js';
@@ -11,6 +10,7 @@ import { verifyCache, verifyFolder } from '../../../src/operations/verify/verify
 import { blobPath, changedFixture, copyFixture, importOf, temporary } from '../../support/fixtures.js';
 import { entriesOf, sizeOf } from '../../support/folders.js';
 import { assertSound } from '../../support/sound.js';
+import { loadFolder } from '../../support/caches.js';
 
 /** BuildKit 0.25 wrote it for two platforms, whose builds end in different files. */
 const TWO_ENDS = 'buildkit-0.25-two-ends';
@@ -41,7 +41,7 @@ function endsIn({ records }: Written): number {
   return [...records.keys()].filter((index) => !linked.has(index)).length;
 }
 
-const load = (folder: string) => localSource({ type: 'local', attributes: { src: folder } }).load();
+const load = (folder: string) => loadFolder(folder);
 
 test('a copy that changes nothing keeps the bytes, whether the ends are joined or not', async (t) => {
   const out = temporary(t);

@@ -1,9 +1,9 @@
 import { rmSync } from 'node:fs';
 import test from 'ava';
-import { localSource } from '../../../src/backend/local/local.js';
 import { repairFolder } from '../../../src/operations/repair/repair.js';
 import { verifyFolder } from '../../../src/operations/verify/verify.js';
 import { blobPath, changedFixture, fixture } from '../../support/fixtures.js';
+import { loadFolder } from '../../support/caches.js';
 
 test('a foreign layer of a cache that is missing is missed like any other, fetched where it is, and cut where it is not', async (t) => {
   let foreign = '';
@@ -25,6 +25,6 @@ test('a foreign layer of a cache that is missing is missed like any other, fetch
   const cut = await repairFolder(folder);
   t.true(cut.sound);
   t.like(cut.actions, [{ type: 'cut' }]);
-  const { graph } = await localSource({ type: 'local', attributes: { src: folder } }).load();
+  const { graph } = await loadFolder(folder);
   t.false([...graph.descriptors.keys()].some((digest) => digest === foreign));
 });

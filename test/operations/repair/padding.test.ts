@@ -5,13 +5,13 @@ import test, { type ExecutionContext } from 'ava';
 import { decode } from '../../../src/codec/decode.js';
 import { copyCache } from '../../../src/operations/copy/copy.js';
 import { CacheError } from '../../../src/errors.js';
-import { localSource } from '../../../src/backend/local/local.js';
 import { sha256 } from '../../../src/oci/digest.js';
 import { compareText } from '../../../src/oci/json.js';
 import { repairFolder } from '../../../src/operations/repair/repair.js';
 import { verifyFolder } from '../../../src/operations/verify/verify.js';
 import { blobPath, changedFixture, temporary } from '../../support/fixtures.js';
 import { assertSound } from '../../support/sound.js';
+import { loadFolder } from '../../support/caches.js';
 
 async function* inPieces(bytes: Buffer, size: number) {
   for (let at = 0; at < bytes.length; at += size) {
@@ -63,9 +63,7 @@ function padded(t: ExecutionContext, { sha512 = false, zeros = 512 } = {}): stri
   });
 }
 
-const descriptorsIn = async (src: string) => [
-  ...(await localSource({ type: 'local', attributes: { src } }).load()).graph.descriptors.values(),
-];
+const descriptorsIn = async (src: string) => [...(await loadFolder(src)).graph.descriptors.values()];
 
 test('zeros behind a gzip stream are a note, which repair mends by compressing again; nothing is cut', async (t) => {
   const folder = padded(t);

@@ -5,11 +5,11 @@ import { flip, truncate } from '../../../scripts/torture/damage.js';
 import { copyCache } from '../../../src/operations/copy/copy.js';
 import { sha256 } from '../../../src/oci/digest.js';
 import { hasResults } from '../../../src/graph/graph.js';
-import { localSource } from '../../../src/backend/local/local.js';
 import { repairFolder } from '../../../src/operations/repair/repair.js';
 import { verifyFolder } from '../../../src/operations/verify/verify.js';
 import { FaultyFolder } from '../../support/faults.js';
 import { copyFixture, digestOfCache, fixture, importOf, loadFixture, temporary } from '../../support/fixtures.js';
+import { loadFolder } from '../../support/caches.js';
 
 function folderOf(t: ExecutionContext, name: string): string {
   const folder = join(temporary(t), 'cache');
@@ -17,8 +17,7 @@ function folderOf(t: ExecutionContext, name: string): string {
   return folder;
 }
 
-const load = (folder: string, tag = 'latest') =>
-  localSource({ type: 'local', attributes: { src: folder, tag } }).load();
+const load = (folder: string, tag = 'latest') => loadFolder(folder, tag);
 const nameOf = (digest = '') => join('blobs', 'sha256', digest.slice('sha256:'.length));
 
 function contents(folder: string): Record<string, string> {

@@ -2,11 +2,11 @@ import { join } from 'node:path';
 import test from 'ava';
 import { copyCache } from '../../../src/operations/copy/copy.js';
 import { hasResults } from '../../../src/graph/graph.js';
-import { localSource } from '../../../src/backend/local/local.js';
 import { repairFolder } from '../../../src/operations/repair/repair.js';
 import { verifyFolder } from '../../../src/operations/verify/verify.js';
 import { FAULTS, FaultyFolder } from '../../support/faults.js';
 import { copyFixture, temporary } from '../../support/fixtures.js';
+import { loadFolder } from '../../support/caches.js';
 
 for (const { name, of, make, effect, isNote = false, deep = false, repair = [], stays = false } of FAULTS) {
   test(`${of}: ${name}`, async (t) => {
@@ -25,7 +25,7 @@ for (const { name, of, make, effect, isNote = false, deep = false, repair = [], 
     if (stays || repair.includes('dropped')) return;
     t.deepEqual((await repairFolder(path, { deep })).actions, []);
     if (repair.includes('cut') || of === 'image') return;
-    const { graph } = await localSource({ type: 'local', attributes: { src: path } }).load();
+    const { graph } = await loadFolder(path);
     t.is(graph.records.filter(hasResults).length, 7, 'every result is there still');
   });
 }

@@ -1,0 +1,70 @@
+import type { CacheOptions, CacheType } from '../buildkit/options.js';
+import { CacheError, type Side } from '../errors.js';
+import type { Session } from '../session.js';
+import type { Backend, CacheSource, CacheTarget, Location, TargetSettings } from './backend.js';
+import { inlineBackend } from './inline/inline.js';
+import { localBackend } from './local/local.js';
+import { registryBackend } from './registry/registry.js';
+import type { RepositoryReader } from './repository/repository.js';
+
+/** The types of cache that can be read or written. The option strings of the other types are understood, and no more. */
+export const backends = new Map<CacheType, Backend>([
+  ['local', localBackend],
+  ['registry', registryBackend],
+  ['inline', inlineBackend],
+]);
+
+/**
+ * Finds out where an option string leads, and assigns the user that was given to the service there. All locations of an
+ * operation are found before any of them is opened.
+ *
+ * @throws CacheError USAGE, also for a type without a backend
+ */
+export async function locate(options: CacheOptions, side: Side, session: Session): Promise<Location> {
+  const backend = backends.get(options.type);
+  if (backend === undefined) throw unsupported(options.type, side);
+  const at = await backend.locate(options, side);
+  if (at.service !== undefined) session.claimUser(at.service, side);
+  return at;
+}
+
+/** Locates several option strings of one side. */
+export async function locateAll(all: readonly CacheOptions[], side: Side, session: Session): Promise<Location[]> {
+  const locations: Location[] = [];
+  for (const options of all) locations.push(await locate(options, side, session));
+  return locations;
+}
+
+/** @throws CacheError USAGE, NOT_FOUND */
+export async function openSource(at: Location, session: Session): Promise<CacheSource> {
+  const source = await backends.get(at.options.type)?.source?.(at, session);
+  if (source === undefined) throw unsupported(at.options.type, 'import');
+  return source;
+}
+
+/** @throws CacheError USAGE, also for healing a registry; NOT_FOUND for an image that is missing */
+export async function openTarget(at: Location, session: Session, settings: TargetSettings): Promise<CacheTarget> {
+  const target = await backends.get(at.options.type)?.target?.(at, session, settings);
+  if (target === undefined) throw unsupported(at.options.type, 'export');
+  return target;
+}
+
+/** @throws CacheError USAGE for a type without repositories, NOT_FOUND */
+export async function openRepository(at: Location, session: Session): Promise<RepositoryReader> {
+  const repository = await backends.get(at.options.type)?.repository?.(at, session);
+  if (repository === undefined) throw unsupported(at.options.type, 'import');
+  return repository;
+}
+
+/** Whether this version can read caches of a type, an image's among them. */
+export function canImport(type: CacheType): boolean {
+  return type === 'inline' || backends.get(type)?.source !== undefined;
+}
+
+/** The error for a type that has no backend, or a backend that lacks what is asked for. */
+export function unsupported(type: CacheType, side: Side): CacheError {
+  return new CacheError('USAGE', `type=${type} is understood, but this version cannot ${side} it yet`, {
+    hint: `use type=local or type=registry: ${side === 'import' ? 'let a build export there' : 'BuildKit imports from there'}`,
+    side,
+  });
+}
