@@ -61,7 +61,7 @@ export async function inspectCache(text: string, access: SessionOptions = {}): P
   return abortable(signal, async () => {
     await using session = new Session(access);
     const source = await openSource(await locate(options, 'import', session), session);
-    return describeCache(source, signal);
+    return await describeCache(source, signal);
   });
 }
 

@@ -17,6 +17,6 @@ export async function resolveCache(text: string, access: SessionOptions = {}): P
   return abortable(signal, async () => {
     await using session = new Session(access);
     const source = await openSource(await locate(options, 'import', session), session);
-    return source.resolve(signal);
+    return await source.resolve(signal);
   });
 }

@@ -7,5 +7,5 @@ export async function loadFolder(folder: string, tag?: string): Promise<Cache> {
   const attributes = { src: folder, ...(tag === undefined ? {} : { tag }) };
   await using session = new Session();
   const source = await openSource(await locate({ type: 'local', attributes }, 'import', session), session);
-  return source.load();
+  return await source.load();
 }

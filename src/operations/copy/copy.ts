@@ -85,7 +85,7 @@ export async function copyCache(options: CopyOptions): Promise<CopyResult> {
     const from = await locateAll(imports, 'import', session);
     const to = await locateAll(exports, 'export', session);
     refuseCollisions(from, to);
-    return copyAll(from, to, options, session);
+    return await copyAll(from, to, options, session);
   });
 }
 

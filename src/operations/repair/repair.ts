@@ -69,7 +69,7 @@ export async function repairFolder(folder: string, options: RepairOptions = {}):
   checkCall('repairFolder', { folder, options });
   return abortable(options.signal, async () => {
     await using session = new Session({ ...options, layout: { ...options.layout, heal: true } });
-    return repair(folder, options, session);
+    return await repair(folder, options, session);
   });
 }
 

@@ -127,7 +127,7 @@ export async function verifyCache(text: string, options: VerifyOptions = {}): Pr
   const parsed = await readImport(text, options.onNote);
   return abortable(options.signal, async () => {
     await using session = new Session(options);
-    return verifyAt(await locate(parsed, 'import', session), formatOptions(parsed), options, session);
+    return await verifyAt(await locate(parsed, 'import', session), formatOptions(parsed), options, session);
   });
 }
 
