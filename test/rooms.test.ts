@@ -1,41 +1,29 @@
-import { readdirSync, readFileSync } from 'node:fs';
-import { dirname, join, relative } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { readFileSync } from 'node:fs';
 import test from 'ava';
+import { ARCHITECTURE, picture, readImports, roomOf, ROOMS, withPicture } from '../scripts/rooms.js';
 
-const SRC = fileURLToPath(new URL('../../src/', import.meta.url));
-// A file may import from its own room and from those above it.
-const ROOMS = [
-  ['errors.ts'],
-  ['nearest.ts'],
-  ['calls.ts'],
-  ['bytes'],
-  ['oci'],
-  ['tar'],
-  ['buildkit'],
-  ['graph'],
-  ['thread'],
-  ['codec'],
-  ['layout'],
-  ['net'],
-  ['session.ts'],
-  ['backend'],
-  ['operations'],
-  ['report'],
-  ['cli', 'index.ts'],
-];
-
-const roomOf = (file: string) => ROOMS.findIndex((room) => room.includes(file.split('/')[0] ?? ''));
-
-test('no file imports from a room below its own', (t) => {
-  const files = readdirSync(SRC, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'));
-  t.true(files.length > 20);
-  for (const file of files) {
-    t.not(roomOf(file), -1, `${file} has no room in the list`);
-    const text = readFileSync(join(SRC, file), 'utf8');
-    for (const [, target = ''] of text.matchAll(/(?:from|import\() ?'(\.[^']+)\.js'/g)) {
-      const imported = relative(SRC, join(SRC, dirname(file), `${target}.ts`));
-      t.true(roomOf(imported) <= roomOf(file), `${file} imports ${imported}`);
-    }
+test('no file imports from a room behind its own', (t) => {
+  const imports = readImports();
+  t.true(imports.length > 500);
+  for (const { file, imported } of imports) {
+    const [from, to] = [ROOMS.indexOf(roomOf(file)), ROOMS.indexOf(roomOf(imported))];
+    t.not(from, -1, `${file} has no room in the list`);
+    t.true(to <= from, `${file} imports ${imported}`);
   }
+});
+
+test('the picture of the rooms in ARCHITECTURE.md is that of the imports', (t) => {
+  const text = readFileSync(ARCHITECTURE, 'utf8');
+  t.regex(text, /```mermaid\nflowchart TD\n/);
+  t.is(text, withPicture(text, picture(readImports())), 'npm run rooms draws it again');
+});
+
+test('the picture has an arrow for an import between two rooms, and none that another arrow implies', (t) => {
+  const chart = picture([
+    { file: 'graph/a.ts', imported: 'oci/a.ts' },
+    { file: 'layout/a.ts', imported: 'graph/a.ts' },
+    { file: 'layout/b.ts', imported: 'oci/a.ts' },
+    { file: 'layout/b.ts', imported: 'layout/a.ts' },
+  ]);
+  t.is(chart, '```mermaid\nflowchart TD\n  layout --> graph\n  graph --> oci\n```');
 });
