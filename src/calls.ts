@@ -2,10 +2,10 @@ import * as v from 'valibot';
 import { CacheError } from './errors.js';
 import { nearest } from './nearest.js';
 
-// What the exported functions take. TypeScript checks less than half of it, and callers may be JavaScript: a number that is
-// none, or a name of an option that is misspelt, must not delete anything.
+// The arguments of the exported functions, checked at run time. Types cannot check ranges, and callers may be JavaScript:
+// NaN or a misspelt option name must not delete anything.
 
-/** The tools whose flags can be written. */
+/** The build tools that `importArguments` writes flags for. */
 export const TOOLS = ['buildctl', 'buildx', 'envd'] as const;
 
 const NO_OBJECT = 'takes an object';
@@ -32,7 +32,7 @@ const checking = { ...working, deep: flag };
 const changing = { layout, signal, dryRun: flag };
 const verifying = options({ ...checking, sample });
 
-/** By the names of the functions: what each takes, in the order in which it takes it. */
+/** The arguments of each function, in order. */
 const CALLS = {
   copyCache: { options: v.strictObject({ ...optional(keeping), imports: texts, exports: texts }, NO_OBJECT) },
   importCache: { store: text, name: text, imports: texts, options: options(keeping) },
@@ -72,7 +72,7 @@ const CALLS = {
 
 type Calls = typeof CALLS;
 type Named<Schema> = Schema extends { readonly entries: infer Entries } ? keyof Entries : never;
-/** Arguments all of whose options stand in the table: an option that is new has to be put there. */
+/** Arguments whose options all occur in CALLS; a new option that is missing there does not compile. */
 type Known<Call, Given> = {
   readonly [Name in keyof Given]: Name extends 'options' & keyof Call
     ? Exclude<keyof Given[Name], Named<Call[Name]>> extends never
@@ -82,7 +82,7 @@ type Known<Call, Given> = {
 };
 
 /**
- * Checks what an exported function was called with, before it does anything.
+ * Checks the arguments of an exported function, before the function does anything.
  *
  * @throws CacheError USAGE
  */
@@ -106,12 +106,12 @@ function wrongCall(name: string, argument: string, schema: v.GenericSchema, issu
     return new CacheError('USAGE', `${name} has no option ${place}`, { hint });
   }
   if (isKey || issue.input === undefined) return new CacheError('USAGE', `${name} needs ${place}`);
-  // A text is not shown: it may be a secret.
+  // The message does not show texts, since a text may be a secret.
   const shown = typeof issue.input === 'string' ? '' : `, not ${issue.received}`;
   return new CacheError('USAGE', `${name}: ${place} ${issue.message}${shown}`);
 }
 
-/** The names of the options in a schema, or in one of its options. */
+/** The names of the options in a schema, or in a nested schema. */
 function namesIn(schema: v.GenericSchema, path: readonly string[]): string[] {
   const [first, ...others] = path;
   const inner = 'wrapped' in schema ? (schema.wrapped as v.GenericSchema) : schema;
@@ -124,7 +124,7 @@ function is(test: (value: unknown) => boolean, message: string): v.CustomSchema<
   return v.custom(test, message);
 }
 
-/** Options each of which may be left out, or undefined. */
+/** An object of options, each of them optional. */
 function options<const Entries extends v.ObjectEntries>(entries: Entries) {
   return v.strictObject(optional(entries), NO_OBJECT);
 }
@@ -148,7 +148,7 @@ function isWhole(value: unknown, least: number, most = Number.MAX_SAFE_INTEGER):
   return Number.isSafeInteger(value) && Number(value) >= least && Number(value) <= most;
 }
 
-/** Also one of another realm, or of a library. */
+/** An AbortSignal; also from another realm or a library, where `instanceof` fails. */
 function isSignal(value: unknown): boolean {
   return (
     typeof value === 'object' &&

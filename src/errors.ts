@@ -1,27 +1,27 @@
 import { constants } from 'node:os';
 
 /**
- * What went wrong, as far as a caller can act on it.
+ * The kind of an error, for callers that decide by it.
  *
- * - UNREACHABLE: a service could not be asked. It gave no answer, none that can be used, or said that it cannot now.
- * - DENIED: a service answered, and refused; or what it wants of the user cannot be given.
+ * - UNREACHABLE: a service did not answer, sent an answer that cannot be used, or is not available now.
+ * - DENIED: a service refused a request, or needs credentials that cannot be read.
  */
 export type ErrorCode = 'FAILED' | 'USAGE' | 'NOT_FOUND' | 'CORRUPT' | 'BUSY' | 'UNREACHABLE' | 'DENIED' | 'ABORTED';
 
-/** Which end of a copy an error belongs to. */
+/** The side of a copy that an error belongs to. */
 export type Side = 'import' | 'export';
 
-/** What is wrong with a blob, with a document, or with what one says of the other. */
+/** What is wrong with a blob, a document, or a statement of a document about a blob. */
 export type Wrong =
   | 'size'
   | 'digest'
-  /** The digest that is said of the uncompressed layer. */
+  /** The diffID in a descriptor or config: the digest of the uncompressed layer. */
   | 'diffID'
-  /** The digest that is said of an eStargz layer's table of contents. */
+  /** The digest of an eStargz layer's table of contents in a descriptor. */
   | 'toc'
   | 'mediaType'
   | 'createdAt'
-  /** The steps of an image's config. */
+  /** The history of an image config. */
   | 'history'
   /** The links and layers of a cacheconfig. */
   | 'graph'
@@ -31,24 +31,24 @@ export type Wrong =
   | 'shape'
   /** Zeros behind the end of a gzip stream. */
   | 'padding'
-  /** More bytes than are read. */
+  /** More bytes than the limit. */
   | 'limit'
   | 'missing'
-  /** The system refuses or fails to read it. */
+  /** The operating system refuses or fails to read a file. */
   | 'unreadable'
   /** A link or folder in the place of a file. */
   | 'notAFile';
 
-/** What an error says beside its code and its message. */
+/** The details of an error besides its code and its message. */
 export interface ErrorDetails {
   /** What to do next, in one sentence. */
   readonly hint?: string | undefined;
   readonly side?: Side | undefined;
-  /** What was compared, where something was: what should have been there, and what was. A digest, a number of bytes. */
+  /** What was compared: the value that a document states, and the value that was found. A digest, a number of bytes. */
   readonly wrong?: Wrong | undefined;
   readonly expected?: string | undefined;
   readonly found?: string | undefined;
-  /** The field of a JSON document that is wrong, such as `layers.0.size`; empty for the whole of it. */
+  /** The wrong field of a JSON document, such as `layers.0.size`; empty for the whole document. */
   readonly field?: string | undefined;
 }
 
@@ -56,7 +56,7 @@ export interface CacheErrorOptions extends ErrorDetails {
   readonly cause?: unknown;
 }
 
-/** A CacheError as JSON has it: without its cause and its stack. */
+/** A CacheError as JSON: without cause and stack. */
 export interface PlainCacheError extends ErrorDetails {
   readonly code: ErrorCode;
   readonly message: string;
@@ -84,12 +84,12 @@ export class CacheError extends Error {
     this.field = options.field;
   }
 
-  /** This error, of a side. One that has a side keeps it. */
+  /** The same error with a side. An error that has a side keeps that side. */
   on(side: Side): CacheError {
     return this.side === undefined ? this.remade(this.message, { ...this.options, side }) : this;
   }
 
-  /** The same error in other words. */
+  /** The same error with another message. */
   saying(message: string): CacheError {
     return this.remade(message, this.options);
   }
@@ -99,7 +99,7 @@ export class CacheError extends Error {
     return { code: this.code, message: this.message, ...details };
   }
 
-  /** What it was made of. A class with more fields adds them here and in `remade`. */
+  /** The constructor's options. A subclass with more fields adds them here and in `remade`. */
   protected get options(): CacheErrorOptions {
     const { hint, side, wrong, expected, found, field, cause } = this;
     return { hint, side, wrong, expected, found, field, cause };
@@ -121,21 +121,21 @@ const EXIT_CODES = {
   ABORTED: 130,
 } as const satisfies Record<ErrorCode, number>;
 
-/** The exit code of the command for whatever was thrown. */
+/** The exit code of the command for a thrown value. */
 export function exitCode(error: unknown): number {
   return error instanceof CacheError ? EXIT_CODES[error.code] : EXIT_CODES.FAILED;
 }
 
 /**
- * Whether an error says that a service could not be asked, and nothing of what is there. Whoever collects what is wrong
- * with a cache must not take it for damage.
+ * Whether a service could not be reached or refused the request. Such an error says nothing about the blobs behind the
+ * service, and must not count as damage.
  */
 export function isOutOfReach(error: unknown): boolean {
   return error instanceof CacheError && (error.code === 'UNREACHABLE' || error.code === 'DENIED');
 }
 
 /**
- * Runs an exported call, and says of whatever ends it once its signal is aborted that this is why.
+ * Runs an exported call. Every error after the abort of its signal becomes ABORTED.
  *
  * @throws CacheError ABORTED, whose cause is the signal's reason
  */
@@ -152,13 +152,13 @@ export async function abortable<T>(signal: AbortSignal | undefined, run: () => P
   }
 }
 
-/** Whether an error carries one of these codes of the operating system (`ENOENT`, `ENOSPC`, …), or any when none is named. */
+/** Whether an error has one of these codes of the operating system (`ENOENT`, `ENOSPC`, …); without codes: any of them. */
 export function isSystemError(error: unknown, ...codes: readonly string[]): error is NodeJS.ErrnoException {
   if (!(error instanceof Error) || !('code' in error)) return false;
   return codes.length === 0 ? 'syscall' in error : codes.includes(systemCode(error as NodeJS.ErrnoException));
 }
 
-/** The code of an error of the operating system: Node calls those that libuv has no name for, as EDQUOT, by their number. */
+/** The code of a system error. For codes unknown to libuv, such as EDQUOT, Node gives only the number. */
 export function systemCode({ code, errno }: NodeJS.ErrnoException): string {
   const name = String(code);
   if (errno === undefined || !name.startsWith('Unknown system error')) return name;

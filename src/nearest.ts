@@ -3,8 +3,8 @@ import { distance } from 'fastest-levenshtein';
 const letters = (word: string) => Array.from(word).toSorted().join('');
 
 /**
- * The name that somebody who wrote another word is likely to have meant: one that the word begins, or that differs from
- * it in a few letters or in their order.
+ * The name that a misspelt word probably means: a name that starts with the word, or that differs from it in a few
+ * letters or in their order.
  *
  * @returns undefined when no name is near
  */

@@ -3,7 +3,7 @@ import * as tls from 'node:tls';
 import { CacheError, isSystemError } from '../../errors.js';
 import { readUserFile } from './user-file.js';
 
-/** Where systems keep what they trust, in the order in which Go looks (crypto/x509, root_linux.go, root_bsd.go). */
+/** The certificate bundles of systems, in the order in which Go tries them (crypto/x509, root_linux.go, root_bsd.go). */
 const BUNDLES = [
   '/etc/ssl/certs/ca-certificates.crt',
   '/etc/pki/tls/certs/ca-bundle.crt',
@@ -14,14 +14,14 @@ const BUNDLES = [
 ];
 
 const BEGIN = '-----BEGIN CERTIFICATE-----';
-const PEM_HINT = `it has to hold certificates between "${BEGIN}" and "-----END CERTIFICATE-----"`;
+const PEM_HINT = `it must contain certificates between "${BEGIN}" and "-----END CERTIFICATE-----"`;
 
 /**
- * The certificates to trust, as PEM: those of the system, or Node's own where the system has none to read; those of
- * NODE_EXTRA_CA_CERTS; and a file of the user's.
+ * The certificates to trust, as PEM: the system's, or Node's own on a system without a readable bundle; the file in
+ * NODE_EXTRA_CA_CERTS; and the user's file.
  *
  * @param extra - a PEM file
- * @throws CacheError USAGE when that file is none
+ * @throws CacheError USAGE for a file without certificates
  */
 export async function trustedCertificates(extra?: string, env: NodeJS.ProcessEnv = process.env): Promise<string[]> {
   const more = [env['NODE_EXTRA_CA_CERTS'], extra].filter((path) => path !== undefined && path !== '') as string[];
@@ -38,7 +38,7 @@ async function systemCertificates(env: NodeJS.ProcessEnv): Promise<string[] | un
       if (!isSystemError(error, 'ENOENT', 'ENOTDIR', 'EACCES')) throw unreadable(path, error);
     }
   }
-  // Node 22.15 and later ask the system itself, which matters on macOS and Windows.
+  // Node 22.15 and later can ask the operating system, which is needed on macOS and Windows.
   const { getCACertificates } = tls as { getCACertificates?: (type: 'system') => string[] };
   return getCACertificates?.('system');
 }
@@ -47,7 +47,7 @@ function unreadable(path: string, cause: unknown): CacheError {
   return new CacheError('USAGE', `cannot read the certificates in ${path}: ${(cause as Error).message}`, { cause });
 }
 
-/** A file of the user's, of which every block has to be a certificate: OpenSSL takes what it can read of one. */
+/** Reads a PEM file. Every block must be a certificate, since OpenSSL silently skips blocks that it cannot read. */
 async function readCertificates(path: string): Promise<string> {
   const text = await readUserFile(path, { pipe: true }).catch((cause: unknown) => {
     throw unreadable(path, cause);

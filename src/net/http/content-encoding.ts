@@ -12,7 +12,7 @@ const DECODERS: Readonly<Record<string, () => Transform>> = {
   br: createBrotliDecompress,
 };
 
-/** The codings that an answer says its bytes have (RFC 9110, 8.4), in the order in which they were applied. */
+/** The content codings in the headers of a response (RFC 9110, 8.4), in the order in which they were applied. */
 export function codingsOf(headers: IncomingHttpHeaders): string[] {
   return (headers['content-encoding'] ?? '')
     .split(',')
@@ -21,9 +21,9 @@ export function codingsOf(headers: IncomingHttpHeaders): string[] {
 }
 
 /**
- * The bytes of an answer without the codings that nobody asked for: some servers apply them all the same.
+ * The bytes of a response, decoded. Some servers apply content codings that the request did not ask for.
  *
- * @throws ConnectionError for a coding that is not known
+ * @throws ConnectionError for an unknown coding
  */
 export async function* decoded({
   headers,
@@ -37,7 +37,7 @@ export async function* decoded({
       const message = `its answer comes in the coding ${JSON.stringify(coding)}, which was not asked for`;
       throw new ConnectionError(new CacheError('UNREACHABLE', message), undefined, true);
     }
-    // Errors reach whoever reads the last stream.
+    // Errors reach the reader through the last stream.
     bytes = pipeline(bytes, make(), () => undefined);
   }
   yield* bytes as AsyncIterable<Uint8Array>;

@@ -12,53 +12,53 @@ import { until } from './until.js';
 export interface HttpRequest {
   readonly method: 'GET' | 'HEAD' | 'POST' | 'PATCH' | 'PUT';
   readonly url: URL;
-  /** The server that named this address, where one did. */
+  /** The server that named this address, if a server did. */
   readonly namedBy?: URL | undefined;
   readonly headers?: Readonly<Record<string, string>> | undefined;
   readonly body?: AsyncIterable<Uint8Array> | undefined;
-  /** How long nothing may move once there is a connection, in milliseconds. */
+  /** How long an open connection may be idle, in milliseconds. */
   readonly timeout?: number | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
 export interface HttpResponse {
-  /** Of the request that was answered in the end. */
+  /** The method of the last request, after redirects. */
   readonly method: HttpRequest['method'];
   readonly status: number;
   readonly headers: http.IncomingHttpHeaders;
-  /** Has to be read or destroyed, or the connection stays taken. Breaks off with an error when bytes are missing. */
+  /** The caller reads or destroys the body, to free the connection. A body that ends early throws an error. */
   readonly body: http.IncomingMessage;
 }
 
 export interface HttpSettings {
-  /** A PEM file with certificates to trust beside the system's. */
+  /** A PEM file with certificates to trust in addition to the system's. */
   readonly ca?: string | undefined;
-  /** Whether servers' certificates are checked. Where they are not, servers outside may name addresses inside, too. */
+  /** Whether certificates are checked. If not, public servers may also name private addresses. */
   readonly verify: boolean;
-  /** How long it may take until there is a connection that is ready for use, in milliseconds. */
+  /** How long a connection may take to be ready for use, in milliseconds. */
   readonly connectTimeout?: number | undefined;
 }
 
-/** In milliseconds. Names, TCP, proxies and TLS together, as Go's clients have it for TLS alone. */
+/** The limit for name lookup, TCP, proxy and TLS together, in milliseconds. Go's clients use it for TLS alone. */
 const CONNECT_TIMEOUT = 10_000;
-/** What is only read is soon asked for again; what is written may take a registry its time. In milliseconds. */
+/** Idle limits in milliseconds. A read is cheap to retry; a registry may need time to store what was written. */
 const READ_TIMEOUT = 30_000;
 const WRITE_TIMEOUT = 60_000;
-/** The most of an answer that is read to keep its connection, in bytes. */
+/** How much of an unread body is read to keep its connection, in bytes. */
 const DISCARD_LIMIT = 256 * 1024;
 
 /**
- * Single requests over connections that are kept: proxies, certificates and timeouts, but no redirects, no retries and
- * no credentials. It is Node's own client, since that starts in a tenth of the time that others take to load.
+ * Single requests over keep-alive connections, with proxies, certificates and timeouts; without redirects, retries and
+ * credentials. It uses Node's own client, which loads ten times faster than others.
  */
 export class HttpClient {
   readonly #settings: HttpSettings;
   readonly #connectTimeout: number;
   readonly #agents = new Map<string, Promise<http.Agent>>();
   readonly #opened = new Set<http.Agent>();
-  /** The hosts, or the proxies before them, that have answered anything. */
+  /** The hosts, or the proxies in front of them, that have answered a request. */
   readonly #reached = new Set<string>();
-  /** The addresses of hosts that answered themselves, and not through a proxy. */
+  /** The IP addresses of hosts that answered without a proxy. */
   readonly #addresses = new Map<string, string>();
   #tls: Promise<https.AgentOptions> | undefined;
 
@@ -68,26 +68,26 @@ export class HttpClient {
   }
 
   /**
-   * @returns the answer, whatever its status
-   * @throws ConnectionError when there is none, the body's own error where that cannot be read, and the reason of the
+   * @returns the response, with any status
+   * @throws ConnectionError without a response; the error of a request body that cannot be read; the reason of the
    *   signal
    */
   async send({ method, url, namedBy, headers = {}, body, timeout, signal }: HttpRequest): Promise<HttpResponse> {
     signal?.throwIfAborted();
-    // Many requests may wait for the same signal, and none of them forgets to stop listening.
+    // Many requests may listen to the same signal, and each of them stops listening.
     if (signal) setMaxListeners(0, signal);
     const idle = timeout ?? (method === 'GET' || method === 'HEAD' ? READ_TIMEOUT : WRITE_TIMEOUT);
     const proxy = proxyFor(url);
     const lookup = namedBy && (await until(this.#guard(url, namedBy, proxy), signal));
     const agent = await until(this.#agentFor(url, proxy), signal);
-    // A proxy for plain HTTP takes the whole address for a path.
+    // A proxy for plain HTTP expects the whole URL as the path.
     const plainProxy = url.protocol === 'http:' ? proxy : undefined;
     const outgoing = (plainProxy ?? url).protocol === 'https:' ? https.request : http.request;
     const request = outgoing(plainProxy ?? url, {
       method,
       agent,
       timeout: idle,
-      // Bytes have to come as they are: their digests are of those.
+      // Digests are of the bytes without a content coding.
       headers: {
         'user-agent': 'bkcache',
         'accept-encoding': 'identity',
@@ -100,13 +100,13 @@ export class HttpClient {
     });
     request.on('timeout', () => request.destroy(timedOut(idle)));
     const answer = answerOf(request, this.#connectTimeout, signal);
-    // Whatever ends the writing ends the request with it, and is thrown by the line after.
+    // An error of the body destroys the request, and is thrown where the response is awaited.
     if (body === undefined) request.end();
     else void writeBody(request, body).catch((error: unknown) => request.destroy(error as Error));
     const next = (proxy ?? url).host;
     try {
       const response = await answer;
-      // A server that answers before it has everything wants no more.
+      // A server that answers before the body is sent does not want the rest of the body.
       if (!request.writableFinished) response.once('close', () => request.destroy());
       if (plainProxy && response.statusCode === 407) {
         response.destroy();
@@ -123,9 +123,9 @@ export class HttpClient {
     }
   }
 
-  /** Closes the connections that are kept. */
+  /** Closes the keep-alive connections. */
   async close(): Promise<void> {
-    // Whoever is still waiting for one is on the way out, too.
+    // Requests that still wait for a connection fail, which is intended.
     for (const agent of this.#opened) agent.destroy();
     this.#opened.clear();
     this.#agents.clear();
@@ -133,10 +133,10 @@ export class HttpClient {
   }
 
   /**
-   * What an address has to be looked up with that a server named. Servers outside have nothing to name inside: neither
-   * this machine nor private networks. Those inside may: a registry and its store of blobs are often in one network.
+   * The lookup for an address that a server named. A public server must not name a private address: this machine or a
+   * private network. A private server may, since a registry and its blob store are often in one private network.
    *
-   * @throws ConnectionError for an address inside that is not a name
+   * @throws ConnectionError for a private IP address that a public server named
    */
   async #guard(url: URL, namedBy: URL, proxy: URL | undefined): Promise<LookupFunction | undefined> {
     if (!this.#settings.verify || url.host === namedBy.host) return undefined;
@@ -144,7 +144,7 @@ export class HttpClient {
     const isPublic = address === undefined ? await isPublicHost(namedBy.hostname) : !isPrivate(address);
     if (!isPublic) return undefined;
     if (isPrivate(url.hostname)) throw new ConnectionError(privateAddressError(url.hostname), undefined, true);
-    // Names are looked up by the proxy then, in its own network.
+    // With a proxy, the proxy looks up the name, in its own network.
     return proxy === undefined && isIP(url.hostname) === 0 ? publicOnly : undefined;
   }
 
@@ -170,7 +170,7 @@ export class HttpClient {
     return new TunnelAgent({ ...pool, ...secure, proxy, connectTimeout: this.#connectTimeout });
   }
 
-  /** Made once: reading a system's certificates takes longer than a handshake. */
+  /** TLS options, made once: reading the system's certificates takes longer than a handshake. */
   #secure(): Promise<https.AgentOptions> {
     this.#tls ??= (async () => {
       const { ca, verify } = this.#settings;
@@ -181,7 +181,7 @@ export class HttpClient {
   }
 }
 
-/** Gives a connection back whose answer nobody reads; one with more to come than a new connection costs is closed. */
+/** Frees the connection of a response without reading the body; a connection with a large rest of a body is closed. */
 export function discard({ method, headers, body }: HttpResponse): void {
   let size = 0;
   body
@@ -197,7 +197,7 @@ function proxyHeaders(proxy: URL, { host }: URL): Record<string, string> {
   return { host, ...proxyAuthorization(proxy) };
 }
 
-/** Rejects at once: a request without a connection keeps its errors until it gets one. */
+/** Waits for the response. An abort rejects at once, since a request without a connection reports errors only when it has one. */
 function answerOf(
   request: http.ClientRequest,
   connectTimeout: number,
@@ -221,14 +221,14 @@ function answerOf(
       else socket.once(socket instanceof TLSSocket ? 'secureConnect' : 'connect', ready);
     });
     request.once('response', resolve).once('response', over).once('close', over);
-    // An answer like any other, and nothing comes after it.
+    // An upgrade is a response without a body.
     request.once('upgrade', (response, socket) => {
       socket.destroy();
       resolve(response.destroy());
       over();
     });
     request.once('close', () => reject(cutOff()));
-    // Stays: an error that comes after the answer reaches the reader of the body, and must not be raised twice.
+    // This listener stays: an error after the response reaches the reader of the body, and must not be raised twice.
     request.on('error', reject);
   });
 }
@@ -244,7 +244,7 @@ async function writeBody(request: http.ClientRequest, body: AsyncIterable<Uint8A
   request.end();
 }
 
-/** Waits until more can be written, or nothing more is wanted. */
+/** Waits until the request accepts more bytes, or has ended. */
 function drained(request: http.ClientRequest): Promise<void> {
   const events = ['drain', 'response', 'close'] as const;
   return new Promise((resolve) => {

@@ -1,7 +1,7 @@
 import { CacheError, type Side } from '../../errors.js';
 import { TransientError } from './retry.js';
 
-/** What the system's error codes mean to somebody who does not know them. */
+/** Error codes of the system in plain words. */
 const MEANINGS: Readonly<Record<string, string>> = {
   ECONNREFUSED: 'nothing listens there',
   ENOTFOUND: 'there is no such host',
@@ -14,8 +14,8 @@ const MEANINGS: Readonly<Record<string, string>> = {
 };
 
 /**
- * What may be over in a moment. Whatever is not named here, such as a file that cannot be read, is as it is. HPE_ is an
- * answer that is no HTTP, ERR_SSL_ a broken record in the middle of a connection.
+ * The codes of failures that a retry may overcome. HPE_ is a response that is no HTTP; ERR_SSL_…BAD_RECORD_MAC is a broken
+ * record within a connection.
  */
 const TRANSIENT =
   /^(?:ECONNREFUSED|ECONNRESET|ECONNABORTED|EPIPE|ETIMEDOUT|EAI_AGAIN|E(?:HOST|NET)(?:UNREACH|DOWN)|HPE_\w+|ERR_SSL_\w*BAD_RECORD_MAC|ERR_STREAM_PREMATURE_CLOSE)$/;
@@ -23,22 +23,22 @@ const TRANSIENT =
 const CERTIFICATE =
   /^(?:CERT_|UNABLE_TO_|DEPTH_ZERO|SELF_SIGNED|ERR_TLS_CERT|HOSTNAME_MISMATCH|INVALID_CA|INVALID_PURPOSE)/;
 
-/** How often a host is tried that has never answered, and does not answer now. */
+/** How often a host is tried that has never answered. */
 const UNREACHED_ATTEMPTS = 2;
 
-/** Somebody else than the registry that a request went to. */
+/** A host other than the registry: a proxy, a token server, or a host that the registry named. */
 export interface Peer {
   /** Such as `the proxy proxy.example.com:3128`. */
   readonly name: string;
-  /** What to do when nobody is there. */
+  /** The hint for a host that does not answer. */
   readonly hint: string;
 }
 
-/** A request that got no answer. Its cause says why: the system's error, or what a proxy refused. */
+/** A request without a usable response. Its cause is the system's error, or the refusal of a proxy. */
 export class ConnectionError extends Error {
-  /** Who failed, where that is not the registry. */
+  /** The host that failed, if it is not the registry. */
   readonly peer: Peer | undefined;
-  /** Whether whom it went to has answered anything before. */
+  /** Whether the host has answered a request before. */
   readonly wasReached: boolean;
   override readonly cause: Error;
 
@@ -51,22 +51,22 @@ export class ConnectionError extends Error {
 }
 
 /**
- * Says that a request went where the registry sent it, and not to the registry itself; for `catch`.
+ * A handler for `catch` that adds the name of another host to a connection error: the host that the registry named.
  *
  * @param name - for messages
  */
 export function onTheWayTo(name: string): (error: unknown) => never {
   return (error) => {
     if (!(error instanceof ConnectionError) && codeOf(error) === undefined) throw error;
-    // What breaks off after an answer comes as the system has it.
+    // A failure after the response is a plain error of the system.
     const { cause, peer, wasReached } =
       error instanceof ConnectionError ? error : { cause: error as Error, peer: undefined, wasReached: true };
-    const hint = 'the registry names that host; perhaps it can be reached from another network only';
+    const hint = 'the registry names that host, which may be reachable only from another network';
     throw new ConnectionError(cause, peer ? { ...peer, name: `${name}: ${peer.name}` } : { name, hint }, wasReached);
   };
 }
 
-/** The error for a connection on which nothing moved. */
+/** The error for an idle connection. */
 export function timedOut(timeout: number): Error {
   return Object.assign(new Error(`nothing moved for ${timeout / 1000} s`), { code: 'ETIMEDOUT', stalled: timeout });
 }
@@ -76,13 +76,13 @@ export function cutOff(): Error {
   return Object.assign(new Error('it ended without an answer'), { code: 'ECONNRESET' });
 }
 
-/** The code of what failed, as the system or Node names it. */
+/** The code of an error of the system or of Node. */
 export function codeOf(error: unknown): string | undefined {
   const cause = error instanceof ConnectionError ? error.cause : error;
   return cause instanceof Error && 'code' in cause && typeof cause.code === 'string' ? cause.code : undefined;
 }
 
-/** Whether the other side answered a TLS handshake with something that is no TLS. */
+/** Whether the server answered a TLS handshake without TLS. */
 export function speaksNoTls(error: unknown): boolean {
   const cause = error instanceof ConnectionError ? error.cause : error;
   if (!(cause instanceof Error) || !/^(?:EPROTO|ERR_SSL_)/.test(codeOf(cause) ?? '')) return false;
@@ -90,10 +90,10 @@ export function speaksNoTls(error: unknown): boolean {
 }
 
 /**
- * The error for a connection that failed or broke off. Most are worth another attempt; a wrong name, a wrong
- * certificate, and a server that was never there are not. What is no failure of a connection comes back as it is.
+ * The error for a connection that failed or broke off. Most are transient; an unknown host, a wrong certificate and a
+ * host that has never answered are not. Errors that are not about a connection come back as they are.
  *
- * @param what - the registry and what cannot be done
+ * @param what - the registry and the purpose of the request
  */
 export function describeFailure(error: unknown, what: string, side: Side): unknown {
   if (!(error instanceof ConnectionError)) return errorFor(error, what, { side, peer: undefined, wasReached: true });

@@ -3,8 +3,8 @@ import { BlockList, isIP, type LookupFunction } from 'node:net';
 import { CacheError } from '../../errors.js';
 
 /**
- * What no server on the internet can have as its address (RFC 6890): this machine, its links, private networks, and the
- * shared space of RFC 6598. IPv4 addresses that are written as IPv6 are taken for what they are.
+ * The addresses that no public server can have (RFC 6890): this machine, link-local addresses, private networks, and the
+ * shared space of RFC 6598. BlockList also matches IPv4 addresses that are written as IPv6.
  */
 const PRIVATE = new BlockList();
 for (const [network, prefix] of [
@@ -26,14 +26,14 @@ for (const [network, prefix] of [
   PRIVATE.addSubnet(network, prefix, 'ipv6');
 }
 
-/** Whether an IP address is one of a private network, or of this machine. */
+/** Whether an IP address belongs to a private network or to this machine. */
 export function isPrivate(address: string): boolean {
   const bare = address.replace(/^\[|\]$/g, '').replace(/%.*$/, '');
   const family = isIP(bare);
   return family !== 0 && PRIVATE.check(bare, family === 4 ? 'ipv4' : 'ipv6');
 }
 
-/** Whether the addresses of a host are public. One that is not known here is: only a proxy can reach it. */
+/** Whether all addresses of a host are public. A host that DNS does not know counts as public: only a proxy can reach it. */
 export function isPublicHost(hostname: string): Promise<boolean> {
   if (isIP(hostname.replace(/^\[|\]$/g, '')) !== 0) return Promise.resolve(!isPrivate(hostname));
   return new Promise((resolve) => {
@@ -44,8 +44,7 @@ export function isPublicHost(hostname: string): Promise<boolean> {
 }
 
 /**
- * Looks names up as usual, and refuses those of private networks: the address that is checked is the one that is
- * connected to.
+ * Looks up a name, and refuses private addresses. The connection uses the address that was checked.
  */
 export const publicOnly: LookupFunction = (hostname, options, callback) => {
   lookUp(hostname, { ...options, all: true }, (error, addresses) => {
@@ -58,11 +57,11 @@ export const publicOnly: LookupFunction = (hostname, options, callback) => {
   });
 };
 
-/** The error for an address inside that something outside names. */
+/** The error for a private address that a public server names. */
 export function privateAddressError(address: string): CacheError {
   return new CacheError(
     'DENIED',
     `${address} is an address of a private network or of this machine, and a public server names it`,
-    { hint: 'registry.insecure=true goes there all the same' },
+    { hint: 'registry.insecure=true allows it' },
   );
 }

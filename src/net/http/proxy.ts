@@ -5,8 +5,8 @@ import { isTransient, TransientError } from './retry.js';
 
 /**
  * The proxy for an address, by the rules of Go's golang.org/x/net/http/httpproxy, which BuildKit and Docker follow:
- * `HTTPS_PROXY` for https, `HTTP_PROXY` for http, none for what is on this machine or named in `NO_PROXY`, where a
- * name stands for its subdomains too, and an IP range for the addresses in it.
+ * `HTTPS_PROXY` for https, `HTTP_PROXY` for http, none for this machine and the hosts in `NO_PROXY`. A name in `NO_PROXY`
+ * includes its subdomains, and an IP range includes its addresses.
  *
  * @throws CacheError USAGE for a proxy that is not an http address
  */
@@ -16,7 +16,7 @@ export function proxyFor(url: URL, env: NodeJS.ProcessEnv = process.env): URL | 
   if (value === undefined || value === '' || isExcepted(url, env['NO_PROXY'] || env['no_proxy'] || '')) {
     return undefined;
   }
-  // The value is never shown: it may hold a password.
+  // Messages do not show the value, since it may contain a password.
   const proxy = parseUrl(value.includes('://') ? value : `http://${value}`);
   if (proxy !== undefined && /^https?:$/.test(proxy.protocol) && isDecodable(proxy)) return proxy;
   throw new CacheError('USAGE', `${name} is not the address of a proxy that can be used`, {
@@ -24,19 +24,19 @@ export function proxyFor(url: URL, env: NodeJS.ProcessEnv = process.env): URL | 
   });
 }
 
-/** A proxy for messages, without what may be secret. */
+/** A proxy for messages, without user and password. */
 export function proxyPeer({ host }: URL): Peer {
   return { name: `the proxy ${host}`, hint: 'check HTTPS_PROXY and HTTP_PROXY, or name the registry in NO_PROXY' };
 }
 
-/** What a proxy is told of the user. */
+/** The header with the credentials for a proxy. */
 export function proxyAuthorization({ username, password }: URL): Record<string, string> {
   if (username === '' && password === '') return {};
   const pair = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
   return { 'proxy-authorization': `Basic ${Buffer.from(pair).toString('base64')}` };
 }
 
-/** The error for a proxy that does not do what it is for. Its words are not repeated: they are not the registry's. */
+/** The error for a proxy that refuses a connection. The proxy's own text is not shown, since it is not the registry's. */
 export function proxyRefusal(status: number, address: string): CacheError {
   const message = `it does not connect to ${address}: HTTP ${status}`;
   if (isTransient(status)) return new TransientError(message);
@@ -44,7 +44,7 @@ export function proxyRefusal(status: number, address: string): CacheError {
     hint:
       status === 407
         ? 'it wants other credentials: HTTPS_PROXY or HTTP_PROXY=http://user:password@host:port, percent-encoded'
-        : 'ask whoever runs the proxy, or name the host in NO_PROXY to go around it',
+        : 'ask the administrator of the proxy, or name the host in NO_PROXY',
   });
 }
 

@@ -4,16 +4,16 @@ import { isSameService, namedAddress } from './named-address.js';
 import { ConnectionError, onTheWayTo } from './network-error.js';
 
 export interface RedirectableRequest extends Omit<HttpRequest, 'body'> {
-  /** Makes the body again for every server that it is sent to. */
+  /** Makes the body again for every server. */
   readonly body?: (() => AsyncIterable<Uint8Array>) | undefined;
-  /** Sent to the service that the request is for, and to no other. */
+  /** Sent only to the service of the request's URL. */
   readonly authorization?: string | undefined;
-  /** Whether the body has secrets in it: then it goes to no other service. */
+  /** Whether the body contains secrets: then it is not sent to another service. */
   readonly isSecret?: boolean;
 }
 
 export interface RedirectedResponse extends HttpResponse {
-  /** Where the answer came from. */
+  /** The URL of the response, after redirects. */
   readonly url: URL;
 }
 
@@ -21,12 +21,12 @@ const REDIRECTS = new Set([301, 302, 303, 307, 308]);
 const REDIRECT_LIMIT = 10;
 
 /**
- * Sends a request, and follows redirects by one rule for every method: 303 goes on with GET (RFC 9110, 15.4.4), all others
- * with what was sent. That is otherwise than browsers do after a POST, and what a registry means whose proxy sends
- * from http to https.
+ * Sends a request, and follows redirects by one rule for every method: 303 continues with GET (RFC 9110, 15.4.4), all
+ * others with the same method and body. Browsers change POST to GET; a registry behind a proxy that redirects from http
+ * to https expects POST.
  *
- * @param allowPlain - whether what came over TLS may go on without
- * @param nameOf - what to call another host, for messages
+ * @param allowPlain - whether https may lead to http
+ * @param nameOf - the name of another host, for messages
  * @throws ConnectionError, and as `HttpClient.send` does
  */
 export async function sendRedirected(
@@ -39,7 +39,8 @@ export async function sendRedirected(
   let at = url;
   for (let count = 0; ; count++) {
     const mayKnow = isSameService(url, at);
-    if (isSecret && body !== undefined && !mayKnow) throw refused(`it sends credentials on to ${at.host}`, 'DENIED');
+    if (isSecret && body !== undefined && !mayKnow)
+      throw refused(`it redirects a request with credentials to ${at.host}`, 'DENIED');
     const sent = mayKnow && authorization !== undefined ? { ...headers, authorization } : headers;
     const sending = http.send({ ...rest, method, url: at, headers: sent, body: body?.(), namedBy });
     const name = nameOf(at);

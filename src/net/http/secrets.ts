@@ -1,9 +1,9 @@
-/** The shortest secret that is looked for, in characters: a shorter one is found in any text. */
+/** The shortest secret that is searched for, in characters: a shorter secret occurs in many texts by chance. */
 const SHORTEST = 4;
-/** Of a long secret, such as a token, this many characters in a row give it away. */
+/** How many characters in a row of a long secret, such as a token, must not be shown. */
 const PART = 16;
 
-/** What was sent to servers and must not be shown to anybody, whatever their answers repeat. */
+/** The secrets that were sent to servers. Messages must not show them when a response repeats them. */
 export class Secrets {
   readonly #parts = new Set<string>();
 
@@ -14,15 +14,15 @@ export class Secrets {
   }
 
   #addText(text: string): void {
-    // Answers may have it as JSON, or as part of an address.
+    // A response may repeat a secret as JSON or as part of a URL.
     for (const form of [text, JSON.stringify(text).slice(1, -1), encodeURIComponent(text)]) {
       if (form.length < PART) this.#parts.add(form);
-      // Wherever a part that is twice as long is cut out of it, one of these is in it.
+      // Every substring of twice this length contains one of these parts.
       for (let at = 0; at + PART <= form.length; at += PART) this.#parts.add(form.slice(at, at + PART));
     }
   }
 
-  /** Whether a text has a secret in it, or a good part of one. */
+  /** Whether a text contains a secret, or a long part of a secret. */
   isIn(text: string): boolean {
     return [...this.#parts].some((part) => text.includes(part));
   }

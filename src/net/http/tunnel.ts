@@ -13,14 +13,14 @@ export interface TunnelSettings extends https.AgentOptions {
 }
 
 /**
- * Connections to HTTPS servers through a proxy: CONNECT (RFC 9110, 9.3.6), and TLS inside of it. Nothing that a proxy
- * says is ever taken for the server's answer.
+ * Connections to HTTPS servers through a proxy: CONNECT (RFC 9110, 9.3.6), and TLS inside the tunnel. A response of the
+ * proxy is never taken for a response of the server.
  */
 export class TunnelAgent extends https.Agent {
   readonly #proxy: URL;
   readonly #connectTimeout: number;
   readonly #secure: https.AgentOptions;
-  /** Tunnels that are not open yet: the agent's own sockets are those that are. */
+  /** The tunnels that are not open yet. The agent keeps the open ones. */
   readonly #opening = new Set<http.ClientRequest>();
 
   constructor({ proxy, connectTimeout, ...options }: TunnelSettings) {

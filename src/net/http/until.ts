@@ -1,6 +1,6 @@
 /**
- * What a promise comes to, or the reason of a signal as soon as that aborts. The promise goes on by itself then: for work
- * that several wait for, and that does not listen to any one of them.
+ * The result of a promise, or the reason of a signal as soon as the signal aborts. The work behind the promise goes on:
+ * several callers may wait for it, each with its own signal.
  */
 export async function until<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (signal === undefined) return promise;

@@ -2,22 +2,22 @@ import { constants } from 'node:fs';
 import { open, stat } from 'node:fs/promises';
 import { CacheError } from '../../errors.js';
 
-/** The most that a configuration or a bundle of certificates may have, in bytes. */
+/** The largest configuration or certificate bundle, in bytes. */
 const LIMIT = 16 * 1024 * 1024;
 
 /**
- * A file that the user has named or a program has left, as text. Links are followed, since these are made of them; what
- * has no end is given up, and a pipe is only waited for where one is expected.
+ * Reads a configuration file as text. Links are followed, since configuration is often linked. A file without an end is
+ * refused at the limit, and a pipe is read only where a pipe is expected.
  *
- * @param pipe - whether it may be a pipe, as of `<(…)` in a shell
- * @throws CacheError FAILED for what is no file, and for more than 16 MiB; the system's errors
+ * @param pipe - whether the file may be a pipe, as from `<(…)` in a shell
+ * @throws CacheError FAILED for something that is no file, and for more than 16 MiB; errors of the system
  */
 export async function readUserFile(path: string, { pipe = false } = {}): Promise<string> {
   const kind = await stat(path);
   if (kind.isFIFO() ? !pipe : !kind.isFile() && !kind.isCharacterDevice()) {
-    throw new CacheError('FAILED', 'it is no file');
+    throw new CacheError('FAILED', 'it is not a file');
   }
-  // What was a file may be a pipe by now, and is not to be waited for.
+  // The file may have become a pipe since; O_NONBLOCK does not wait for a writer.
   const handle = await open(path, constants.O_RDONLY | (kind.isFIFO() ? 0 : constants.O_NONBLOCK));
   try {
     const chunks: Uint8Array[] = [];

@@ -1,12 +1,11 @@
 const MIB = 1024 * 1024;
 
 /**
- * Sizes of chunks, in bytes. GitHub's registry takes 4 MiB at most, proxies often 1 MiB, and Amazon's wants 5 MiB at
- * least.
+ * Sizes of chunks, in bytes. GitHub's registry accepts at most 4 MiB, many proxies 1 MiB; Amazon's needs at least 5 MiB.
  */
 const CHUNKS = [64 * MIB, 8 * MIB, 4 * MIB, MIB];
 
-/** What a registry turned out not to do, remembered for the rest of an operation. */
+/** What a registry has refused to do, remembered for the rest of an operation. */
 export class Abilities {
   /** Whether it answers HEAD. */
   head = true;
@@ -17,9 +16,9 @@ export class Abilities {
   /**
    * The size that the chunks of an upload should have, in bytes.
    *
-   * @param most - that the caller can do
-   * @param least - that the registry asks for
-   * @returns undefined where it takes none
+   * @param most - the largest chunk of the caller
+   * @param least - the smallest chunk of the registry
+   * @returns undefined for a registry that accepts no chunks
    */
   chunk(most: number, least: number): number | undefined {
     const size = CHUNKS.find((size) => size <= most && size < this.#refusedChunk);
@@ -40,7 +39,7 @@ export class Abilities {
     this.#refusedWhole = Math.min(this.#refusedWhole, size);
   }
 
-  /** Whether blobs may be taken over from another repository. */
+  /** Whether blobs can be mounted from another repository. */
   mounts(from: string, to: string): boolean {
     return !this.#refusedMounts.has(`${from} ${to}`);
   }

@@ -14,7 +14,7 @@ import { until } from '../http/until.js';
 export interface AuthorizerSettings {
   readonly registry: string;
   readonly http: HttpClient;
-  /** Asked once, when the registry wants to know. */
+  /** Called once, at the registry's first challenge. */
   readonly lookUp: (signal: AbortSignal) => Promise<FoundCredentials>;
   /** Whether credentials may go to a token server over plain HTTP. */
   readonly allowPlain: boolean;
@@ -22,11 +22,11 @@ export interface AuthorizerSettings {
 
 interface Token {
   readonly header: string;
-  /** When to get another one; in milliseconds, as Date.now. */
+  /** When to fetch a new token; in milliseconds, as Date.now. */
   readonly renewAt: number;
 }
 
-/** What a token is good for when its server does not say: distribution's spec of token authentication. In seconds. */
+/** The lifetime of a token without `expires_in`, in seconds: distribution, spec/auth/token. */
 const DEFAULT_LIFE = 60;
 const CLIENT_ID = 'bkcache';
 const BASIC = 'Basic ';
@@ -39,17 +39,17 @@ const tokenSchema = v.looseObject({
 });
 
 /**
- * Answers a registry's challenges: Basic, and Bearer with tokens from the server that the challenge names, one for
- * each set of scopes, renewed before they expire or when the registry no longer takes them
+ * Answers a registry's challenges: Basic, and Bearer with tokens from the server that the challenge names. There is one
+ * token for each set of scopes; it is renewed before it expires, or when the registry refuses it
  * (distribution.github.io, spec/auth/token and spec/auth/oauth).
  */
 export class Authorizer {
   readonly #settings: AuthorizerSettings;
   readonly #tokens = new Map<string, Promise<Token>>();
-  /** What challenges asked for beside the scopes of the requests that they answered. */
+  /** The scopes that challenges asked for in addition to a request's own, by its scopes. */
   readonly #extra = new Map<string, readonly string[]>();
   readonly #secrets = new Secrets();
-  /** Ends what several requests wait for; no single one of them does. */
+  /** Aborts work that several requests wait for. The signal of a single request does not abort it. */
   readonly #closing = new AbortController();
   #challenge: Challenge | undefined;
   #found: Promise<FoundCredentials> | undefined;
@@ -58,7 +58,7 @@ export class Authorizer {
     this.#settings = settings;
   }
 
-  /** What to send along; undefined as long as the registry has not asked for anything. */
+  /** The Authorization header for a request; undefined before the first challenge. */
   async authorization(scopes: readonly string[], signal?: AbortSignal): Promise<string | undefined> {
     const challenge = this.#challenge;
     if (challenge === undefined) return undefined;
@@ -69,11 +69,11 @@ export class Authorizer {
   }
 
   /**
-   * Takes in that the registry refused a request with 401.
+   * Records that the registry refused a request with 401.
    *
-   * @param header - its WWW-Authenticate
-   * @param refused - the authorization that it got
-   * @returns whether it makes sense to try again
+   * @param header - the response's WWW-Authenticate
+   * @param refused - the Authorization header of the request
+   * @returns whether another attempt has another authorization
    */
   async challenged(
     header: string | undefined,
@@ -86,7 +86,7 @@ export class Authorizer {
       offered.find(({ scheme }) => scheme === 'bearer') ?? offered.find(({ scheme }) => scheme === 'basic');
     if (challenge === undefined) return false;
     this.#challenge = challenge;
-    // Where repositories have other names inside a registry, its challenge has the scopes that go with those.
+    // A registry may have other names for repositories internally, and name the scopes of those in its challenge.
     const named = new Set(scopes.map(resourceOf));
     const extra = challenge.parameters['scope']
       ?.split(' ')
@@ -95,14 +95,14 @@ export class Authorizer {
     if (challenge.scheme === 'bearer' && refused !== undefined) {
       const key = scopesKey(scopes);
       const known = await until(Promise.resolve(this.#tokens.get(key)?.catch(() => undefined)), signal);
-      // Another request may have fetched a new one since.
+      // Another request may have fetched a new token since.
       if (known?.header === refused) this.#tokens.delete(key);
     }
     const next = await this.authorization(scopes, signal);
     return next !== undefined && next !== refused;
   }
 
-  /** What a user can do about a refusal. */
+  /** The hint for a refusal. */
   async hint(): Promise<string> {
     const { registry } = this.#settings;
     const { credentials, problem } = await this.#lookUp();
@@ -110,15 +110,15 @@ export class Authorizer {
     if (problem !== undefined) return `${problem}; ${login}`;
     return credentials === undefined
       ? `no credentials for ${registry} were found: ${login}`
-      : `the registry does not take the credentials for ${registry}, or they do not allow this; to change them, ${login}`;
+      : `the registry refuses the credentials for ${registry}, or they do not allow this; to change them, ${login}`;
   }
 
-  /** Whether a text has anything in it that was sent to the registry or its token server in confidence. */
+  /** Whether a text contains a secret that was sent to the registry or its token server. */
   isSecret(text: string): boolean {
     return this.#secrets.isIn(text);
   }
 
-  /** Ends what is under way. */
+  /** Aborts the lookups and token requests in progress. */
   close(): void {
     this.#closing.abort();
   }
@@ -140,7 +140,7 @@ export class Authorizer {
       if (known !== undefined && Date.now() < known.renewAt) return known;
       return this.#fetchToken(challenge, scopes, credentials);
     })();
-    // Whoever comes while it is under way waits for this one.
+    // Requests that need a token meanwhile wait for this fetch.
     this.#tokens.set(key, fetched);
     fetched.catch(() => this.#tokens.delete(key));
     return fetched;
@@ -163,7 +163,7 @@ export class Authorizer {
       { allowPlain, nameOf: ({ host }) => (host === url.host ? peer : `${peer}, by way of ${host}`) },
     );
     const { status } = response;
-    // Nothing of an answer is repeated: it may hold a token, or what was sent.
+    // Messages show nothing of the response: it may contain a token, or repeat a secret.
     if (status < 200 || status >= 300) discard(response);
     if (isTransient(status)) {
       const retryAfter = retryAfterOf(response.headers['retry-after']);
@@ -173,7 +173,7 @@ export class Authorizer {
       throw new CacheError('DENIED', `${registry}: ${peer} refuses: HTTP ${status}`, { hint: await this.hint() });
     }
     const where = `${registry}: the answer of ${peer}`;
-    if (status < 200 || status >= 300) throw new CacheError('UNREACHABLE', `${where} is of no use: HTTP ${status}`);
+    if (status < 200 || status >= 300) throw new CacheError('UNREACHABLE', `${where} cannot be used: HTTP ${status}`);
     const token = tokenOf(await readBody(decoded(response)).catch(onTheWayTo(peer)), where);
     this.#secrets.add(token.header.slice(BEARER.length));
     return token;
@@ -188,7 +188,10 @@ export class Authorizer {
       throw new CacheError('UNREACHABLE', `${registry}: its challenge names no token server`);
     }
     if (!/^https?:$/.test(url.protocol)) {
-      throw new CacheError('UNREACHABLE', `${registry}: its challenge names a token server that is not one for HTTP`);
+      throw new CacheError(
+        'UNREACHABLE',
+        `${registry}: its challenge names a token server whose URL is not an HTTP URL`,
+      );
     }
     if (url.protocol === 'https:' || (url.protocol === 'http:' && (allowPlain || !isSecret))) return url;
     throw new CacheError('DENIED', `${registry}: it wants credentials sent to ${url.host} without encryption`, {
@@ -212,10 +215,10 @@ function basic({ username = '', password = '' }: Credentials): string | undefine
   return `${BASIC}${bytes.toString('base64')}`;
 }
 
-/** @throws CacheError UNREACHABLE for what no header can hold */
+/** @throws CacheError UNREACHABLE for a token with characters that a header cannot contain */
 function bearer(token: string, where = 'the registry token'): string {
   if (/^[\x21-\x7e]+$/.test(token)) return `${BEARER}${token}`;
-  throw new CacheError('UNREACHABLE', `${where} has characters that no token has`);
+  throw new CacheError('UNREACHABLE', `${where} has characters that a token cannot have`);
 }
 
 function withPassword(
@@ -257,7 +260,7 @@ function withIdentityToken(
   };
 }
 
-/** The most that a token's answer may have, in bytes. */
+/** The largest response of a token server, in bytes. */
 const ANSWER_LIMIT = 1024 * 1024;
 
 async function readBody(body: AsyncIterable<Uint8Array>): Promise<string> {
@@ -273,11 +276,11 @@ async function readBody(body: AsyncIterable<Uint8Array>): Promise<string> {
 
 function tokenOf(text: string, where: string): Token {
   const parsed = v.safeParse(v.pipe(v.string(), v.parseJson(), tokenSchema), text);
-  // The answer is not quoted: it may hold a token all the same.
+  // The message does not quote the response: it may contain a token.
   if (!parsed.success) throw new CacheError('UNREACHABLE', `${where} cannot be read`);
   const { access_token: access, token = access, expires_in: life } = parsed.output;
   const value = token || access;
   if (!value) throw new CacheError('UNREACHABLE', `${where} has no token in it`);
-  // A tenth early, since the token has to last until the registry looks at it.
+  // Renewed after nine tenths of its lifetime, so that it is still valid when the registry checks it.
   return { header: bearer(value, where), renewAt: Date.now() + (life ?? DEFAULT_LIFE) * 900 };
 }

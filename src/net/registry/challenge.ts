@@ -2,7 +2,7 @@
 export interface Challenge {
   /** In lower case. */
   readonly scheme: string;
-  /** Names in lower case. */
+  /** The names are in lower case. */
   readonly parameters: Readonly<Record<string, string>>;
 }
 
@@ -10,7 +10,7 @@ const TOKEN = String.raw`[!#$%&'*+\-.^_\x60|~0-9A-Za-z]+`;
 const SCHEME = new RegExp(String.raw`^[\s,]*(${TOKEN})(?=\s|,|$)`);
 const PARAMETER = new RegExp(String.raw`^[\s,]*(${TOKEN})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s",]*))`);
 
-/** Reads a WWW-Authenticate header, which may hold several challenges. */
+/** Reads a WWW-Authenticate header, which may contain several challenges. */
 export function parseChallenges(header: string): Challenge[] {
   const challenges: { scheme: string; parameters: Record<string, string> }[] = [];
   for (let rest = header; rest !== '';) {
@@ -24,7 +24,7 @@ export function parseChallenges(header: string): Challenge[] {
       challenges.push({ scheme: scheme[1].toLowerCase(), parameters: Object.create(null) as Record<string, string> });
     }
     const [matched] = parameter ?? scheme ?? [];
-    // What cannot be read ends the header; the challenges before it count.
+    // Reading stops at the first syntax error; the challenges before it count.
     if (matched === undefined) return challenges;
     rest = rest.slice(matched.length);
   }

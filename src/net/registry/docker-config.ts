@@ -1,12 +1,12 @@
 import * as v from 'valibot';
 
-/** A registry's entry in Docker's config.json. What is not there is empty, as it is in Go. */
+/** A registry's entry in Docker's config.json. A missing field is empty, as in Go. */
 export type DockerEntry = Readonly<Record<(typeof ENTRY_FIELDS)[number], string>>;
 
-/** What Docker's config.json says of credentials. */
+/** The credentials part of Docker's config.json. */
 export interface DockerConfig {
   readonly auths: Readonly<Record<string, DockerEntry>>;
-  /** Helpers by registry; an empty one means none. */
+  /** Credential helpers by registry; an empty name means no helper. */
   readonly credHelpers: Readonly<Record<string, string>>;
   readonly credsStore: string;
 }
@@ -30,10 +30,10 @@ const configSchema = v.pipe(
 );
 
 /**
- * Reads config.json as Docker does, with Go's encoding/json: nothing at all is a configuration without settings, null is
- * what is not there, and names match in any case.
+ * Reads config.json as Docker does, with Go's encoding/json: an empty file is a configuration without settings, null is a
+ * missing value, and names match in any case.
  *
- * @returns undefined when it is none
+ * @returns undefined for a text that is no configuration
  */
 export function parseDockerConfig(json: string): DockerConfig | undefined {
   if (json.trim() === '') return parseDockerConfig('{}');
@@ -41,7 +41,7 @@ export function parseDockerConfig(json: string): DockerConfig | undefined {
   return parsed.success ? parsed.output : undefined;
 }
 
-/** The fields of an object by their names in any case; the last one counts. */
+/** The fields of an object by their names in any case; the last of several counts. */
 function fieldsOf(object: Readonly<Record<string, unknown>>, names: readonly string[]): Record<string, unknown> {
   const byName = new Map(names.map((name) => [name.toLowerCase(), name]));
   const found: Record<string, unknown> = {};

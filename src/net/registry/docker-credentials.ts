@@ -6,27 +6,27 @@ import { CacheError, isSystemError } from '../../errors.js';
 import { type DockerConfig, parseDockerConfig } from './docker-config.js';
 import { readUserFile } from '../http/user-file.js';
 
-/** What a registry or its token server is told of the user. */
+/** The credentials for a registry or its token server. */
 export interface Credentials {
   readonly username?: string;
-  /** Bytes where it is not text in UTF-8. */
+  /** Bytes for a password that is not UTF-8. */
   readonly password?: string | Uint8Array;
-  /** A refresh token, which the token server changes into others. */
+  /** A refresh token, which the token server exchanges for access tokens. */
   readonly identityToken?: string;
   /** A bearer token for the registry itself. */
   readonly registryToken?: string;
 }
 
-/** What was found for a registry. */
+/** The result of a lookup of credentials. */
 export interface FoundCredentials {
   readonly credentials?: Credentials;
-  /** Why there are none, where that is not simply because nobody logged in. */
+  /** Why the credentials cannot be read; unset when there are none. */
   readonly problem?: string;
 }
 
 /** Docker Hub's name in config.json, from the days of the first protocol. */
 const HUB_KEY = 'https://index.docker.io/v1/';
-/** What a helper says instead of a user name when its secret is an identity token. */
+/** The user name of a helper whose secret is an identity token. */
 const TOKEN_USER = '<token>';
 const HELPER_TIMEOUT = 30_000;
 const VARIABLE = 'DOCKER_AUTH_CONFIG';
@@ -34,11 +34,11 @@ const VARIABLE = 'DOCKER_AUTH_CONFIG';
 const helperSchema = v.looseObject({ Username: v.string(), Secret: v.string() });
 
 /**
- * What `docker login` left for a registry (docker/cli, cli/config): the variable DOCKER_AUTH_CONFIG has the first word,
- * then `config.json` of $DOCKER_CONFIG or ~/.docker, or the credential helper that it names.
+ * The credentials that `docker login` saved for a registry (docker/cli, cli/config): from the variable
+ * DOCKER_AUTH_CONFIG first, then from `config.json` in $DOCKER_CONFIG or ~/.docker, or from its credential helper.
  *
  * @param signal - stops a helper
- * @throws CacheError DENIED when config.json cannot be read; its content is never quoted, since it holds secrets
+ * @throws CacheError DENIED when config.json cannot be read; messages never quote its content, which is secret
  */
 export async function dockerCredentials(
   registry: string,
@@ -52,11 +52,11 @@ export async function dockerCredentials(
   return found.credentials === undefined && found.problem === undefined ? { ...fromVariable } : found;
 }
 
-/** As in Docker, only its `auths` count, and one that cannot be read is passed over. */
+/** As in Docker, only `auths` count, and a value that cannot be read is skipped. */
 function inVariable(text: string | undefined, key: string): FoundCredentials | undefined {
   if (text === undefined || text === '') return undefined;
   const config = parseDockerConfig(text);
-  if (config === undefined) return { problem: `${VARIABLE} is not a configuration of Docker's` };
+  if (config === undefined) return { problem: `${VARIABLE} is not a Docker configuration` };
   return inEntries(config.auths, key, VARIABLE);
 }
 
@@ -67,7 +67,7 @@ async function inConfig(key: string, env: NodeJS.ProcessEnv, signal?: AbortSigna
   if (helper === '') return inEntries(config.auths, key, path);
   const found = await askHelper(helper, key, env, signal);
   if (found.credentials !== undefined) return found;
-  // Docker writes entries beside a store that has nothing for them.
+  // Docker keeps entries in config.json in addition to a store without these credentials.
   const plain = inEntries(config.auths, key, path);
   return plain.credentials === undefined ? found : plain;
 }
@@ -79,19 +79,19 @@ async function readConfig(path: string): Promise<DockerConfig> {
   } catch (error) {
     if (!isSystemError(error, 'ENOENT', 'ENOTDIR')) {
       throw new CacheError('DENIED', `cannot read ${path}: ${(error as Error).message}`, {
-        hint: 'it has what "docker login" left; make it readable, or name another folder with DOCKER_CONFIG',
+        hint: 'it contains the credentials of "docker login"; make it readable, or name another folder with DOCKER_CONFIG',
         cause: error,
       });
     }
   }
   const config = parseDockerConfig(text);
   if (config !== undefined) return config;
-  throw new CacheError('DENIED', `${path} is not a configuration of Docker's`, {
+  throw new CacheError('DENIED', `${path} is not a Docker configuration`, {
     hint: 'repair it, or name another folder with DOCKER_CONFIG',
   });
 }
 
-/** What the entry of exactly this name says, or else the one whose address has this host. */
+/** The credentials in the entry with exactly this name, or in the first entry with the same host. */
 function inEntries(auths: DockerConfig['auths'], key: string, where: string): FoundCredentials {
   const host = hostOf(key);
   const entry = auths[key] ?? Object.entries(auths).find(([name]) => hostOf(name) === host)?.[1];
@@ -109,13 +109,13 @@ function hostOf(name: string): string {
   return name.replace(/^https?:\/\//, '').replace(/\/.*$/, '');
 }
 
-/** `user:password` in base64; passwords may be any bytes. */
+/** Decodes `user:password` in base64; a password may be any bytes. */
 function decodeAuth(auth: string): { readonly username: string; readonly password: string | Uint8Array } | undefined {
   const bytes = Buffer.from(auth, 'base64');
   const colon = bytes.indexOf(':');
   if (colon === -1) return undefined;
   let [start, end] = [colon + 1, bytes.length];
-  // Docker's first versions filled up with zeros.
+  // Docker's first versions padded with zeros.
   while (start < end && bytes[start] === 0) start++;
   while (end > start && bytes[end - 1] === 0) end--;
   const password = bytes.subarray(start, end);
@@ -126,7 +126,7 @@ function decodeAuth(auth: string): { readonly username: string; readonly passwor
   };
 }
 
-/** docker-credential-helpers: the registry goes in on stdin, JSON comes out; nothing secret is on a command line. */
+/** Runs a helper (docker-credential-helpers): it reads the registry on stdin and prints JSON; no secret is on a command line. */
 async function askHelper(
   helper: string,
   key: string,
@@ -143,7 +143,7 @@ async function askHelper(
     return { problem: `${program}, which Docker's config.json names, ${reason}` };
   }
   if (output.code !== 0) {
-    // The helpers say so on stdout when they simply have nothing.
+    // Helpers print this on stdout when they have no credentials.
     if (/credentials not found/i.test(output.stdout)) return {};
     return { problem: `${program} failed with exit code ${output.code ?? 'unknown'}` };
   }

@@ -1,6 +1,6 @@
 /**
- * The address of the next page in a Link header: RFC 8288, 3. Its parameters come in any order, and a relation may be
- * one of several.
+ * The URL of the next page in a Link header: RFC 8288, 3. The parameters come in any order, and `rel` may list several
+ * relations.
  */
 export function nextLink(header: string | undefined): string | undefined {
   for (const [, address, parameters = ''] of (header ?? '').matchAll(/<([^>]*)>((?:\s*;\s*[^",;<]+(?:"[^"]*")?)*)/g)) {

@@ -3,20 +3,20 @@ import { discard, type HttpClient } from '../http/http.js';
 import { codeOf, speaksNoTls } from '../http/network-error.js';
 import { proxyFor } from '../http/proxy.js';
 
-/** Docker Hub's API has another name than the registry: distribution/reference, normalize.go. */
+/** The API of docker.io has another host name: distribution/reference, normalize.go. */
 const HUB_API = 'registry-1.docker.io';
 
-/** The host of a registry's API, and its port where one is named. */
+/** The host of a registry's API, with the port if the name has a port. */
 export function apiHost(registry: string): string {
   return registry === 'docker.io' ? HUB_API : registry;
 }
 
 /**
- * Where a registry is: HTTPS, but for registries on this machine and those that are called insecure, which are asked
- * what they speak. A registry on this machine is expected to speak plain HTTP, as Docker and BuildKit do.
+ * The base URL of a registry: HTTPS, except for registries on this machine and insecure registries, which are probed. A
+ * registry on this machine is expected to speak plain HTTP, as Docker and BuildKit expect.
  *
- * A connection that breaks says nothing of that, and is thrown for the next attempt to ask again: a moment's trouble
- * neither decides for the rest of the operation nor sends credentials in plain text.
+ * A broken connection decides nothing: it is thrown, and the next attempt probes again. So a short failure does not send
+ * credentials in plain text for the rest of the operation.
  */
 export async function findAddress(
   { registry, insecure }: { readonly registry: string; readonly insecure: boolean },
@@ -30,9 +30,9 @@ export async function findAddress(
     discard(response);
     return response.status;
   };
-  // Each scheme has a port of its own where none is named.
-  // Where only plain HTTP has a proxy, that may be all that knows the name.
+  // Where only plain HTTP has a proxy, perhaps only the proxy can look up the name.
   const isProxyName = (error: unknown) =>
+    // Without a port in the name, each scheme has its own default port.
     /^(?:ENOTFOUND|EAI_AGAIN)$/.test(codeOf(error) ?? '') && proxyFor(plain) !== undefined;
   const isOtherPort = (error: unknown) => codeOf(error) === 'ECONNREFUSED' && !/:\d+$/.test(registry);
   if (isLoopback(registry)) return (await speaksPlain()) ? plain : secure;
@@ -50,11 +50,11 @@ export async function findAddress(
 
   async function speaksPlain(): Promise<boolean> {
     try {
-      // What servers that expect TLS say to plain HTTP.
+      // Servers that expect TLS answer plain HTTP with 400.
       return (await probe(plain)) !== 400;
     } catch (error) {
       if (isOtherPort(error) || codeOf(error)?.startsWith('HPE_') === true) return false;
-      // Others just cut the connection; so does a network. An answer over TLS is the proof.
+      // Other servers cut the connection, as a network may do. Only a response over TLS proves TLS.
       if (codeOf(error) === 'ECONNRESET' && (await probe(secure).catch(() => undefined)) !== undefined) return false;
       throw error;
     }

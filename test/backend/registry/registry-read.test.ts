@@ -145,7 +145,7 @@ test('tags that never end are an error, and a page that links to itself is the l
   next = () => '/v2/team/cache/tags/list?n=1000';
   t.deepEqual(await repository.entries(), []);
   for (const [link, message] of [
-    ['http://', /cannot list the tags: it names "http:\/\/" as the place to go on, which is no address$/],
+    ['http://', /cannot list the tags: it names "http:\/\/" as the next address, which is not a URL$/],
     ['file:///x', /cannot list the tags: it names "file:/],
   ] as const) {
     next = () => link;

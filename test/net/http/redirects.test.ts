@@ -48,10 +48,10 @@ test('a redirect that never ends, or leads out of HTTP, is an error that says wh
     ['/again', /cannot find main: it redirects more than 10 times$/],
     [
       'file:///etc/passwd',
-      /cannot find main: it names "file:\/\/\/etc\/passwd" as the place to go on, which is not one/,
+      /cannot find main: it names "file:\/\/\/etc\/passwd" as the next address, which is not an HTTP URL/,
     ],
     ['s3://bucket/key', /cannot find main: it names "s3:/],
-    ['http://', /cannot find main: it names "http:\/\/" as the place to go on, which is no address$/],
+    ['http://', /cannot find main: it names "http:\/\/" as the next address, which is not a URL$/],
     ['http://user:secret@:x/?signature=secret', /cannot find main: it names "http:\/\/:x\/" as/],
   ] as const) {
     const { host } = await startServer(t, (incoming, answer) => {
@@ -107,7 +107,7 @@ test('a registry with TLS does not send on to plain HTTP', async (t) => {
   const error = await t.throwsAsync(client.request({ ...HEAD, method: 'GET' }), refused);
   t.is(plain.seen.length, 0);
   t.is(error.code, 'DENIED');
-  t.regex(error.message, /cannot find main: it sends on from https to http:.* without encryption$/);
+  t.regex(error.message, /cannot find main: it leads from https to http:.* without encryption$/);
 });
 
 test('a token server is followed where it moved, and a secret in a body stays with it', async (t) => {

@@ -132,7 +132,7 @@ test('a registry outside sends nobody to this machine or into a private network'
     [`https://127.0.0.1:${port}/x`, /127\.0\.0\.1 is an address of a private network or of this machine/],
     [`https://localhost:${port}/x`, / is an address of a private network or of this machine/],
     ['https://169.254.169.254/x', /169\.254\.169\.254 is an address of a private network/],
-    [`http://127.0.0.1:${port}/x`, /it sends on from https to http:\/\/127\.0\.0\.1:\d+, without encryption/],
+    [`http://127.0.0.1:${port}/x`, /it leads from https to http:\/\/127\.0\.0\.1:\d+, without encryption/],
   ] as const) {
     location = to;
     const { code, stderr } = await resolve(`http://${proxy.host}`, ['--registry-ca', made.certificate]);

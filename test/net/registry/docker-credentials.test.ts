@@ -99,7 +99,7 @@ test('a config.json that cannot be read is never quoted', async (t) => {
 test('a config.json that is a folder is named, and is no failure of the network', async (t) => {
   const folder = temporary(t);
   mkdirSync(join(folder, 'config.json'));
-  const message = `cannot read ${join(folder, 'config.json')}: it is no file`;
+  const message = `cannot read ${join(folder, 'config.json')}: it is not a file`;
   const error = await t.throwsAsync(dockerCredentials('a.test', { DOCKER_CONFIG: folder }), { message });
   t.like(error, { code: 'DENIED' });
   const { host, seen } = await startServer(t, (incoming, answer) => {
@@ -144,7 +144,7 @@ test('DOCKER_AUTH_CONFIG comes first, and what it does not have is in config.jso
   env['DOCKER_AUTH_CONFIG'] = '{"auths":';
   t.deepEqual(await dockerCredentials('b.test', env), { credentials: { username: 'file', password: 'two' } });
   const { problem = '' } = await dockerCredentials('c.test', env);
-  t.is(problem, "DOCKER_AUTH_CONFIG is not a configuration of Docker's");
+  t.is(problem, 'DOCKER_AUTH_CONFIG is not a Docker configuration');
 });
 
 test('a password may be any bytes, and goes to the registry as they are', async (t) => {
