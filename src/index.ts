@@ -10,13 +10,7 @@ export {
 } from './buildkit/options.js';
 export type { Compression } from './codec/compression.js';
 export { type CopyOptions, type CopyResult, copyCache, type ExportResult } from './operations/copy/copy.js';
-export {
-  type Amount,
-  collectGarbage,
-  type CollectResult,
-  type GarbageOptions,
-  type TagUsage,
-} from './operations/gc.js';
+export { type Amount, collectGarbage, type GcResult, type GarbageOptions, type TagUsage } from './operations/gc.js';
 export { CacheError, type ErrorCode, type PlainCacheError, type Side, type Wrong } from './errors.js';
 export type { Graph, Layer } from './graph/graph.js';
 export type { Shape } from './graph/save.js';

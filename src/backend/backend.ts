@@ -44,15 +44,16 @@ export interface CacheSource {
   /** @throws CacheError NOT_FOUND, CORRUPT */
   load(signal?: AbortSignal): Promise<Cache>;
   /**
-   * As `load`, and keeps the cache from being collected until it is released: for whoever reads its blobs for long. Left
-   * out where nothing is collected while it is read.
+   * As `load`, with a lease on the cache, for those who read its blobs: gc keeps it until the lease ends. Left out where
+   * there is no gc.
    */
-  hold?(signal?: AbortSignal): Promise<HeldCache>;
+  lease?(signal?: AbortSignal): Promise<LeasedCache>;
 }
 
-/** A cache that stays whole until it is released. */
-export interface HeldCache {
+/** A cache that gc keeps until its lease ends. */
+export interface LeasedCache {
   readonly cache: Cache;
+  /** Ends the lease. */
   readonly release: () => Promise<void>;
 }
 

@@ -1,11 +1,11 @@
 import { checkCall } from '../calls.js';
 import { abortable } from '../errors.js';
-import { collect } from '../layout/gc/gc.js';
-import type { CollectResult } from '../layout/gc/gc-result.js';
+import { gc } from '../layout/gc/gc.js';
+import type { GcResult } from '../layout/gc/gc-result.js';
 import { openLayout } from '../layout/layout.js';
 import { Session, type SessionOptions } from '../session.js';
 
-export type { Amount, CollectResult } from '../layout/gc/gc-result.js';
+export type { Amount, GcResult } from '../layout/gc/gc-result.js';
 export type { TagUsage } from '../layout/gc/usage.js';
 
 export interface GarbageOptions extends Pick<SessionOptions, 'layout' | 'signal'> {
@@ -16,17 +16,17 @@ export interface GarbageOptions extends Pick<SessionOptions, 'layout' | 'signal'
 }
 
 /**
- * Removes from a folder of caches what nothing needs: see `collect` for what is kept.
+ * Removes from a folder of caches what nothing needs: see `gc` in layout/gc/gc.ts for what is kept.
  *
  * @throws CacheError NOT_FOUND, CORRUPT when a manifest cannot be read (nothing is deleted then), BUSY
  */
-export async function collectGarbage(folder: string, options: GarbageOptions = {}): Promise<CollectResult> {
+export async function collectGarbage(folder: string, options: GarbageOptions = {}): Promise<GcResult> {
   checkCall('collectGarbage', { folder, options });
   return abortable(options.signal, async () => {
     await using session = new Session(options);
     const layout = await openLayout(folder, session.layout);
     try {
-      return await collect(layout, options);
+      return await gc(layout, options);
     } finally {
       await layout.close();
     }

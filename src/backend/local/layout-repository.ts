@@ -1,13 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CacheError } from '../../errors.js';
-import { asideBlobs } from '../../layout/gc/quarantine.js';
+import { quarantinedBlobs } from '../../layout/gc/quarantine.js';
 import { exists } from '../../layout/files/durable.js';
 import { LeasedBlobs } from '../../layout/blobs/leased-blobs.js';
 import { updateIndex } from '../../layout/index/index-file.js';
 import { readIndex, readIndexOrNone } from '../../layout/index/index-read.js';
 import { findTag, type LayoutIndex, namesOf, tagOf, withTag } from '../../layout/index/index-json.js';
 import { writingTo } from '../../layout/files/disk-error.js';
-import { holdFile } from '../../layout/lock/manifest-lease.js';
+import { leaseManifest } from '../../layout/lock/manifest-lease.js';
 import { isStore, recordUse, usedNow } from '../../layout/index/last-used.js';
 import type { Layout } from '../../layout/layout.js';
 import type { Sharing } from '../../layout/blobs/share.js';
@@ -18,7 +18,7 @@ import { JSON_LIMIT } from '../../oci/json.js';
 import { decodeManifest } from '../../oci/manifest.js';
 import { layoutConversions } from '../repository/conversion-memory.js';
 import { presentOf } from '../repository/present.js';
-import type { Held, Reference, Repository, RepositoryReader } from '../repository/repository.js';
+import type { LeasedManifest, Reference, Repository, RepositoryReader } from '../repository/repository.js';
 import { readingImport, sourceOf } from '../sides.js';
 
 /** A layout on disk as a repository to read from. */
@@ -30,7 +30,7 @@ export function layoutReader(layout: Layout): RepositoryReader {
       'tag' in reference
         ? resolveTag(layout, await readIndex(layout, signal), reference.tag)
         : resolveDigest(layout, reference.digest, signal),
-    hold: (reference, signal) => holdManifest(layout, reference, signal),
+    lease: (reference, signal) => leaseOf(layout, reference, signal),
     used: (descriptor, reference, signal) =>
       recordUse(layout, descriptor, 'tag' in reference ? reference.tag : undefined, signal),
     async entries(signal) {
@@ -83,16 +83,16 @@ export function layoutRepository(layout: Layout, sharing: Sharing): Repository {
   };
 }
 
-/** How often to look for a manifest that was moved between being found and being held, and how long after; in ms. */
+/** How often to look for a manifest that gc moved before it was leased, and how long after; in milliseconds. */
 const TRIES = 20;
 const PAUSE = 5;
 
-/** Finds a manifest and keeps it: see layout/lock/manifest-lease.ts. What gc has moved in between is looked for again. */
-async function holdManifest(layout: Layout, reference: Reference, signal?: AbortSignal): Promise<Held> {
+/** Finds a manifest and leases it: see layout/lock/manifest-lease.ts. A manifest that gc has moved in between is looked for again. */
+async function leaseOf(layout: Layout, reference: Reference, signal?: AbortSignal): Promise<LeasedManifest> {
   for (let tries = 1; ; tries++) {
     const found = 'tag' in reference ? resolveTag(layout, await readIndex(layout, signal), reference.tag) : reference;
     const { digest } = found;
-    const release = await holdFile(layout.blobs.path(digest));
+    const release = await leaseManifest(layout.blobs.path(digest));
     try {
       if (release !== undefined || tries === TRIES || (await isMissing(layout, digest))) {
         const descriptor = isDescriptor(found) ? found : await resolveDigest(layout, digest, signal);
@@ -110,10 +110,10 @@ function isDescriptor(found: Descriptor | { readonly digest: Digest }): found is
   return 'mediaType' in found;
 }
 
-/** Whether a blob is neither in its place nor set aside, so that nobody is going to put it back. */
+/** Whether a blob is neither in its place nor in quarantine, from where gc might restore it. */
 async function isMissing({ root, blobs }: Layout, digest: Digest): Promise<boolean> {
   if (await exists(blobs.path(digest))) return false;
-  if ((await asideBlobs(root)).some((blob) => blob.digest === digest)) return false;
+  if ((await quarantinedBlobs(root)).some((blob) => blob.digest === digest)) return false;
   return !(await exists(blobs.path(digest)));
 }
 

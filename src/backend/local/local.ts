@@ -43,14 +43,14 @@ function withReset(target: CacheTarget, layout: Layout, tag: string): CacheTarge
   return {
     ...target,
     async publish(cache, signal) {
-      const [{ collect }, { reachOfTag }] = await Promise.all([
+      const [{ gc }, { markTag }] = await Promise.all([
         import('../../layout/gc/gc.js'),
         import('../../layout/gc/usage.js'),
       ]);
-      const former = await reachOfTag(layout, tag, signal);
+      const former = await markTag(layout, tag, signal);
       const descriptor = await target.publish(cache, signal);
       try {
-        await collect(layout, { former, signal });
+        await gc(layout, { former, signal });
       } catch (cause) {
         if (!(cause instanceof CacheError)) throw cause;
         throw new CacheError(cause.code, `${layout.root} was written, but reset=true failed: ${cause.message}`, {

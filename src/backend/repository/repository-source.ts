@@ -20,9 +20,9 @@ export function repositorySource(
       const { loadCache } = await import('./load-cache.js');
       return loadCache(repository, await repository.resolve(reference, signal), signal);
     },
-    async hold(signal) {
+    async lease(signal) {
       const repository = await open();
-      const { descriptor, release } = (await repository.hold?.(reference, signal)) ?? {
+      const { descriptor, release } = (await repository.lease?.(reference, signal)) ?? {
         descriptor: await repository.resolve(reference, signal),
         release: () => Promise.resolve(),
       };

@@ -8,9 +8,10 @@ import type { ConversionMemory } from '../backend.js';
 /** What names a manifest in a repository. */
 export type Reference = { readonly tag: string } | { readonly digest: Digest };
 
-/** A manifest that stays until it is released. */
-export interface Held {
+/** A manifest that gc keeps until its lease ends, with everything below it. */
+export interface LeasedManifest {
   readonly descriptor: Descriptor;
+  /** Ends the lease. */
   readonly release: () => Promise<void>;
 }
 
@@ -42,10 +43,9 @@ export interface RepositoryReader {
    */
   resolve(reference: Reference, signal?: AbortSignal): Promise<Descriptor>;
   /**
-   * As `resolve`, and keeps what it finds, with everything below it, from being collected until it is released. Left
-   * out where nothing is collected while it is read.
+   * As `resolve`, with a lease on the manifest and everything below it. Left out where there is no gc.
    */
-  hold?(reference: Reference, signal?: AbortSignal): Promise<Held>;
+  lease?(reference: Reference, signal?: AbortSignal): Promise<LeasedManifest>;
   /** Records that a manifest is being used, and what it was asked for by, where that is kept. */
   used?(descriptor: Descriptor, reference: Reference, signal?: AbortSignal): Promise<void>;
   /** Every manifest that can be asked for by name. */

@@ -6,21 +6,21 @@ export interface Amount {
   readonly bytes: number;
 }
 
-export interface CollectResult {
-  /** Blobs that are gone for good. */
+export interface GcResult {
+  /** Blobs that were deleted. */
   readonly removed: Amount;
-  /** Blobs that are out of the way, and go for good once the grace period is over and no export has needed them. */
+  /** Blobs in quarantine: the next gc after the grace period deletes them, unless an export has needed them. */
   readonly setAside: Amount;
-  /** Blobs that had been set aside, and that something refers to again. */
+  /** Blobs that were restored from quarantine, since something refers to them again. */
   readonly putBack: Amount;
-  /** Blobs that nothing refers to, and that were touched within the grace period. */
+  /** Blobs that nothing refers to, and that were changed within the grace period. */
   readonly young: Amount;
-  /** What dead processes have left. */
+  /** Files of dead processes. */
   readonly leftovers: Amount;
-  /** What stays since something needs it. */
+  /** Blobs that are needed. */
   readonly live: Amount;
   readonly tags: readonly TagUsage[];
-  /** What was removed or set aside, or would be, by path. */
+  /** The paths of what was deleted or moved to quarantine, or would be. */
   readonly paths: readonly string[];
 }
 

@@ -2,7 +2,7 @@ import { type FileHandle, lstat, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CacheError, isSystemError } from '../../errors.js';
 import { splitDigest } from '../../oci/digest.js';
-import { asideBlobs, isAsideFolder, removeWhenEmpty } from './quarantine.js';
+import { quarantinedBlobs, isQuarantine, removeQuarantine } from './quarantine.js';
 import { statOf } from '../blobs/blob-file.js';
 import { namesIn } from '../blobs/blob-list.js';
 import { KnownDamaged } from '../blobs/known-damaged.js';
@@ -12,7 +12,7 @@ import { isSameFile } from '../files/same-file.js';
 import { MARKER_ID, removeMarker, UNLOCKED_MARKER } from '../workspace/marker.js';
 import { WORKSPACE_FOLDER } from '../workspace/workspace.js';
 
-/** A file or folder that a process which is no more has left behind. */
+/** A file or folder of a dead process. */
 export interface Leftover {
   readonly path: string;
   /** In bytes. */
@@ -24,10 +24,10 @@ export interface Leftover {
 const UNTIL_LOCKED = 60_000;
 
 /**
- * What dead processes have left: files in `.bkcache` whose process holds no lock any more, and unfinished blobs of
- * BuildKit's in `ingest/` that nobody has touched for long.
+ * What dead processes have left: files in `.bkcache` whose marker has no lock, and unfinished blobs of BuildKit in
+ * `ingest/` that were not changed for long.
  *
- * @param before - what BuildKit has touched since then stays; in milliseconds since 1970
+ * @param before - what BuildKit has changed since then stays; in milliseconds since 1970
  */
 export async function leftovers(root: string, before: number): Promise<Leftover[]> {
   const folder = join(root, WORKSPACE_FOLDER);
@@ -57,7 +57,7 @@ async function isDead(marker: string): Promise<boolean> {
 }
 
 /**
- * Does something when the process of a marker is dead, with the lock on the marker, so that it is no other process's
+ * Does something when the process of a marker is dead, with the lock on the marker, so that no other process does the same
  * meanwhile.
  *
  * @returns undefined when it lives, or when nobody but its user may know
@@ -81,18 +81,18 @@ async function ifDead<T>(marker: string, act: () => Promise<T>): Promise<T | und
   }
 }
 
-/** Folders that gc has emptied, and marks of damage for blobs that are not there: nobody misses them. */
+/** Empty quarantines, and damage marks of blobs that do not exist. */
 export async function emptyRemains(root: string): Promise<Leftover[]> {
   const folder = join(root, WORKSPACE_FOLDER);
   const found: Leftover[] = [];
-  for (const name of (await namesIn(folder)).filter(isAsideFolder)) {
+  for (const name of (await namesIn(folder)).filter(isQuarantine)) {
     const path = join(folder, name);
-    if ((await namesIn(path)).length === 0) found.push({ path, size: 0, remove: () => removeWhenEmpty(path) });
+    if ((await namesIn(path)).length === 0) found.push({ path, size: 0, remove: () => removeQuarantine(path) });
   }
-  const aside = new Set((await asideBlobs(root)).map(({ digest }) => digest));
+  const quarantined = new Set((await quarantinedBlobs(root)).map(({ digest }) => digest));
   const knownDamaged = new KnownDamaged(root);
   for (const [digest, paths] of await knownDamaged.marks()) {
-    if (aside.has(digest) || (await exists(join(root, 'blobs', ...splitDigest(digest))))) continue;
+    if (quarantined.has(digest) || (await exists(join(root, 'blobs', ...splitDigest(digest))))) continue;
     for (const path of paths) found.push({ path, size: 0, remove: () => knownDamaged.remove(digest) });
   }
   return found;

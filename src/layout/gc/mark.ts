@@ -7,8 +7,8 @@ import type { Document } from '../../oci/document.js';
 import { startsAsJson, type Successor, successorsIn } from '../../oci/successors.js';
 import type { Blobs } from '../blobs/blobs.js';
 
-/** The blobs that are reached, and whether what they name has been looked at. */
-export type Reached = Map<Digest, 'named' | 'read'>;
+/** The blobs that were marked, and whether their successors were, too. */
+export type Marked = Map<Digest, 'named' | 'read'>;
 
 /** Why it is not known what a document names. */
 export interface Obstacle {
@@ -16,34 +16,32 @@ export interface Obstacle {
   readonly error: CacheError;
 }
 
-/**
- * Which blobs are reached from some documents, by what `successorsIn` says of each. Each document is read once.
- */
-export class References {
+/** Marks the blobs that some documents need, directly or through their successors. Each document is read once. */
+export class Marking {
   readonly #blobs: Blobs;
   readonly #planned: ReadonlyMap<Digest, Uint8Array>;
   readonly #read = new Map<Digest, readonly Successor[]>();
   readonly #obstacles = new Map<Digest, CacheError>();
 
-  /** @param planned - documents that count as if they were there */
+  /** @param planned - documents that are treated as if they were written already */
   constructor(blobs: Blobs, planned: readonly Document[] = []) {
     this.#blobs = blobs;
     this.#planned = new Map(planned.map(({ descriptor, bytes }) => [descriptor.digest, bytes]));
   }
 
-  /** The documents that are there and cannot be read, or are at the root and missing: what they name is not known. */
+  /** The documents that cannot be read, and the roots that are missing: their successors are not known. */
   get obstacles(): Obstacle[] {
     return [...this.#obstacles].map(([digest, error]) => ({ digest, error }));
   }
 
   /**
-   * Adds everything that the roots reach, themselves included.
+   * Marks the roots and all their successors.
    *
    * @param document - whether the roots are documents
    */
-  async reach(
+  async mark(
     roots: Iterable<Pick<BlobId, 'digest'>>,
-    reached: Reached,
+    marked: Marked,
     {
       document = 'yes',
       signal,
@@ -52,10 +50,10 @@ export class References {
     const open: Successor[] = Array.from(roots, ({ digest }) => ({ digest, document }));
     const rootDigests = new Set(document === 'yes' ? open.map(({ digest }) => digest) : []);
     for (let next = open.pop(); next !== undefined; next = open.pop()) {
-      const state = reached.get(next.digest);
+      const state = marked.get(next.digest);
       // The same blob may be met as a layer first and as a document later.
       if (state === 'read' || (state === 'named' && next.document === 'no')) continue;
-      reached.set(next.digest, next.document === 'no' ? 'named' : 'read');
+      marked.set(next.digest, next.document === 'no' ? 'named' : 'read');
       if (next.document === 'no') continue;
       signal?.throwIfAborted();
       // One by one: a list of arguments has a limit.
@@ -74,7 +72,7 @@ export class References {
       successors = bytes === undefined ? [] : successorsIn(bytes);
     } catch (error) {
       if (!(error instanceof CacheError) || signal?.aborted === true) throw error;
-      // Another process may be collecting it at this moment.
+      // gc of another process may be removing it at this moment.
       if ((await this.#blobs.size(digest).catch(() => 0)) === undefined) return this.#missing(digest, isRoot);
       this.#obstacles.set(digest, error);
     }
@@ -82,7 +80,7 @@ export class References {
     return successors;
   }
 
-  /** A child that is not there is a sparse layout; a tag whose manifest is not there is not understood. */
+  /** A layout may lack blobs that a manifest names; where the manifest of a tag is missing, it is not known what it named. */
   #missing(digest: Digest, isRoot: boolean): readonly Successor[] {
     if (isRoot) this.#obstacles.set(digest, new CacheError('CORRUPT', `blob ${digest} is missing`));
     return [];

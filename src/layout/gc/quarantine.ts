@@ -9,15 +9,15 @@ import { digestOfName, portableName } from '../files/portable-name.js';
 import { WORKSPACE_FOLDER } from '../workspace/workspace.js';
 
 /**
- * A blob that was taken out of `blobs/`, in a folder of `.bkcache` whose name says when. A writer that needs it from
- * then on does not find it, and writes it anew; one that found it before gets it back.
+ * A blob that was moved out of `blobs/` into a quarantine, a folder of `.bkcache` whose name says when. A writer that needs
+ * the blob afterwards does not find it, and writes it again; for a writer that found it before, gc restores it.
  */
-export interface AsideBlob {
+export interface QuarantinedBlob {
   readonly digest: Digest;
   readonly path: string;
-  /** When it was set aside, in milliseconds since 1970. */
+  /** When it was moved, in milliseconds since 1970. */
   readonly since: number;
-  /** A damaged one is not put back. */
+  /** A damaged blob is not restored. */
   readonly damaged: boolean;
   /** In bytes. */
   readonly size: number;
@@ -25,14 +25,14 @@ export interface AsideBlob {
 
 const FOLDER = /^(removed|damaged)-(\d+)$/;
 
-/** Whether something in `.bkcache` is a folder of blobs that were set aside. */
-export function isAsideFolder(name: string): boolean {
+/** Whether a name in `.bkcache` is that of a quarantine. */
+export function isQuarantine(name: string): boolean {
   return FOLDER.test(name);
 }
 
-/** The blobs that are set aside in a layout. */
-export async function asideBlobs(root: string): Promise<AsideBlob[]> {
-  const blobs: AsideBlob[] = [];
+/** The blobs in the quarantines of a layout. */
+export async function quarantinedBlobs(root: string): Promise<QuarantinedBlob[]> {
+  const blobs: QuarantinedBlob[] = [];
   for (const name of await namesIn(join(root, WORKSPACE_FOLDER))) {
     const [, kind, since] = FOLDER.exec(name) ?? [];
     if (since === undefined) continue;
@@ -52,30 +52,48 @@ export async function asideBlobs(root: string): Promise<AsideBlob[]> {
 }
 
 /**
- * Takes a file, or whatever stands in the place of a blob, out of `blobs/`. Synchronous, since gc does it under the lock
- * on index.json; so is `putBack`.
+ * Moves a file, or anything else in the place of a blob, to quarantine. Synchronous, since gc does it under the lock on
+ * index.json; so is `restore`.
  */
-export function setAside(
+export function moveToQuarantine(
   root: string,
-  { digest, path, size, damaged = false }: Pick<AsideBlob, 'digest' | 'path' | 'size'> & { readonly damaged?: boolean },
+  {
+    digest,
+    path,
+    size,
+    damaged = false,
+  }: Pick<QuarantinedBlob, 'digest' | 'path' | 'size'> & { readonly damaged?: boolean },
   now: number,
-): AsideBlob {
-  const folder = join(root, WORKSPACE_FOLDER, `${damaged ? 'damaged' : 'removed'}-${now}`);
+): QuarantinedBlob {
+  const folder = quarantine(root, now, damaged);
   const to = join(folder, portableName(digest));
   for (;;) {
     try {
       renameSync(path, to);
       return { digest, path: to, since: now, damaged, size };
     } catch (error) {
-      // The folder is made when it is needed; another process that went may have taken the empty one along.
+      // The folder is made when it is needed; another process may have removed an empty one.
       if (!isSystemError(error, 'ENOENT') || isThere(folder) || !isThere(path)) throw error;
-      for (const needed of [dirname(folder), folder]) makeFolderNow(needed, { shared: true });
+      makeFolders(folder);
     }
   }
 }
 
-/** Puts a blob back, unless a writer has put a new one there in the meantime, or another process was faster. */
-export function putBack(root: string, { digest, path }: AsideBlob): void {
+/** Makes the folder for the blobs that gc is going to move, so that it is not made under the lock. */
+export function makeQuarantine(root: string, now: number): void {
+  makeFolders(quarantine(root, now, false));
+}
+
+function quarantine(root: string, now: number, damaged: boolean): string {
+  return join(root, WORKSPACE_FOLDER, `${damaged ? 'damaged' : 'removed'}-${now}`);
+}
+
+function makeFolders(folder: string): void {
+  for (const needed of [dirname(folder), folder]) makeFolderNow(needed, { shared: true });
+}
+
+/** Moves a blob back to `blobs/`, unless a writer has written it again in the meantime, or another process was faster. */
+export function restore(root: string, { digest, path }: QuarantinedBlob): void {
   const to = join(root, 'blobs', ...splitDigest(digest));
   if (!isThere(dirname(to)))
     for (const needed of [dirname(dirname(to)), dirname(to)]) makeFolderNow(needed, { shared: false });
@@ -94,7 +112,7 @@ function makeFolderNow(path: string, inherit: { readonly shared: boolean }): voi
     mkdirSync(path);
     inheritFolder(path, inherit);
   } catch (error) {
-    // The folder above it may have been taken along as well; the next try makes it.
+    // The folder above it may have been removed as well; the next try makes it.
     if (!isSystemError(error, 'EEXIST', 'ENOENT')) throw error;
   }
 }
@@ -103,15 +121,19 @@ function isThere(path: string): boolean {
   return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
 }
 
-/** Removes what is aside for good, and folders that are empty then. */
-export async function forget(root: string, blobs: readonly AsideBlob[]): Promise<void> {
+/** Deletes blobs in quarantine, and the folders that are empty then, `.bkcache` included. */
+export async function removeQuarantined(root: string, blobs: readonly QuarantinedBlob[]): Promise<void> {
   for (const { path } of blobs) await rm(path, { recursive: true, force: true });
-  for (const folder of new Set(blobs.map(({ path }) => dirname(path)))) await removeWhenEmpty(folder);
+  for (const folder of new Set(blobs.map(({ path }) => dirname(path)))) await removeQuarantine(folder);
   await removeWhenEmpty(join(root, WORKSPACE_FOLDER));
 }
 
-/** Removes a folder when there is nothing in it. */
-export async function removeWhenEmpty(folder: string): Promise<void> {
+/** Removes a quarantine, and `.bkcache`, when they are empty. */
+export async function removeQuarantine(folder: string): Promise<void> {
+  for (const path of [folder, dirname(folder)]) await removeWhenEmpty(path);
+}
+
+async function removeWhenEmpty(folder: string): Promise<void> {
   await rmdir(folder).catch((error: unknown) => {
     if (!isSystemError(error, 'ENOENT', 'ENOTEMPTY', 'EEXIST', 'EBUSY', 'EPERM', 'EACCES')) throw error;
   });

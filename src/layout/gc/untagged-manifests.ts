@@ -5,22 +5,21 @@ import type { Digest } from '../../oci/digest.js';
 import { JSON_LIMIT } from '../../oci/json.js';
 import type { Blobs } from '../blobs/blobs.js';
 import { manifestIn, startsAsJson } from '../../oci/successors.js';
-import type { Reached, References } from './mark.js';
 
-/** A manifest among blobs that no index leads to. */
-export interface StrayManifest {
+/** A manifest among blobs that no tag needs. */
+export interface UntaggedManifest {
   readonly digest: Digest;
-  /** What it says that it belongs to: image-spec manifest.md, `subject`. */
+  /** The manifest that it refers to: image-spec manifest.md, `subject`. */
   readonly subject: Digest | undefined;
 }
 
-/** The manifests among some blobs, as large as documents are read at all. Damaged ones are none. */
-export async function strayManifests(
+/** The manifests among some blobs, up to the size of documents that are read at all; damaged ones are left out. */
+export async function untaggedManifests(
   blobs: Blobs,
   among: readonly BlobId[],
   signal?: AbortSignal,
-): Promise<readonly StrayManifest[]> {
-  const found: StrayManifest[] = [];
+): Promise<readonly UntaggedManifest[]> {
+  const found: UntaggedManifest[] = [];
   for (const blob of among) {
     if (blob.size > JSON_LIMIT) continue;
     const content = blobs.content(blob.digest);
@@ -34,21 +33,4 @@ export async function strayManifests(
     }
   }
   return found;
-}
-
-/** Blobs in such an order that a manifest comes before what it names: it reaches more. */
-export async function manifestsFirst<Blob extends BlobId>(
-  blobs: readonly Blob[],
-  manifests: ReadonlySet<Digest>,
-  references: References,
-  signal: AbortSignal | undefined,
-): Promise<Blob[]> {
-  const sizes = new Map<Digest, number>();
-  for (const { digest } of blobs) {
-    if (!manifests.has(digest)) continue;
-    const reached: Reached = new Map();
-    await references.reach([{ digest }], reached, { document: 'unknown', signal });
-    sizes.set(digest, reached.size);
-  }
-  return blobs.toSorted((a, b) => (sizes.get(b.digest) ?? 0) - (sizes.get(a.digest) ?? 0));
 }

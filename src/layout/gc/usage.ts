@@ -4,7 +4,7 @@ import { CacheError } from '../../errors.js';
 import { readIndex } from '../index/index-read.js';
 import { findTag, tagOf } from '../index/index-json.js';
 import type { Layout } from '../layout.js';
-import { type Reached, References } from './mark.js';
+import { type Marked, Marking } from './mark.js';
 
 /** How much of a layout an entry of its index stands for, in bytes. */
 export interface TagUsage {
@@ -24,17 +24,17 @@ export interface TagUsage {
  */
 export async function usageOf(
   entries: readonly Descriptor[],
-  references: References,
+  marking: Marking,
   sizes: ReadonlyMap<Digest, number>,
   signal?: AbortSignal,
 ): Promise<TagUsage[]> {
-  const needs: Reached[] = [];
+  const needs: Marked[] = [];
   const users = new Map<Digest, number>();
   for (const entry of entries) {
-    const reached: Reached = new Map();
-    await references.reach([entry], reached, { signal });
-    for (const digest of reached.keys()) users.set(digest, (users.get(digest) ?? 0) + 1);
-    needs.push(reached);
+    const marked: Marked = new Map();
+    await marking.mark([entry], marked, { signal });
+    for (const digest of marked.keys()) users.set(digest, (users.get(digest) ?? 0) + 1);
+    needs.push(marked);
   }
   return entries.map((entry, index) => {
     let [total, exclusive] = [0, 0];
@@ -48,13 +48,13 @@ export async function usageOf(
 }
 
 /** Everything that a tag needs, as far as it can be read; nothing for a tag that is not there. */
-export async function reachOfTag(layout: Layout, tag: string, signal?: AbortSignal): Promise<ReadonlySet<Digest>> {
-  const reached: Reached = new Map();
+export async function markTag(layout: Layout, tag: string, signal?: AbortSignal): Promise<ReadonlySet<Digest>> {
+  const marked: Marked = new Map();
   try {
     const entry = findTag(await readIndex(layout, signal), tag);
-    if (entry !== undefined) await new References(layout.blobs).reach([entry], reached, { signal });
+    if (entry !== undefined) await new Marking(layout.blobs).mark([entry], marked, { signal });
   } catch (error) {
     if (!(error instanceof CacheError) || error.code !== 'NOT_FOUND') throw error;
   }
-  return new Set(reached.keys());
+  return new Set(marked.keys());
 }

@@ -2,7 +2,7 @@ import type { Digest } from '../../oci/digest.js';
 import { listBlobs } from '../blobs/blob-list.js';
 import { ingests } from './leftovers.js';
 
-// How an export of BuildKit's shows, which holds no lock and lists nothing: by what it has written lately.
+// An export of BuildKit has no lock and no lease: only what it has written lately shows that it is under way.
 
 /** A blob as it was when it was listed. */
 export interface Listed {

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { CacheError } from '../../errors.js';
 import type { Exchange } from '../files/exchange.js';
 import { decodeIndex, entryKey, type LayoutIndex, withEntry } from './index-json.js';
-import type { HeldLock } from '../lock/lock.js';
+import type { IndexLock } from '../lock/lock.js';
 import { inodeOfSame, readFileNow, sameBytes, TORN_PAUSE, TORN_TRIES } from './settled.js';
 
 /** A new index.json that is written, but not in its place yet. */
@@ -40,7 +40,7 @@ export interface Missed {
  * @returns 'again' when that was not done, since the lock or the file is not what it was
  */
 export function replaceUnder(
-  lock: HeldLock,
+  lock: IndexLock,
   path: string,
   { bytes, before, temporary }: Prepared,
   { tryExchange, tryRenameNew }: Exchange,

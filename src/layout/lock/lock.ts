@@ -16,7 +16,7 @@ export interface LockOptions {
 }
 
 /** A lock while it is held. */
-export interface HeldLock {
+export interface IndexLock {
   /**
    * Whether others still meet this lock. BuildKit deletes the lock file after it has given its lock up, and so may
    * delete the one that somebody else has taken by then.
@@ -26,7 +26,7 @@ export interface HeldLock {
   release(): void;
 }
 
-const NO_LOCK: HeldLock = { isSeen: () => true, release: () => undefined };
+const NO_LOCK: IndexLock = { isSeen: () => true, release: () => undefined };
 
 /**
  * Does something while holding BuildKit's lock on an index: see `acquireLock`.
@@ -40,7 +40,7 @@ const NO_LOCK: HeldLock = { isSeen: () => true, release: () => undefined };
 export async function withLock<T>(
   indexPath: string,
   kind: LockKind,
-  run: (lock: HeldLock) => T,
+  run: (lock: IndexLock) => T,
   options: LockOptions = {},
 ): Promise<T> {
   const lock = await acquireLock(indexPath, kind, options);
@@ -61,7 +61,7 @@ export async function acquireLock(
   indexPath: string,
   kind: LockKind,
   { timeout = DEFAULT_LAYOUT_SETTINGS.lockTimeout, signal }: LockOptions = {},
-): Promise<HeldLock> {
+): Promise<IndexLock> {
   const path = `${indexPath}.lock`;
   // The time of day may be set while this waits.
   const deadline = performance.now() + timeout;
@@ -77,7 +77,7 @@ export async function acquireLock(
   }
 }
 
-function tryLock(path: string, kind: LockKind, tryFlock: Flock): HeldLock | 'taken' | 'of another user' {
+function tryLock(path: string, kind: LockKind, tryFlock: Flock): IndexLock | 'taken' | 'of another user' {
   const fd = openLock(path, kind);
   if (fd === undefined) return NO_LOCK;
   if (fd === 'of another user') return fd;

@@ -6,21 +6,21 @@ import type { Flock } from './flock.js';
 import { openRegular, openRegularNow } from '../files/open-file.js';
 import { isSameFile } from '../files/same-file.js';
 
-// How those who read a cache for long keep it from gc, whatever becomes of its tag, without a lock on index.json and
-// without a right to write: with a shared flock(2) on the file of its manifest. What makes that enough is the order in
-// which gc removes things: a manifest goes before anything that it names, and only while nobody has a lock on it. So
-// whoever has locked a manifest that is in its place has everything below it, for as long as the lock lasts.
+// The lease of a reader, who may have no right to write a marker: a shared flock(2) on the file of a manifest. gc keeps
+// a leased manifest and everything below it, whatever tags it, because of the order in which gc moves files: a manifest
+// before anything that it names, and only while it has no lock. So whoever has locked a manifest that is in its place has
+// everything below it, for as long as the lock lasts.
 
 const TRIES = 20;
 const PAUSE = 5;
 
 /**
- * Holds a manifest, so that gc keeps it and everything below it.
+ * Leases a manifest, and everything below it.
  *
- * @returns gives it up again; undefined when there is no such file, or not any more. Where there are no locks to be had
- *   nothing is collected, and nothing is held
+ * @returns ends the lease; undefined where the file does not exist, or not any more. Where the file cannot be locked,
+ *   there is no lease, and no gc either
  */
-export async function holdFile(path: string): Promise<(() => Promise<void>) | undefined> {
+export async function leaseManifest(path: string): Promise<(() => Promise<void>) | undefined> {
   const handle = await openFile(path);
   if (handle === 'unreadable') return () => Promise.resolve();
   if (handle === undefined) return undefined;
@@ -28,15 +28,15 @@ export async function holdFile(path: string): Promise<(() => Promise<void>) | un
   try {
     for (let attempt = 1; !tryFlock(handle.fd, 'shared') && attempt < TRIES; attempt++) await sleep(PAUSE);
   } catch {
-    // A filesystem without locks: nothing is collected there either, since that needs one.
+    // A filesystem without locks has no gc either, since that needs one.
   }
   if (isSameFile(handle.fd, path)) return () => handle.close();
   await handle.close();
   return undefined;
 }
 
-/** Whether somebody holds a file. */
-export async function isHeld(path: string): Promise<boolean> {
+/** Whether a manifest is leased. */
+export async function isLeased(path: string): Promise<boolean> {
   const handle = await openFile(path);
   if (handle === undefined || handle === 'unreadable') return false;
   try {
@@ -48,16 +48,16 @@ export async function isHeld(path: string): Promise<boolean> {
 }
 
 /**
- * Moves a file out of its place unless somebody holds it; whoever comes to hold it later finds that it is gone.
+ * Moves the file of a manifest unless it is leased; a lease that is asked for later finds no file.
  *
  * @returns whether that was done
  */
-export function moveUnlessHeld(path: string, move: () => void, tryFlock: Flock): boolean {
+export function moveUnlessLeased(path: string, move: () => void, tryFlock: Flock): boolean {
   let fd: number | undefined;
   try {
     fd = openRegularNow(path);
   } catch (error) {
-    // What this user may not read, or nobody, can be moved all the same.
+    // A file that this user may not read, or nobody, can be moved all the same.
     if (!(error instanceof CacheError) && !isSystemError(error, 'EACCES', 'EPERM')) throw error;
   }
   try {

@@ -1,4 +1,4 @@
-import type { Cache, CacheSource, HeldCache, ImageFit, Location } from '../../backend/backend.js';
+import type { Cache, CacheSource, LeasedCache, ImageFit, Location } from '../../backend/backend.js';
 import { locateAll, openSource, openTarget } from '../../backend/backends.js';
 import { readExport, readImport } from '../../backend/option-string.js';
 import type { OnNote } from '../../buildkit/options.js';
@@ -96,22 +96,22 @@ async function copyAll(
   session: Session,
 ): Promise<CopyResult> {
   const sources = await Promise.all(imports.map((at) => openSource(at, session)));
-  const held: HeldCache[] = [];
+  const leased: LeasedCache[] = [];
   try {
-    for (const source of sources) held.push(await hold(source, options.signal));
+    for (const source of sources) leased.push(await lease(source, options.signal));
     return await exportAll(
-      held.map(({ cache }) => cache),
+      leased.map(({ cache }) => cache),
       exports,
       options,
       session,
     );
   } finally {
-    for (const { release } of held) await release();
+    for (const { release } of leased) await release();
   }
 }
 
-async function hold(source: CacheSource, signal: AbortSignal | undefined): Promise<HeldCache> {
-  if (source.hold !== undefined) return source.hold(signal);
+async function lease(source: CacheSource, signal: AbortSignal | undefined): Promise<LeasedCache> {
+  if (source.lease !== undefined) return source.lease(signal);
   return { cache: await source.load(signal), release: () => Promise.resolve() };
 }
 

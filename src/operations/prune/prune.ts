@@ -3,8 +3,8 @@ import { abortable } from '../../errors.js';
 import { type Graph, hasResults } from '../../graph/graph.js';
 import { oversized, type SavedCache } from '../../graph/save.js';
 import { listBlobs } from '../../layout/blobs/blob-list.js';
-import { collect } from '../../layout/gc/gc.js';
-import type { CollectResult } from '../../layout/gc/gc-result.js';
+import { gc } from '../../layout/gc/gc.js';
+import type { GcResult } from '../../layout/gc/gc-result.js';
 import { updateIndex } from '../../layout/index/index-file.js';
 import { readIndexOrNone } from '../../layout/index/index-read.js';
 import { entryKey, type LayoutIndex } from '../../layout/index/index-json.js';
@@ -59,7 +59,7 @@ export interface PruneResult {
   /** What could not be reached without touching what is protected; empty when all is as it was asked for. */
   readonly unmet: readonly string[];
   /** What was freed; for a dry run, what would be. */
-  readonly collected: CollectResult;
+  readonly collected: GcResult;
 }
 
 /**
@@ -139,7 +139,7 @@ class Pruning {
       sizeBefore: sizeOf(needs),
       size: sizeOf(this.#needsAfter(kept, shrinking)),
       unmet: this.#unmet,
-      collected: await collect(this.#layout, { former, grace, dryRun, planned, signal }),
+      collected: await gc(this.#layout, { former, grace, dryRun, planned, signal }),
     };
   }
 

@@ -7,7 +7,7 @@ import { CacheError } from '../../errors.js';
 import type { Graph } from '../../graph/graph.js';
 import { namesOf } from '../../layout/index/index-json.js';
 import { lastUsed } from '../../layout/index/last-used.js';
-import { type Reached, References } from '../../layout/gc/mark.js';
+import { type Marked, Marking } from '../../layout/gc/mark.js';
 import type { Layout } from '../../layout/layout.js';
 import { statOf } from '../../layout/blobs/blob-file.js';
 import { CREATED_AT, type Descriptor } from '../../oci/descriptor.js';
@@ -48,7 +48,7 @@ export async function readTagged(
   sizes: Needs,
   signal: AbortSignal | undefined,
 ): Promise<Tagged[]> {
-  const references = new References(layout.blobs);
+  const references = new Marking(layout.blobs);
   const tagged: Tagged[] = [];
   for (const entry of entries) {
     const { graph, saved } = (await read(layout, entry, signal)) ?? {};
@@ -56,8 +56,8 @@ export async function readTagged(
     const created = graph && newest(graph);
     const use = latest({ recorded, file: await writtenAt(layout, entry), created });
     const cache = graph && saved && { graph, saved };
-    const reached: Reached = new Map();
-    await references.reach([entry], reached, { signal });
+    const reached: Marked = new Map();
+    await references.mark([entry], reached, { signal });
     const needs = new Map(Array.from(reached.keys(), (digest) => [digest, sizes.get(digest) ?? 0]));
     tagged.push({ entry, names: namesOf(entry), cache, needs, recorded, ...use });
   }

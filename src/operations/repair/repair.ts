@@ -6,7 +6,7 @@ import { prove } from '../../codec/proof.js';
 import { recompress } from '../../codec/recompress.js';
 import { abortable } from '../../errors.js';
 import type { Proof } from '../../graph/statement.js';
-import { setAside } from '../../layout/gc/quarantine.js';
+import { moveToQuarantine } from '../../layout/gc/quarantine.js';
 import { checkContent, statOf } from '../../layout/blobs/blob-file.js';
 import { replaceBrokenIndex } from '../../layout/index/broken-index.js';
 import { keptIndexPath, updateIndex } from '../../layout/index/index-file.js';
@@ -167,7 +167,7 @@ class Repair {
       actions.push({ type: 'marked' });
     }
     // Only when nothing refers to them any more, where that can be helped.
-    for (const digest of evidence.bad) if (await this.#setAside(digest)) actions.push({ type: 'set-aside', digest });
+    for (const digest of evidence.bad) if (await this.#quarantine(digest)) actions.push({ type: 'set-aside', digest });
     return { actions: [...this.#fetched, ...actions], findings: examination.findings };
   }
 
@@ -286,7 +286,7 @@ class Repair {
   }
 
   /** Moves a file out of the way whose bytes are wrong; one that only has a diffID that is wrong is left. */
-  async #setAside(digest: Digest): Promise<boolean> {
+  async #quarantine(digest: Digest): Promise<boolean> {
     const stats = await this.#stat(digest);
     if (stats === undefined || (await this.#isWhole(digest))) return false;
     if (!this.#isDry) this.#moveAway(digest, stats.size);
@@ -295,7 +295,7 @@ class Repair {
 
   #moveAway(digest: Digest, size: number): void {
     const path = this.#layout.blobs.path(digest);
-    setAside(this.#layout.root, { digest, path, size, damaged: true }, Date.now());
+    moveToQuarantine(this.#layout.root, { digest, path, size, damaged: true }, Date.now());
   }
 
   /** Whether a file is what its digest says, whatever else is said of it. One that cannot be read is not. */

@@ -5,7 +5,7 @@ import { exists } from '../../layout/files/durable.js';
 import { indexPath } from '../../layout/index/index-read.js';
 import { decodeIndex, type LayoutIndex } from '../../layout/index/index-json.js';
 import type { Layout } from '../../layout/layout.js';
-import { strayManifests } from '../../layout/gc/untagged-manifests.js';
+import { untaggedManifests } from '../../layout/gc/untagged-manifests.js';
 import { readWhole } from '../../oci/content.js';
 import { type Descriptor, REF_NAME } from '../../oci/descriptor.js';
 import { JSON_LIMIT } from '../../oci/json.js';
@@ -77,7 +77,7 @@ async function cacheManifests({ root, blobs }: Layout, signal?: AbortSignal): Pr
     if (digest !== undefined && stats.isFile()) sizes.set(digest, { digest, size: stats.size });
   }
   const found: Descriptor[] = [];
-  for (const { digest } of await strayManifests(blobs, [...sizes.values()], signal)) {
+  for (const { digest } of await untaggedManifests(blobs, [...sizes.values()], signal)) {
     const blob = sizes.get(digest);
     const bytes = await readWhole(blobs.content(digest), blob, root, { limit: JSON_LIMIT, signal });
     const manifest = decodeManifest(bytes, digest);

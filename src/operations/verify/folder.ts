@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { RepositoryEntry } from '../../backend/repository/repository.js';
 import { CacheError, type Wrong } from '../../errors.js';
-import { asideBlobs } from '../../layout/gc/quarantine.js';
+import { quarantinedBlobs } from '../../layout/gc/quarantine.js';
 import { type BlobEntry, listBlobs } from '../../layout/blobs/blob-list.js';
 import { KnownDamaged } from '../../layout/blobs/known-damaged.js';
 import { exists } from '../../layout/files/durable.js';
@@ -12,7 +12,7 @@ import { type LayoutIndex, tagOf } from '../../layout/index/index-json.js';
 import type { Layout } from '../../layout/layout.js';
 import { leftovers } from '../../layout/gc/leftovers.js';
 import { contentOfFile } from '../../layout/files/small-file.js';
-import { strayManifests } from '../../layout/gc/untagged-manifests.js';
+import { untaggedManifests } from '../../layout/gc/untagged-manifests.js';
 import type { BlobId } from '../../oci/descriptor.js';
 import type { Digest } from '../../oci/digest.js';
 import { markerVersion } from '../../oci/marker.js';
@@ -96,7 +96,7 @@ export class FolderCheck {
     const files: BlobId[] = [];
     for await (const { digest, stats } of listBlobs(this.#layout.root))
       if (digest !== undefined && stats.isFile()) files.push({ digest, size: stats.size });
-    return (await strayManifests(this.#layout.blobs, files, signal)).length > 0;
+    return (await untaggedManifests(this.#layout.blobs, files, signal)).length > 0;
   }
 
   /** Looks for the blobs that are referred to, and for what nobody refers to. */
@@ -132,8 +132,8 @@ export class FolderCheck {
     if (orphans.length > 0) this.#note('unused', `${orphans.length} blobs that nothing refers to, ${bytes} bytes`, {});
     const left = await leftovers(root, Date.now() - UNFINISHED);
     if (left.length > 0) this.#note('unused', `${left.length} unfinished files that dead processes have left`, {});
-    const aside = await asideBlobs(root);
-    if (aside.length > 0) this.#note('unused', `${aside.length} blobs that gc or repair has set aside`, {});
+    const quarantined = await quarantinedBlobs(root);
+    if (quarantined.length > 0) this.#note('unused', `${quarantined.length} blobs in quarantine, of gc or repair`, {});
     const kept = keptIndexPath(this.#layout);
     if (await exists(kept)) {
       const message = 'the index.json from before a repair that did not end';

@@ -1,11 +1,11 @@
 import prettyBytes from 'pretty-bytes';
-import type { Amount, CollectResult } from '../../operations/gc.js';
+import type { Amount, GcResult } from '../../operations/gc.js';
 import { table } from './table.js';
 import { escapedLines } from './control-characters.js';
 import { quantity, shortDigest } from './phrases.js';
 
 /** The result of gc as text: what was freed, and the size of each tag. */
-export function gcText(result: CollectResult, dryRun: boolean): string {
+export function gcText(result: GcResult, dryRun: boolean): string {
   const { removed, leftovers, setAside, putBack, young, live, tags } = result;
   const would = dryRun ? 'would be ' : '';
   const lines = [
@@ -13,10 +13,10 @@ export function gcText(result: CollectResult, dryRun: boolean): string {
     ...(setAside.count === 0
       ? []
       : [
-          `${would}set aside: ${size(setAside)}, since an export seems to be under way; a gc after the grace period`,
-          '  frees them, or puts back what that export needs; --grace 0 frees them at once',
+          `${would}moved to quarantine: ${size(setAside)}, since an export seems to be under way; a gc after the grace period`,
+          '  frees them, or restores what that export needs; --grace 0 frees them at once',
         ]),
-    ...(putBack.count === 0 ? [] : [`${would}put back: ${size(putBack)}, which a tag needs again`]),
+    ...(putBack.count === 0 ? [] : [`${would}restored: ${size(putBack)}, which a tag needs again`]),
     ...(young.count === 0 ? [] : [`left alone: ${size(young)} that no tag needs, younger than the grace period`]),
     `in use: ${size(live)}`,
   ];
@@ -27,7 +27,7 @@ function left({ count, bytes }: Amount): string {
   return count === 0 ? '' : `, and ${prettyBytes(bytes)} that ${count} dead or idle writers have left`;
 }
 
-function usageTable(tags: CollectResult['tags']): string {
+function usageTable(tags: GcResult['tags']): string {
   return table(
     ['TAG', 'DIGEST', 'TOTAL', 'SHARED', 'EXCLUSIVE'],
     tags.map(({ tag = '-', digest, total, shared, exclusive }) => [

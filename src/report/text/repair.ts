@@ -30,7 +30,7 @@ function actionLines(action: RepairAction): string[] {
     case 'fetched':
       return [`fetched ${action.digest} from ${action.from}`];
     case 'set-aside':
-      return [`set aside ${action.digest}, which is damaged: the next build that needs it writes it again`];
+      return [`moved to quarantine: ${action.digest}, which is damaged: the next build that needs it writes it again`];
     case 'cut': {
       const { tag = 'an entry without a tag', resultsBefore, results, to } = action;
       return [`cut ${tag}: results on ${results} of ${resultsBefore} records are left, now ${to}`];

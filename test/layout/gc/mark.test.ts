@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import test from 'ava';
 import { openLayout } from '../../../src/layout/layout.js';
-import { type Reached, References } from '../../../src/layout/gc/mark.js';
+import { type Marked, Marking } from '../../../src/layout/gc/mark.js';
 import type { Digest } from '../../../src/oci/digest.js';
 import { documentOf } from '../../../src/oci/document.js';
 import { OCI_MANIFEST } from '../../../src/oci/media-types.js';
@@ -11,8 +11,8 @@ import { entriesOf, pathOf } from '../../support/folders.js';
 async function reachOf(folder: string, text: string): Promise<readonly Digest[]> {
   const layout = await openLayout(folder);
   const document = documentOf(OCI_MANIFEST, Buffer.from(text));
-  const reached: Reached = new Map();
-  await new References(layout.blobs, [document]).reach([document.descriptor], reached);
+  const reached: Marked = new Map();
+  await new Marking(layout.blobs, [document]).mark([document.descriptor], reached);
   return [...reached.keys()].filter((digest) => digest !== document.descriptor.digest).toSorted();
 }
 

@@ -4,7 +4,7 @@ import test, { type ExecutionContext } from 'ava';
 import { layoutReader } from '../../../src/backend/local/layout-repository.js';
 import { collectGarbage } from '../../../src/operations/gc.js';
 import { tryFlock } from '../../../src/layout/lock/flock.js';
-import { holdFile, moveUnlessHeld } from '../../../src/layout/lock/manifest-lease.js';
+import { leaseManifest, moveUnlessLeased } from '../../../src/layout/lock/manifest-lease.js';
 import { openLayout } from '../../../src/layout/layout.js';
 import { type Digest, sha256 } from '../../../src/oci/digest.js';
 import { copyFixture, temporary } from '../../support/fixtures.js';
@@ -48,7 +48,7 @@ for (const [what, padding] of [
     const folder = grown(t);
     const layer = blob(folder, 'a layer');
     const digest = manifest(folder, [layer], { padding });
-    const release = await holdFile(pathOf(folder, digest));
+    const release = await leaseManifest(pathOf(folder, digest));
     await collectAll(folder);
     t.true(isThere(folder, digest) && isThere(folder, layer));
     await release?.();
@@ -63,7 +63,7 @@ test('what is held through an index of manifests stays to the last layer', async
   const inner = manifest(folder, [layer]);
   const manifests = [{ mediaType: MANIFEST, digest: inner, size: 1 }];
   const outer = blob(folder, JSON.stringify({ schemaVersion: 2, mediaType: INDEX, manifests }));
-  const release = await holdFile(pathOf(folder, outer));
+  const release = await leaseManifest(pathOf(folder, outer));
   await collectAll(folder);
   for (const digest of [layer, inner, outer]) t.true(isThere(folder, digest));
   await release?.();
@@ -73,12 +73,12 @@ test('a manifest that gc moves first cannot be held afterwards; one that is held
   const folder = grown(t);
   const [first, second] = ['1', '2'].map((name) => pathOf(folder, blob(folder, `{"manifest":${name}}`)));
   if (first === undefined || second === undefined) throw new Error('there are two');
-  let holding: ReturnType<typeof holdFile> | undefined;
-  const moved = moveUnlessHeld(
+  let holding: ReturnType<typeof leaseManifest> | undefined;
+  const moved = moveUnlessLeased(
     first,
     () => {
       // The reader opens the file before it is gone.
-      holding = holdFile(first);
+      holding = leaseManifest(first);
       writeFileSync(`${first}.x`, readFileSync(first));
     },
     tryFlock,
@@ -88,8 +88,8 @@ test('a manifest that gc moves first cannot be held afterwards; one that is held
   t.not(release, undefined);
   await release?.();
 
-  const kept = await holdFile(second);
-  t.false(moveUnlessHeld(second, () => t.fail('it is held'), tryFlock));
+  const kept = await leaseManifest(second);
+  t.false(moveUnlessLeased(second, () => t.fail('it is held'), tryFlock));
   await kept?.();
 });
 
@@ -124,7 +124,7 @@ test('whoever finds a manifest while gc takes it away reads a whole cache, or fi
     writeFileSync(join(folder, 'index.json'), index);
     const reading = (async () => {
       for (let turn = 0; turn < round % 7; turn++) await new Promise((resolve) => setImmediate(resolve));
-      const held = await reader.hold?.({ tag: 'main' });
+      const held = await reader.lease?.({ tag: 'main' });
       await new Promise((resolve) => setTimeout(resolve, 20));
       const { digest = '' as Digest } = held?.descriptor ?? {};
       for (const layer of [digest, ...(layers.get(digest) ?? [])]) t.true(isThere(folder, layer), `${round}: ${layer}`);
