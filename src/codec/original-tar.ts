@@ -121,7 +121,7 @@ function wrongToc(found: Digest | undefined, tocDigest: string | undefined, name
       ? 'there is no table of contents where its footer has one'
       : `${should} ${found === undefined ? 'it has none' : `that has ${found}`}`;
   return new CacheError('CORRUPT', `${name}: ${wrong}`, {
-    hint: 'the manifest and the layer do not belong together; export the cache anew',
+    hint: 'the manifest and the layer do not belong together; export the cache again',
     wrong: 'toc',
     expected: tocDigest,
     found,
@@ -137,7 +137,7 @@ function checkDiffID(
   const found = said?.startsWith('sha512:') === true ? (sha512 ?? diffID) : diffID;
   if (said === undefined || found === said || !isKnownAlgorithm(splitDigest(said)[0])) return;
   throw new CacheError('CORRUPT', `${name}: its uncompressed bytes hash to ${found}, and its diffID is ${said}`, {
-    hint: 'the manifest and the layer do not belong together; export the cache anew',
+    hint: 'the manifest and the layer do not belong together; export the cache again',
     wrong: 'diffID',
     expected: said,
     found,

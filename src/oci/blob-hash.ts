@@ -56,7 +56,7 @@ export class BlobCheck {
 /** The error for a blob whose bytes hash to something else than its descriptor says. */
 export function wrongBytes(expected: BlobId, found: Digest, where: string): CacheError {
   return new CacheError('CORRUPT', `${where}: blob ${expected.digest} is damaged: its bytes hash to ${found}`, {
-    hint: 'fetch the blob again from where the cache came from, or export the cache anew',
+    hint: 'fetch the blob again from where the cache came from, or export the cache again',
     wrong: 'digest',
     expected: expected.digest,
     found,
@@ -69,7 +69,7 @@ export function wrongSize(expected: BlobId, found: string, where: string): Cache
     'CORRUPT',
     `${where}: blob ${expected.digest} has the wrong size: ${found} bytes instead of ${expected.size}`,
     {
-      hint: 'the blob was probably cut short while it was written; export or copy the cache anew',
+      hint: 'the blob was probably cut short while it was written; export or copy the cache again',
       wrong: 'size',
       expected: `${expected.size} bytes`,
       found: `${found} bytes`,

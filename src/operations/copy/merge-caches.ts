@@ -1,9 +1,9 @@
 import type { Cache } from '../../backend/backend.js';
+import type { Graph } from '../../graph/graph.js';
 import { merge } from '../../graph/merge.js';
 import type { BlobId } from '../../oci/descriptor.js';
 import type { Digest } from '../../oci/digest.js';
 import { topOf } from '../../oci/document.js';
-import { agreedGraphs } from './agreement.js';
 
 /** Several caches as one. The same cache given twice counts once, and its blobs may be read from each of its copies. */
 export async function mergeCaches(caches: readonly Cache[], signal: AbortSignal | undefined): Promise<Cache> {
@@ -16,7 +16,7 @@ export async function mergeCaches(caches: readonly Cache[], signal: AbortSignal 
     ...(unique.length === 1 ? unique[0] : {}),
     name: [...new Set(caches.map(({ name }) => name))].join(' + '),
     concurrency: caches.reduce((most, { concurrency = 1 }) => Math.max(most, concurrency), 1),
-    graph: merge(unique.length === 1 ? unique.map(({ graph }) => graph) : await agreedGraphs(unique, signal)),
+    graph: merge(await graphsOf(unique, signal)),
     blob(blob) {
       const [first] = copies(blob);
       if (first === undefined) throw new RangeError(`no import has ${blob.digest}`);
@@ -24,6 +24,13 @@ export async function mergeCaches(caches: readonly Cache[], signal: AbortSignal 
     },
     fallbacks: (blob) => copies(blob).slice(1),
   };
+}
+
+async function graphsOf(caches: readonly Cache[], signal: AbortSignal | undefined): Promise<Graph[]> {
+  if (caches.length === 1) return caches.map(({ graph }) => graph);
+  // Loads all codecs.
+  const { agreedGraphs } = await import('./agreement.js');
+  return agreedGraphs(caches, signal);
 }
 
 /** The digest of what names a cache; a cache without documents is only the same as itself. */
