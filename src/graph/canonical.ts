@@ -5,6 +5,7 @@ import { compareText } from '../oci/json.js';
 import { links } from './check.js';
 import type { Graph, Layer } from './graph.js';
 import { dependenciesFirst } from './order.js';
+import { renumber } from './renumber.js';
 
 /**
  * The graph with every layer and record once, in BuildKit's order (cache/remotecache/v1/utils.go, sortConfig). Where
@@ -102,8 +103,7 @@ function uniteRecords(records: readonly CacheRecord[], place: (layer: number) =>
     const record = at(records, old);
     const inputs = record.inputs.map((alternatives) => uniteLinks(alternatives, unitedOf, united));
     const identity = identify(record, inputs, united);
-    const results = record.results.map(({ layer, createdAt }) => ({ layer: place(layer), createdAt }));
-    const chains = record.chains.map(({ layers, createdAt }) => ({ layers: layers.map(place), createdAt }));
+    const { results, chains } = renumber(record, { layer: place });
     const index = known.get(identity);
     const twin = index === undefined ? undefined : at(united, index);
     const result: UnitedRecord = {
@@ -171,13 +171,11 @@ function orderRecords(records: readonly UnitedRecord[]): CacheRecord[] {
   const sorted = [...records.keys()].toSorted((a, b) => compareRecords(records, at(records, a), at(records, b)));
   const placeOf = inverse(sorted);
   return sorted.map((index) => {
-    const { digest, inputs, results, chains } = at(records, index);
-    const ordered = inputs.map((alternatives) =>
-      alternatives
-        .map(({ selector, link }) => ({ selector, link: placeOf[link] ?? -1 }))
-        .toSorted((a, b) => a.link - b.link || compareText(a.selector, b.selector)),
+    const record = renumber(at(records, index), { record: (old) => placeOf[old] ?? -1 });
+    const inputs = record.inputs.map((alternatives) =>
+      alternatives.toSorted((a, b) => a.link - b.link || compareText(a.selector, b.selector)),
     );
-    return { digest, inputs: ordered, results, chains };
+    return { ...record, inputs };
   });
 }
 

@@ -1,10 +1,9 @@
 import type { Timestamp } from '../buildkit/time.js';
 import type { Digest } from '../oci/digest.js';
-import { links } from './check.js';
 import { canonical } from './canonical.js';
-import { type Graph, hasResults, withParents } from './graph.js';
+import { type Graph, withParents } from './graph.js';
+import { dropUnusedRecords, keepResults } from './keep.js';
 import { dependenciesFirst } from './order.js';
-import { keepRecords, keepResults } from './keep.js';
 
 /** A graph, and when it was last used as a whole. */
 export interface UsedGraph {
@@ -18,9 +17,8 @@ export interface UsedGraph {
  */
 export function evict(graph: Graph, blobs: ReadonlySet<Digest>): Graph {
   if (blobs.size === 0) return graph;
-  return keepResults(graph, (layers) => {
-    return layers.every((layer) => !blobs.has(graph.layers[layer]?.blob ?? ('' as Digest)));
-  });
+  const evicted = new Set([...graph.layers.entries()].flatMap(([index, { blob }]) => (blobs.has(blob) ? [index] : [])));
+  return keepResults(graph, (layers) => !layers.some((layer) => evicted.has(layer)));
 }
 
 /**
@@ -72,19 +70,16 @@ function* resultsOf({ graph, lastUsed }: UsedGraph): Generator<{ layers: Digest[
 function heightsOf(above: ReadonlyMap<Digest, ReadonlySet<Digest>>): Map<Digest, number> {
   const blobs = [...above.keys()];
   const indexOf = new Map(blobs.map((blob, index) => [blob, index]));
-  const onTop = (index: number) =>
-    [...(above.get(blobs[index] ?? ('' as Digest)) ?? [])].flatMap((blob) => indexOf.get(blob) ?? []);
-  const heights = new Map<Digest, number>();
+  const onTop = [...above.values()].map((uppers) => [...uppers].flatMap((blob) => indexOf.get(blob) ?? []));
   // In two caches two blobs may stand on each other; those come last.
-  const { order, looping } = dependenciesFirst(blobs.length, onTop);
-  const place = (index: number) => blobs[index] ?? ('' as Digest);
+  const heights = blobs.map(() => blobs.length);
+  const { order } = dependenciesFirst(blobs.length, (index) => onTop[index] ?? []);
   for (const index of order) {
     let height = 0;
-    for (const upper of onTop(index)) height = Math.max(height, (heights.get(place(upper)) ?? 0) + 1);
-    heights.set(place(index), height);
+    for (const upper of onTop[index] ?? []) height = Math.max(height, (heights[upper] ?? 0) + 1);
+    heights[index] = height;
   }
-  for (const index of looping) heights.set(place(index), blobs.length);
-  return heights;
+  return new Map(blobs.map((blob, index) => [blob, heights[index] ?? 0]));
 }
 
 /**
@@ -92,15 +87,6 @@ function heightsOf(above: ReadonlyMap<Digest, ReadonlySet<Digest>>): Map<Digest,
  * the next export of a build may have use of them.
  */
 export function dropDeadKeys(graph: Graph): Graph {
-  const alive = new Set<number>();
-  const open = [...graph.records.keys()].filter((index) => hasResults(graph.records[index] ?? NONE));
-  for (let next = open.pop(); next !== undefined; next = open.pop()) {
-    if (alive.has(next)) continue;
-    alive.add(next);
-    for (const link of links(graph.records[next])) open.push(link);
-  }
-  if (alive.size === graph.records.length) return graph;
-  return canonical({ ...graph, records: keepRecords(graph.records, alive) });
+  const left = dropUnusedRecords(graph);
+  return left === graph ? graph : canonical(left);
 }
-
-const NONE = { digest: '' as Digest, inputs: [], results: [], chains: [] };

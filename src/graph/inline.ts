@@ -157,7 +157,10 @@ function placeResults(
   const results = new Map<number, Result>();
   const chains = new Map<string, Chain>();
   for (const { stack, createdAt } of stacksOf(graph, record)) {
-    const places = stack.map((layer) => placesOfBlob.get(graph.layers[layer]?.blob as Digest) ?? []);
+    const places = stack.map((layer) => {
+      const blob = graph.layers[layer]?.blob;
+      return (blob && placesOfBlob.get(blob)) ?? [];
+    });
     if (places.length <= height && places.every((of, index) => of.includes(index))) {
       const layer = places.length - 1;
       if (!results.has(layer)) results.set(layer, { layer, createdAt });

@@ -1,7 +1,8 @@
 import type { CacheRecord } from '../buildkit/cache-config.js';
 import { canonical } from './canonical.js';
 import { links } from './check.js';
-import { type Graph, hasResults, layersOfAll, withParents } from './graph.js';
+import { type Graph, hasResults, type Layer, layersOfAll, withParents } from './graph.js';
+import { renumber } from './renumber.js';
 
 /**
  * Drops the results that the test does not want to keep, and the layers that no result needs any more. Every record
@@ -30,21 +31,25 @@ export function dropUnusedLayers(graph: Graph): Graph {
   const listed = new Set(graph.layers.map(({ blob }) => blob));
   if (used.size === graph.layers.length && [...graph.descriptors.keys()].every((blob) => listed.has(blob)))
     return graph;
-  const kept = [...graph.layers.keys()].filter((layer) => used.has(layer));
-  const placeOf = new Map(kept.map((old, place) => [old, place]));
-  const place = (old: number) => placeOf.get(old) ?? -1;
-  const layers = graph.layers
-    .filter((_, index) => used.has(index))
-    .map(({ blob, parent }) => ({ blob, parent: place(parent) }));
+  const { layers, records } = keepLayers(graph, used);
   const blobs = new Set(layers.map(({ blob }) => blob));
+  return { layers, records, descriptors: new Map([...graph.descriptors].filter(([blob]) => blobs.has(blob))) };
+}
+
+/**
+ * Some of the layers, and the records over these. A layer whose parent goes has none any more.
+ *
+ * @param kept - the indexes of layers, all that the records need among them
+ */
+export function keepLayers<L extends Layer>(
+  { layers, records }: { readonly layers: readonly L[]; readonly records: readonly CacheRecord[] },
+  kept: ReadonlySet<number>,
+): { readonly layers: readonly L[]; readonly records: readonly CacheRecord[] } {
+  const places = newPlaces(layers, kept);
+  const layer = (old: number) => places.get(old) ?? -1;
   return {
-    layers,
-    records: graph.records.map((record) => ({
-      ...record,
-      results: record.results.map((result) => ({ ...result, layer: place(result.layer) })),
-      chains: record.chains.map((chain) => ({ ...chain, layers: chain.layers.map(place) })),
-    })),
-    descriptors: new Map([...graph.descriptors].filter(([blob]) => blobs.has(blob))),
+    layers: layers.filter((_, index) => kept.has(index)).map((one) => ({ ...one, parent: layer(one.parent) })),
+    records: records.map((record) => renumber(record, { layer })),
   };
 }
 
@@ -59,16 +64,16 @@ export function dropUnusedRecords(graph: Graph): Graph {
 
 /** Some of the records, and of their links those that lead to one of them. */
 export function keepRecords(records: readonly CacheRecord[], kept: ReadonlySet<number>): CacheRecord[] {
-  const places = new Map([...records.keys()].filter((index) => kept.has(index)).map((old, place) => [old, place]));
+  const places = newPlaces(records, kept);
   return records
     .filter((_, index) => kept.has(index))
-    .map((record) => ({
-      ...record,
-      inputs: record.inputs.map((alternatives) =>
-        alternatives.flatMap(({ selector, link }) => {
-          const place = places.get(link);
-          return place === undefined ? [] : { selector, link: place };
-        }),
-      ),
-    }));
+    .map((record) => {
+      const inputs = record.inputs.map((alternatives) => alternatives.filter(({ link }) => kept.has(link)));
+      return renumber({ ...record, inputs }, { record: (old) => places.get(old) ?? -1 });
+    });
+}
+
+/** Where the items of a list come to stand when only some of them stay. */
+function newPlaces(list: readonly unknown[], kept: ReadonlySet<number>): ReadonlyMap<number, number> {
+  return new Map([...list.keys()].filter((index) => kept.has(index)).map((old, place) => [old, place]));
 }

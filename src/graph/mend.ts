@@ -1,7 +1,7 @@
 import type { CacheConfig, CacheRecord } from '../buildkit/cache-config.js';
 import { isRandom, links } from './check.js';
 import { dependenciesFirst } from './order.js';
-import { keepRecords } from './keep.js';
+import { keepLayers, keepRecords } from './keep.js';
 import { isDigest } from '../oci/digest.js';
 
 /**
@@ -40,20 +40,12 @@ function mendLayers(config: CacheConfig): CacheConfig {
   const isFine = (record: CacheRecord) =>
     record.results.every(({ layer }) => isWhole(layer)) && record.chains.every((chain) => chain.layers.every(isWhole));
   if (broken.size === 0 && records.every(isFine)) return config;
-  const places = new Map([...layers.keys()].filter(isWhole).map((old, place) => [old, place]));
-  const place = (old: number) => places.get(old) ?? -1;
-  return {
-    layers: layers.filter((_, index) => isWhole(index)).map((layer) => ({ ...layer, parent: place(layer.parent) })),
-    records: records.map((record) => ({
-      ...record,
-      results: record.results
-        .filter(({ layer }) => isWhole(layer))
-        .map((result) => ({ ...result, layer: place(result.layer) })),
-      chains: record.chains
-        .filter((chain) => chain.layers.every(isWhole))
-        .map((chain) => ({ ...chain, layers: chain.layers.map(place) })),
-    })),
-  };
+  const possible = records.map((record) => ({
+    ...record,
+    results: record.results.filter(({ layer }) => isWhole(layer)),
+    chains: record.chains.filter((chain) => chain.layers.every(isWhole)),
+  }));
+  return keepLayers({ layers, records: possible }, new Set([...layers.keys()].filter(isWhole)));
 }
 
 function mendRecords(config: CacheConfig): CacheConfig {

@@ -1,9 +1,10 @@
+import type { CacheRecord } from '../buildkit/cache-config.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import { compareText, goJsonOf } from '../oci/json.js';
 import { canonical } from './canonical.js';
 import type { Graph, Layer } from './graph.js';
-import type { CacheRecord } from '../buildkit/cache-config.js';
+import { renumber } from './renumber.js';
 
 /** The union of caches: the same graph for any order of them, and for any of them given twice. */
 export function merge(graphs: readonly Graph[]): Graph {
@@ -16,24 +17,14 @@ export function merge(graphs: readonly Graph[]): Graph {
     const [firstLayer, firstRecord] = [layers.length, records.length];
     for (const { blob, parent } of graph.layers)
       layers.push({ blob, parent: parent === -1 ? -1 : parent + firstLayer });
-    for (const record of graph.records) records.push(shift(record, firstLayer, firstRecord));
+    const places = { layer: (old: number) => old + firstLayer, record: (old: number) => old + firstRecord };
+    for (const record of graph.records) records.push(renumber(record, places));
     for (const [digest, descriptor] of graph.descriptors) {
       const known = descriptors.get(digest);
       descriptors.set(digest, known === undefined ? descriptor : mergeDescriptors(known, descriptor));
     }
   }
   return canonical({ layers, records, descriptors });
-}
-
-function shift(record: CacheRecord, firstLayer: number, firstRecord: number): CacheRecord {
-  return {
-    digest: record.digest,
-    inputs: record.inputs.map((alternatives) =>
-      alternatives.map(({ selector, link }) => ({ selector, link: link + firstRecord })),
-    ),
-    results: record.results.map(({ layer, createdAt }) => ({ layer: layer + firstLayer, createdAt })),
-    chains: record.chains.map(({ layers, createdAt }) => ({ layers: layers.map((l) => l + firstLayer), createdAt })),
-  };
 }
 
 /** Two descriptions of one blob: every field that either has; of two values the lesser, so that no order matters. */

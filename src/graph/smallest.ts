@@ -1,6 +1,7 @@
 import { type Digest, sha256 } from '../oci/digest.js';
 import { canonical } from './canonical.js';
 import type { Graph } from './graph.js';
+import { renumber } from './renumber.js';
 
 /**
  * A stand-in for what a graph becomes once its layers are packed anew, which takes no more bytes to write than that will:
@@ -17,11 +18,7 @@ export function smallest({ layers, records }: Graph, tars: ReadonlyMap<Digest, s
   });
   return {
     layers: united.layers.map(({ blob, parent }) => ({ blob, parent: Math.min(parent, 0) })),
-    records: united.records.map((record) => ({
-      ...record,
-      results: record.results.map((result) => ({ ...result, layer: 0 })),
-      chains: record.chains.map((chain) => ({ ...chain, layers: chain.layers.map(() => 0) })),
-    })),
+    records: united.records.map((record) => renumber(record, { layer: () => 0 })),
     descriptors: united.descriptors,
   };
 }
