@@ -1,8 +1,8 @@
 import type { OnNote } from './buildkit/options.js';
 import { CacheError, type Side } from './errors.js';
 import { DEFAULT_LAYOUT_SETTINGS, type LayoutSettings } from './layout/settings.js';
+import type { HttpClient } from './net/http/http.js';
 import type { RetryPolicy } from './net/http/retry.js';
-import type { RegistryClient } from './net/registry/registry-client.js';
 
 /** A user of a registry, given instead of what `docker login` left. */
 export interface RegistryUser {
@@ -10,97 +10,125 @@ export interface RegistryUser {
   readonly password?: string | Uint8Array | undefined;
 }
 
-/** How registries are reached, apart from what an option string says. A user is for one registry: no other sees it. */
+/** How registries are reached, in addition to what an option string says. A user is for one registry: no other sees it. */
 export interface RegistryAccess extends RegistryUser {
-  /** A PEM file with certificates to trust, in addition to the system's. */
+  /** A PEM file with certificates to trust in addition to the system's. */
   readonly ca?: string | undefined;
-  /** The user for the registry of the imports, where it is another than the one above. */
+  /** The user for the registry of the imports, instead of the user above. */
   readonly import?: RegistryUser | undefined;
-  /** The same for the exports. */
+  /** The user for the registry of the exports, instead of the user above. */
   readonly export?: RegistryUser | undefined;
 }
 
-/** What an operation is given to reach caches, apart from option strings. */
+/** What an operation is given to reach caches, in addition to option strings. */
 export interface SessionOptions {
   readonly registry?: RegistryAccess | undefined;
   /** How folders are read and written; what is left out is the default. */
   readonly layout?: Partial<LayoutSettings> | undefined;
   readonly signal?: AbortSignal | undefined;
-  /** Is told of attributes without effect. */
+  /** Is told what a user should know, such as that an attribute has no effect. */
   readonly onNote?: OnNote | undefined;
 }
 
-/** What one operation has open: its settings with their defaults, and a client for each service that it talks to. */
+/** The credentials that a session has for a service. */
+export interface SessionCredentials {
+  /** The sides that they were given for. */
+  readonly of: Side | 'both';
+  readonly username: string;
+  readonly password: string | Uint8Array;
+}
+
+/**
+ * What one operation has open: its settings with the defaults filled in, its connections, the credentials that it was
+ * given. Nothing is loaded or opened before a backend asks for it. The end of the session closes all of it.
+ */
 export class Session implements AsyncDisposable {
   readonly layout: LayoutSettings;
   readonly signal: AbortSignal | undefined;
+  /** How requests to services are repeated; undefined for the default. */
+  readonly retryPolicy: RetryPolicy | undefined;
   readonly #access: RegistryAccess;
-  readonly #policy: RetryPolicy | undefined;
-  readonly #clients = new Map<string, Promise<RegistryClient>>();
-  /** The registry that each given user is for. */
-  readonly #services = new Map<RegistryUser, string>();
+  readonly #onNote: OnNote | undefined;
+  readonly #opened = new Map<string, Promise<AsyncDisposable>>();
+  readonly #deferred: AsyncDisposable[] = [];
+  /** The one service that credentials are for. */
+  readonly #services = new Map<SessionCredentials['of'], string>();
 
-  /** @param policy - how often and how long failed requests are repeated */
-  constructor({ registry = {}, layout, signal }: SessionOptions = {}, policy?: RetryPolicy) {
-    this.layout = { ...DEFAULT_LAYOUT_SETTINGS, ...layout };
+  constructor({ registry = {}, layout, signal, onNote }: SessionOptions = {}, retryPolicy?: RetryPolicy) {
+    this.layout = withDefaults(layout);
     this.signal = signal;
+    this.retryPolicy = retryPolicy;
     this.#access = registry;
-    this.#policy = policy;
+    this.#onNote = onNote;
+  }
+
+  note(text: string | undefined): void {
+    if (text !== undefined) this.#onNote?.(text);
   }
 
   /**
-   * A client for a registry. Both sides share it, with its connections and tokens, unless each has a user of its own.
+   * The credentials that were given for a service. The first service that asks for them is the only one that gets them.
    *
-   * @throws CacheError USAGE where the user that was given is for another registry
+   * @returns undefined where none were given for this side
+   * @throws CacheError USAGE for a second service
    */
-  async registry(service: string, side: Side, { insecure }: { readonly insecure: boolean }): Promise<RegistryClient> {
-    this.claimUser(service, side);
-    const user = this.#userFor(side);
-    const key = JSON.stringify([service, insecure, user === this.#access ? 'both' : side]);
-    const client = this.#clients.get(key) ?? this.#connect(service, insecure, user);
-    this.#clients.set(key, client);
-    return client;
-  }
-
-  /**
-   * Assigns the user that was given for a side to a registry. Called for each registry before any is talked to.
-   *
-   * @throws CacheError USAGE where that user is for another registry
-   */
-  claimUser(service: string, side: Side): void {
-    const user = this.#userFor(side);
-    if (!isGiven(user)) return;
-    const owner = this.#services.get(user) ?? service;
-    this.#services.set(user, owner);
-    if (owner === service) return;
+  credentials(service: string, side: Side): SessionCredentials | undefined {
+    const of = isGiven(this.#access[side]) ? side : 'both';
+    const given = of === 'both' ? this.#access : this.#access[of];
+    if (!isGiven(given)) return undefined;
+    const owner = this.#services.get(of) ?? service;
+    this.#services.set(of, owner);
+    const { username = '', password = '' } = given;
+    if (owner === service) return { of, username, password };
     throw new CacheError('USAGE', `credentials were given, and there are two registries: ${owner} and ${service}`, {
       hint: 'use "docker login" for both instead, so that each gets its own',
     });
   }
 
-  /** Closes all connections. */
+  /**
+   * The connections of this operation, with the certificates that it trusts. They are shared by all services.
+   *
+   * @param verify - whether the certificates of servers are checked
+   */
+  http({ verify }: { readonly verify: boolean }): Promise<HttpClient> {
+    return this.once(`http ${verify}`, async () => {
+      const { HttpClient } = await import('./net/http/http.js');
+      return new HttpClient({ ca: this.#access.ca, verify });
+    });
+  }
+
+  /**
+   * Something that the operation needs once, such as the client of a service: made at first use, closed at the end.
+   *
+   * @param key - names one thing of one class: the same key always comes with the same `make`
+   */
+  async once<T extends AsyncDisposable>(key: string, make: () => Promise<T>): Promise<T> {
+    const opened = (this.#opened.get(key) as Promise<T> | undefined) ?? make();
+    this.#opened.set(key, opened);
+    return opened;
+  }
+
+  /** Closes something at the end of the session, such as the lease of a cache that is read until then. */
+  defer(closing: AsyncDisposable): void {
+    this.#deferred.push(closing);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const client of this.#clients.values()) await (await client).close();
-  }
-
-  #userFor(side: Side): RegistryUser {
-    return this.#access[side] ?? this.#access;
-  }
-
-  /** What speaks HTTP is loaded at first use, since most caches are in folders. */
-  async #connect(registry: string, insecure: boolean, user: RegistryUser): Promise<RegistryClient> {
-    const [{ RegistryClient }, { dockerCredentials }] = await Promise.all([
-      import('./net/registry/registry-client.js'),
-      import('./net/registry/docker-credentials.js'),
-    ]);
-    const { username = '', password = '' } = user;
-    const lookUp = isGiven(user)
-      ? () => Promise.resolve({ credentials: { username, password } })
-      : (signal: AbortSignal) => dockerCredentials(registry, process.env, signal);
-    return new RegistryClient({ registry, insecure, ca: this.#access.ca, lookUp, policy: this.#policy });
+    for (const closing of this.#deferred.toReversed()) await closing[Symbol.asyncDispose]();
+    // Clients are asked for before the connections that they are made with.
+    for (const opened of this.#opened.values()) await (await opened.catch(() => undefined))?.[Symbol.asyncDispose]();
   }
 }
 
-function isGiven({ username, password }: RegistryUser): boolean {
-  return username !== undefined || password !== undefined;
+function isGiven(given: RegistryUser | undefined): given is RegistryUser {
+  return given?.username !== undefined || given?.password !== undefined;
+}
+
+/** An option that is undefined has its default, as one that is left out. */
+function withDefaults(given: Partial<LayoutSettings> = {}): LayoutSettings {
+  return {
+    lockTimeout: given.lockTimeout ?? DEFAULT_LAYOUT_SETTINGS.lockTimeout,
+    durable: given.durable ?? DEFAULT_LAYOUT_SETTINGS.durable,
+    heal: given.heal ?? DEFAULT_LAYOUT_SETTINGS.heal,
+  };
 }

@@ -102,7 +102,7 @@ async function writeCache(folder: string): Promise<void> {
   const [config, manifest] = saveGraph(graph, 'image-manifest').documents;
   await repository.write(contentOf(config.bytes), config.descriptor);
   await repository.publish(manifest, 'latest');
-  await repository.close();
+  await repository[Symbol.asyncDispose]();
 }
 
 async function seconds(program: string, args: readonly string[]): Promise<number> {

@@ -44,17 +44,10 @@ export interface CacheSource {
   /** @throws CacheError NOT_FOUND, CORRUPT */
   load(signal?: AbortSignal): Promise<Cache>;
   /**
-   * As `load`, with a lease on the cache, for those who read its blobs: gc keeps it until the lease ends. Left out where
-   * there is no gc.
+   * As `load`, and gc keeps the cache until the session ends: for operations that read blobs. Left out where nothing
+   * removes a blob while it is read.
    */
-  lease?(signal?: AbortSignal): Promise<LeasedCache>;
-}
-
-/** A cache that gc keeps until its lease ends. */
-export interface LeasedCache {
-  readonly cache: Cache;
-  /** Ends the lease. */
-  readonly release: () => Promise<void>;
+  lease?(signal?: AbortSignal): Promise<Cache>;
 }
 
 /** A cache whose layers are at their target, and that is to be seen there. */
@@ -99,8 +92,11 @@ export interface ConversionMemory {
   add(conversion: Conversion): Promise<void>;
 }
 
-/** Where an export string leads. Blobs are written first, and `publish` makes them a cache that others can see. */
-export interface CacheTarget {
+/**
+ * Where an export string leads. Blobs are written first, and `publish` makes them a cache that others can see. Its disposal
+ * ends the leases that were taken for the writing, also after a failure.
+ */
+export interface CacheTarget extends AsyncDisposable {
   readonly name: string;
   /** As that of a cache. */
   readonly concurrency?: number | undefined;
@@ -129,8 +125,6 @@ export interface CacheTarget {
   write(content: Content, expected: BlobId | undefined, signal?: AbortSignal): Promise<BlobId>;
   /** @returns what names the cache now */
   publish(cache: Publication, signal?: AbortSignal): Promise<Descriptor>;
-  /** Gives back what was taken for the writing; also after a failure. */
-  close(): Promise<void>;
 }
 
 /** What a copy wants of its targets, apart from what their option strings say. */

@@ -24,7 +24,7 @@ export async function locate(options: CacheOptions, side: Side, session: Session
   const backend = backends.get(options.type);
   if (backend === undefined) throw unsupported(options.type, side);
   const at = await backend.locate(options, side);
-  if (at.service !== undefined) session.claimUser(at.service, side);
+  if (at.service !== undefined) session.credentials(at.service, side);
   return at;
 }
 

@@ -18,14 +18,12 @@ import { Workspace, WORKSPACE_FOLDER } from './workspace/workspace.js';
  * - a blob is not removed while a tag, a running process or a young writer needs it;
  * - many processes may read and write at once.
  */
-export interface Layout {
+export interface Layout extends AsyncDisposable {
   readonly root: string;
   readonly blobs: Blobs;
   readonly settings: LayoutSettings;
   /** What this process has in it while it works. */
   readonly workspace: Workspace;
-  /** Gives back the workspace; also after a failure. */
-  close(): Promise<void>;
 }
 
 /**
@@ -105,7 +103,7 @@ function layoutAt(root: string, settings: LayoutSettings): Layout {
     settings,
     workspace,
     blobs: new Blobs(root),
-    close: () => workspace.close(),
+    [Symbol.asyncDispose]: () => workspace.close(),
   };
 }
 

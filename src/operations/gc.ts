@@ -24,11 +24,7 @@ export async function collectGarbage(folder: string, options: GarbageOptions = {
   checkCall('collectGarbage', { folder, options });
   return abortable(options.signal, async () => {
     await using session = new Session(options);
-    const layout = await openLayout(folder, session.layout);
-    try {
-      return await gc(layout, options);
-    } finally {
-      await layout.close();
-    }
+    await using layout = await openLayout(folder, session.layout);
+    return await gc(layout, options);
   });
 }

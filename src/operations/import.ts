@@ -25,14 +25,10 @@ export async function importCache(
   return abortable(options.signal, async () => {
     const result = await copyCache({ ...options, imports, exports });
     await using session = new Session(options);
-    const layout = await openLayout(store, session.layout);
-    try {
-      await markStore(layout);
-      const [written] = result.exports;
-      if (written !== undefined) await recordUse(layout, written.descriptor, name, options.signal);
-    } finally {
-      await layout.close();
-    }
+    await using layout = await openLayout(store, session.layout);
+    await markStore(layout);
+    const [written] = result.exports;
+    if (written !== undefined) await recordUse(layout, written.descriptor, name, options.signal);
     return result;
   });
 }

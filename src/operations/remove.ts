@@ -32,11 +32,7 @@ export async function removeCache(store: string, name: string, options: RemoveOp
   };
   await abortable(signal, async () => {
     await using session = new Session(options);
-    const layout = await openLayout(store, session.layout);
-    try {
-      await updateIndex(layout, withoutName, { signal });
-    } finally {
-      await layout.close();
-    }
+    await using layout = await openLayout(store, session.layout);
+    await updateIndex(layout, withoutName, { signal });
   });
 }

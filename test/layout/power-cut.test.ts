@@ -82,7 +82,7 @@ const SCENARIOS: Readonly<Record<string, Scenario>> = {
       grown(folder);
       const layout = await openLayout(folder, { ...DEFAULT_LAYOUT_SETTINGS, durable: false });
       await markStore(layout);
-      await layout.close();
+      await layout[Symbol.asyncDispose]();
     },
     run: (folder) => resolveCache(`type=local,src=${folder},tag=main`),
     stays: ['main', 'feature'],

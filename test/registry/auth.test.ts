@@ -5,6 +5,7 @@ import test, { type ExecutionContext } from 'ava';
 import { registryRepository } from '../../src/backend/registry/registry-repository.js';
 import { copyCache } from '../../src/operations/copy/copy.js';
 import { CacheError } from '../../src/errors.js';
+import { registryClient } from '../../src/backend/registry/session-client.js';
 import { Session } from '../../src/session.js';
 import type { Digest } from '../../src/oci/digest.js';
 import { bkcache } from '../support/command.js';
@@ -179,7 +180,7 @@ withRegistries(() => {
   });
 
   test('a registry that nobody can reach is an error at once', async (t) => {
-    const client = await new Session({}, HASTY).registry('127.0.0.1:1', 'import', { insecure: false });
+    const client = await registryClient('127.0.0.1:1', { side: 'import', insecure: false }, new Session({}, HASTY));
     const repository = registryRepository({ client, repository: 'a', side: 'import' });
     const error = await t.throwsAsync(repository.resolve({ tag: 'a' }), { instanceOf: CacheError });
     t.regex(error.message, /nothing listens there \(ECONNREFUSED\)$/);

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
 import { registryRepository } from '../../src/backend/registry/registry-repository.js';
+import { registryClient } from '../../src/backend/registry/session-client.js';
 import { type RegistryAccess, Session } from '../../src/session.js';
 import { type RegistryAuth, startRegistry } from '../../scripts/servers/registry.js';
 import type { Place } from '../backend/repository/conformance.js';
@@ -57,7 +58,11 @@ export async function placeIn(
   { repository = `tests/${randomUUID()}` } = {},
 ): Promise<Place> {
   const ref = `type=registry,ref=${host}/${repository}`;
-  const client = await new Session({ registry: access }, HASTY).registry(host, 'import', { insecure: false });
+  const client = await registryClient(
+    host,
+    { side: 'import', insecure: false },
+    new Session({ registry: access }, HASTY),
+  );
   return {
     imports: (tag) => `${ref}:${tag}`,
     exports: (tag) => `${ref}:${tag}`,

@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type RequestListener } from 'node:http';
 import type { AddressInfo, Server } from 'node:net';
 import type { ExecutionContext } from 'ava';
+import { HttpClient } from '../../src/net/http/http.js';
 import { RegistryClient, type RegistrySettings } from '../../src/net/registry/registry-client.js';
 import type { RegistryRequest } from '../../src/net/registry/registry-request.js';
 import type { RetryPolicy } from '../../src/net/http/retry.js';
@@ -45,11 +46,15 @@ export function isProbe({ url }: IncomingMessage): boolean {
 export function clientFor(
   t: ExecutionContext,
   registry: string,
-  settings: Partial<RegistrySettings> = {},
+  { ca, ...settings }: Partial<RegistrySettings> & { readonly ca?: string } = {},
 ): RegistryClient {
   const lookUp = () => Promise.resolve({});
-  const client = new RegistryClient({ registry, insecure: false, lookUp, policy: HASTY, ...settings });
-  t.teardown(() => client.close());
+  const http = new HttpClient({ ca, verify: true });
+  const client = new RegistryClient({ registry, insecure: false, http, lookUp, policy: HASTY, ...settings });
+  t.teardown(async () => {
+    await client[Symbol.asyncDispose]();
+    await http[Symbol.asyncDispose]();
+  });
   return client;
 }
 

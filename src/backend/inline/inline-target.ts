@@ -54,7 +54,7 @@ export async function inlineTarget(repository: Repository, tag: string, signal?:
       await repository.publish({ ...top, descriptor }, tag, inner);
       return top.descriptor;
     },
-    close: () => repository.close(),
+    [Symbol.asyncDispose]: () => repository[Symbol.asyncDispose](),
   };
 }
 

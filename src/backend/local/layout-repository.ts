@@ -76,9 +76,9 @@ export function layoutRepository(layout: Layout, sharing: Sharing): Repository {
         const entry = (await isStore(root)) ? usedNow(descriptor) : descriptor;
         await updateIndex(layout, (index) => withTag(index, tag, entry), { leased, signal });
       }),
-    async close() {
+    async [Symbol.asyncDispose]() {
       await leased[Symbol.asyncDispose]();
-      await layout.close();
+      await layout[Symbol.asyncDispose]();
     },
   };
 }
@@ -96,7 +96,7 @@ async function leaseOf(layout: Layout, reference: Reference, signal?: AbortSigna
     try {
       if (release !== undefined || tries === TRIES || (await isMissing(layout, digest))) {
         const descriptor = isDescriptor(found) ? found : await resolveDigest(layout, digest, signal);
-        return { descriptor, release: release ?? (() => Promise.resolve()) };
+        return { descriptor, [Symbol.asyncDispose]: release ?? (() => Promise.resolve()) };
       }
     } catch (error) {
       await release?.();

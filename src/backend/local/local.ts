@@ -20,10 +20,10 @@ export const localBackend: Backend = {
     const key = digest === undefined ? `${path}, tag ${tag}` : undefined;
     return { options, name, selection: digest ?? tag, key, path };
   },
-  async source({ name, options: { attributes } }, { layout }) {
+  async source({ name, options: { attributes } }, session) {
     const { digest, tag = LATEST } = attributes;
     const reference = digest === undefined ? { tag } : { digest: parseDigest(digest, 'digest=') };
-    return repositorySource(name, async () => layoutReader(await openLayout(name, layout)), reference);
+    return repositorySource(name, async () => layoutReader(await openLayout(name, session.layout)), reference, session);
   },
   async target({ name, options }, session, settings) {
     const { tag = LATEST } = options.attributes;

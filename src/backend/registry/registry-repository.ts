@@ -91,7 +91,7 @@ export function registryRepository(place: RegistryPlace): Repository {
         },
       );
     },
-    async close() {
+    async [Symbol.asyncDispose]() {
       // The connections belong to the operation, which may go on with them.
     },
   };

@@ -24,7 +24,7 @@ export const registryBackend: Backend = {
     const repository = await openRegistryRepository(at, session, 'import');
     // A digest comes before a tag, as in Docker.
     const reference = digest === undefined ? { tag } : { digest };
-    return repositorySource(repository.name, () => Promise.resolve(repository), reference);
+    return repositorySource(repository.name, () => Promise.resolve(repository), reference, session);
   },
   async target(at, session, settings) {
     const repository = await openRegistryRepository(at, session, 'export');
@@ -48,6 +48,10 @@ export async function openRegistryRepository(at: Location, session: Session, sid
   }
   const { registry, repository } = parseReference(at.name);
   const insecure = flag(at.options, 'registry.insecure') ?? false;
-  const { registryRepository } = await import('./registry-repository.js');
-  return registryRepository({ client: await session.registry(registry, side, { insecure }), repository, side });
+  // What speaks HTTP is loaded at first use, since most caches are in folders.
+  const [{ registryRepository }, { registryClient }] = await Promise.all([
+    import('./registry-repository.js'),
+    import('./session-client.js'),
+  ]);
+  return registryRepository({ client: await registryClient(registry, { side, insecure }, session), repository, side });
 }

@@ -1,3 +1,4 @@
+import type { Session } from '../../session.js';
 import type { CacheSource } from '../backend.js';
 import type { Reference, RepositoryReader } from './repository.js';
 
@@ -6,6 +7,7 @@ export function repositorySource(
   name: string,
   open: () => Promise<RepositoryReader>,
   reference: Reference,
+  session: Session,
 ): CacheSource {
   return {
     name,
@@ -22,19 +24,13 @@ export function repositorySource(
     },
     async lease(signal) {
       const repository = await open();
-      const { descriptor, release } = (await repository.lease?.(reference, signal)) ?? {
-        descriptor: await repository.resolve(reference, signal),
-        release: () => Promise.resolve(),
-      };
-      try {
-        const { loadCache } = await import('./load-cache.js');
-        const cache = await loadCache(repository, descriptor, signal);
-        await repository.used?.(descriptor, reference, signal);
-        return { cache, release };
-      } catch (error) {
-        await release();
-        throw error;
-      }
+      const leased = await repository.lease?.(reference, signal);
+      if (leased !== undefined) session.defer(leased);
+      const descriptor = leased?.descriptor ?? (await repository.resolve(reference, signal));
+      const { loadCache } = await import('./load-cache.js');
+      const cache = await loadCache(repository, descriptor, signal);
+      await repository.used?.(descriptor, reference, signal);
+      return cache;
     },
   };
 }

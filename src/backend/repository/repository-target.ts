@@ -32,7 +32,7 @@ export function repositoryTarget(repository: Repository, tag: string, { allowOve
       await repository.publish(manifest, tag, signal);
       return manifest.descriptor;
     },
-    close: () => repository.close(),
+    [Symbol.asyncDispose]: () => repository[Symbol.asyncDispose](),
   };
 }
 

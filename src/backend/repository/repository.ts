@@ -8,11 +8,9 @@ import type { ConversionMemory } from '../backend.js';
 /** What names a manifest in a repository. */
 export type Reference = { readonly tag: string } | { readonly digest: Digest };
 
-/** A manifest that gc keeps until its lease ends, with everything below it. */
-export interface LeasedManifest {
+/** A manifest that gc keeps until the lease ends. */
+export interface LeasedManifest extends AsyncDisposable {
   readonly descriptor: Descriptor;
-  /** Ends the lease. */
-  readonly release: () => Promise<void>;
 }
 
 /** A manifest, and a tag that names it; one without a tag stands in the list all the same. */
@@ -56,7 +54,8 @@ export interface RepositoryReader {
   blob(blob: BlobId): Content;
 }
 
-export interface Repository extends RepositoryReader {
+/** A repository that is written to. Its disposal ends the leases that were taken for it, also after a failure. */
+export interface Repository extends RepositoryReader, AsyncDisposable {
   /** Which of some blobs are present and can be relied on. */
   present(blobs: readonly BlobId[], signal?: AbortSignal): Promise<ReadonlySet<Digest>>;
   /** What layers became here when they were converted. */
@@ -72,6 +71,4 @@ export interface Repository extends RepositoryReader {
    * Stores a manifest whose blobs are there, and points the tag at it. Without a tag it can be asked for by digest.
    */
   publish(manifest: Document, tag: string | undefined, signal?: AbortSignal): Promise<void>;
-  /** Gives back what was taken for the writing; also after a failure. */
-  close(): Promise<void>;
 }

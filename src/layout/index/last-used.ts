@@ -62,7 +62,7 @@ export async function recordUse(
 }
 
 async function recordTagUse(root: string, tag: string, signal?: AbortSignal): Promise<void> {
-  const layout = await openLayout(root, { ...DEFAULT_LAYOUT_SETTINGS, lockTimeout: 0 });
+  await using layout = await openLayout(root, { ...DEFAULT_LAYOUT_SETTINGS, lockTimeout: 0 });
   const now = Date.now();
   const change = (index: LayoutIndex): LayoutIndex => {
     const found = findTag(index, tag);
@@ -74,8 +74,6 @@ async function recordTagUse(root: string, tag: string, signal?: AbortSignal): Pr
   } catch (error) {
     const harmless = error instanceof CacheError && (error.code === 'BUSY' || error.code === 'CORRUPT');
     if (!harmless && !isSystemError(error, 'EACCES', 'EPERM', 'EROFS', 'ENOSPC', 'EDQUOT')) throw error;
-  } finally {
-    await layout.close();
   }
 }
 

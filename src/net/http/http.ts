@@ -51,7 +51,7 @@ const DISCARD_LIMIT = 256 * 1024;
  * Single requests over keep-alive connections, with proxies, certificates and timeouts; without redirects, retries and
  * credentials. It uses Node's own client, which loads ten times faster than others.
  */
-export class HttpClient {
+export class HttpClient implements AsyncDisposable {
   readonly #settings: HttpSettings;
   readonly #connectTimeout: number;
   readonly #agents = new Map<string, Promise<http.Agent>>();
@@ -124,7 +124,7 @@ export class HttpClient {
   }
 
   /** Closes the keep-alive connections. */
-  async close(): Promise<void> {
+  async [Symbol.asyncDispose](): Promise<void> {
     // Requests that still wait for a connection fail, which is intended.
     for (const agent of this.#opened) agent.destroy();
     this.#opened.clear();

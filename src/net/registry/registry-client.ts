@@ -1,6 +1,6 @@
 import { CacheError } from '../../errors.js';
 import { isLoopback } from '../../oci/reference.js';
-import { discard, HttpClient } from '../http/http.js';
+import { discard, type HttpClient } from '../http/http.js';
 import { isSameService, namedAddress } from '../http/named-address.js';
 import { ConnectionError, describeFailure } from '../http/network-error.js';
 import { sendRedirected } from '../http/redirects.js';
@@ -17,8 +17,8 @@ export interface RegistrySettings {
   readonly registry: string;
   /** Whether plain HTTP and certificates that are not trusted are allowed: `registry.insecure=true`. */
   readonly insecure: boolean;
-  /** A PEM file with certificates to trust beside the system's. */
-  readonly ca?: string | undefined;
+  /** The connections; closed by their owner. */
+  readonly http: HttpClient;
   /** Looks up the credentials. Its signal aborts when no request waits for them. */
   readonly lookUp: (signal: AbortSignal) => Promise<FoundCredentials>;
   readonly policy?: RetryPolicy | undefined;
@@ -31,7 +31,7 @@ const NO_HEAD: ReadonlySet<number> = new Set([400, 405, 501]);
  * Requests to one registry, with its address, credentials, redirects and retries. Credentials are sent to the registry
  * and to the token server that it names, and to no other host.
  */
-export class RegistryClient {
+export class RegistryClient implements AsyncDisposable {
   readonly registry: string;
   readonly #settings: RegistrySettings;
   readonly #http: HttpClient;
@@ -42,11 +42,11 @@ export class RegistryClient {
   readonly abilities = new Abilities();
 
   constructor(settings: RegistrySettings) {
-    const { registry, insecure, ca, lookUp } = settings;
+    const { registry, http, lookUp } = settings;
     this.registry = registry;
     this.#settings = settings;
-    this.#http = new HttpClient({ ca, verify: !insecure });
-    this.#authorizer = new Authorizer({ registry, http: this.#http, lookUp, allowPlain: this.#allowPlain });
+    this.#http = http;
+    this.#authorizer = new Authorizer({ registry, http, lookUp, allowPlain: this.#allowPlain });
   }
 
   /**
@@ -101,10 +101,11 @@ export class RegistryClient {
     return this.#settings.policy;
   }
 
-  close(): Promise<void> {
+  /** Ends what no single request could end: the search for the address and for credentials. */
+  async [Symbol.asyncDispose](): Promise<void> {
     this.#closing.abort();
     this.#authorizer.close();
-    return this.#http.close();
+    await Promise.resolve();
   }
 
   async #attempt(request: RegistryRequest): Promise<RegistryResponse> {

@@ -1,4 +1,4 @@
-import type { Cache, CacheSource, LeasedCache, ImageFit, Location } from '../../backend/backend.js';
+import type { Cache, ImageFit, Location } from '../../backend/backend.js';
 import { locateAll, openSource, openTarget } from '../../backend/backends.js';
 import { readExport, readImport } from '../../backend/option-string.js';
 import type { OnNote } from '../../buildkit/options.js';
@@ -96,23 +96,9 @@ async function copyAll(
   session: Session,
 ): Promise<CopyResult> {
   const sources = await Promise.all(imports.map((at) => openSource(at, session)));
-  const leased: LeasedCache[] = [];
-  try {
-    for (const source of sources) leased.push(await lease(source, options.signal));
-    return await exportAll(
-      leased.map(({ cache }) => cache),
-      exports,
-      options,
-      session,
-    );
-  } finally {
-    for (const { release } of leased) await release();
-  }
-}
-
-async function lease(source: CacheSource, signal: AbortSignal | undefined): Promise<LeasedCache> {
-  if (source.lease !== undefined) return source.lease(signal);
-  return { cache: await source.load(signal), release: () => Promise.resolve() };
+  const caches: Cache[] = [];
+  for (const source of sources) caches.push(await (source.lease?.(options.signal) ?? source.load(options.signal)));
+  return exportAll(caches, exports, options, session);
 }
 
 async function exportAll(
@@ -156,7 +142,7 @@ async function exportOne(
   const start = performance.now();
   const { hardlink, allowOversize = false } = options;
   const sharing = hardlink === true ? 'hardlink' : 'copy';
-  const target = await openTarget(at, session, { sharing, allowOversize });
+  await using target = await openTarget(at, session, { sharing, allowOversize });
   const written = new WrittenLayers(options.onProgress);
   try {
     const result = await exportTo({ cache, target, request, options: { ...options, onProgress: written.onProgress } });
@@ -164,8 +150,6 @@ async function exportOne(
   } catch (error) {
     written.tell(target.name);
     throw error;
-  } finally {
-    await target.close();
   }
 }
 

@@ -75,12 +75,8 @@ export async function prune(folder: string, options: PruneOptions = {}): Promise
   const rules = new TagRules(options);
   return abortable(options.signal, async () => {
     await using session = new Session(options);
-    const layout = await openLayout(folder, session.layout);
-    try {
-      return await new Pruning(layout, rules, options).run();
-    } finally {
-      await layout.close();
-    }
+    await using layout = await openLayout(folder, session.layout);
+    return await new Pruning(layout, rules, options).run();
   });
 }
 

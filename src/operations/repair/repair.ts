@@ -74,33 +74,29 @@ export async function repairFolder(folder: string, options: RepairOptions = {}):
 }
 
 async function repair(folder: string, options: RepairOptions, session: Session): Promise<RepairResult> {
-  const layout = await openLayout(folder, session.layout);
-  try {
-    await using leased = new LeasedBlobs(layout);
-    const sources = await openSources(options.from ?? [], session, options.onNote);
-    const copies = new Copies(sources, options.signal);
-    const { actions, findings } = await new Repair(layout, leased, copies, options).run();
-    const { lacked } = copies;
-    const isSound = (list: readonly Finding[]) => list.every(({ severity }) => severity === 'note');
-    if (options.dryRun === true || actions.length === 0) {
-      return { actions, findings, sound: isSound(findings), lacked };
-    }
-    const { deep, concurrency, maxLayerSize, windowMemory, signal } = options;
-    // What was sound before has been read already; with its size, everything else was written just now.
-    const sample = deep === true ? undefined : { bytes: 0 };
-    const after = await verifyFolder(folder, {
-      deep,
-      concurrency,
-      maxLayerSize,
-      windowMemory,
-      signal,
-      sample,
-      layout: options.layout ?? {},
-    });
-    return { actions, findings: after.findings, sound: after.sound, lacked };
-  } finally {
-    await layout.close();
+  await using layout = await openLayout(folder, session.layout);
+  await using leased = new LeasedBlobs(layout);
+  const sources = await openSources(options.from ?? [], session, options.onNote);
+  const copies = new Copies(sources, options.signal);
+  const { actions, findings } = await new Repair(layout, leased, copies, options).run();
+  const { lacked } = copies;
+  const isSound = (list: readonly Finding[]) => list.every(({ severity }) => severity === 'note');
+  if (options.dryRun === true || actions.length === 0) {
+    return { actions, findings, sound: isSound(findings), lacked };
   }
+  const { deep, concurrency, maxLayerSize, windowMemory, signal } = options;
+  // What was sound before has been read already; with its size, everything else was written just now.
+  const sample = deep === true ? undefined : { bytes: 0 };
+  const after = await verifyFolder(folder, {
+    deep,
+    concurrency,
+    maxLayerSize,
+    windowMemory,
+    signal,
+    sample,
+    layout: options.layout ?? {},
+  });
+  return { actions, findings: after.findings, sound: after.sound, lacked };
 }
 
 const GZIP = { compression: 'gzip' } as const;

@@ -106,13 +106,9 @@ export async function verifyFolder(folder: string, options: VerifyOptions = {}):
   checkCall('verifyFolder', { folder, options });
   return abortable(options.signal, async () => {
     await using session = new Session(options);
-    const layout = await openLayout(folder, session.layout);
-    try {
-      const { entries, read, findings } = await examineFolder(layout, options);
-      return result(folder, entries, findings, read, (finding) => folderCommand(folder, finding));
-    } finally {
-      await layout.close();
-    }
+    await using layout = await openLayout(folder, session.layout);
+    const { entries, read, findings } = await examineFolder(layout, options);
+    return result(folder, entries, findings, read, (finding) => folderCommand(folder, finding));
   });
 }
 

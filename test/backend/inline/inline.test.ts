@@ -353,7 +353,7 @@ test('an image that somebody else pushes in the meantime is theirs', async (t) =
   const error = await refusal(t, target.publish({ graph, shape: undefined, saved: undefined }));
   t.is(error.code, 'BUSY');
   t.deepEqual(image.index, moved);
-  await target.close();
+  await target[Symbol.asyncDispose]();
 });
 
 test('the flags for BuildKit name the folder or registry, since it knows no import of type inline', async (t) => {

@@ -8,7 +8,7 @@ import { inlineConformance } from '../inline/inline-conformance.js';
 const open = async (t: ExecutionContext): Promise<Place> => {
   const root = temporary(t);
   const repository = layoutRepository(await createLayout(root), 'copy');
-  t.teardown(() => repository.close());
+  t.teardown(() => repository[Symbol.asyncDispose]());
   return {
     imports: (tag) => `type=local,src=${root},tag=${tag}`,
     exports: (tag) => `type=local,dest=${root},tag=${tag}`,

@@ -2,6 +2,7 @@ import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
 import test, { type ExecutionContext } from 'ava';
 import { registryRepository } from '../../../src/backend/registry/registry-repository.js';
 import { CacheError } from '../../../src/errors.js';
+import { registryClient } from '../../../src/backend/registry/session-client.js';
 import { Session } from '../../../src/session.js';
 import { readWhole, type Range } from '../../../src/oci/content.js';
 import { sha256 } from '../../../src/oci/digest.js';
@@ -15,8 +16,9 @@ const TEXT = Buffer.from('{"a": "document, or what a layer has in it"}'.repeat(5
 
 async function open(t: ExecutionContext, folder?: string) {
   const registry = await startBentRegistry(t, folder);
-  const client = await new Session({}, HASTY).registry(registry.host, 'import', { insecure: false });
-  t.teardown(() => client.close());
+  const session = new Session({}, HASTY);
+  t.teardown(() => session[Symbol.asyncDispose]());
+  const client = await registryClient(registry.host, { side: 'import', insecure: false }, session);
   return { registry, repository: registryRepository({ client, repository: 'team/cache', side: 'import' }) };
 }
 

@@ -2,6 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import test, { type ExecutionContext } from 'ava';
 import { registryRepository } from '../../../src/backend/registry/registry-repository.js';
 import { CacheError } from '../../../src/errors.js';
+import { registryClient } from '../../../src/backend/registry/session-client.js';
 import { Session } from '../../../src/session.js';
 import { type Content, contentOf } from '../../../src/oci/content.js';
 import type { BlobId } from '../../../src/oci/descriptor.js';
@@ -14,8 +15,9 @@ const MIB = 1024 * 1024;
 async function open(t: ExecutionContext, bend: BentRegistry['bend']) {
   const registry = await startBentRegistry(t);
   registry.bend = bend;
-  const client = await new Session({}, HASTY).registry(registry.host, 'import', { insecure: false });
-  t.teardown(() => client.close());
+  const session = new Session({}, HASTY);
+  t.teardown(() => session[Symbol.asyncDispose]());
+  const client = await registryClient(registry.host, { side: 'import', insecure: false }, session);
   return { registry, repository: registryRepository({ client, repository: 'team/cache', side: 'export' }) };
 }
 

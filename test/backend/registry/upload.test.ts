@@ -6,6 +6,7 @@ import { layoutRepository } from '../../../src/backend/local/layout-repository.j
 import { registryRepository } from '../../../src/backend/registry/registry-repository.js';
 import { CacheError } from '../../../src/errors.js';
 import { createLayout } from '../../../src/layout/layout.js';
+import { registryClient } from '../../../src/backend/registry/session-client.js';
 import { Session } from '../../../src/session.js';
 import { type Content, contentOf } from '../../../src/oci/content.js';
 import type { Digest } from '../../../src/oci/digest.js';
@@ -68,7 +69,11 @@ async function startUploads(t: ExecutionContext, cut: (request: number) => numbe
   await once(server, 'listening');
   const { port } = server.address() as { port: number };
   t.teardown(() => server.close().closeAllConnections());
-  const client = await new Session({}, POLICY).registry(`127.0.0.1:${port}`, 'import', { insecure: false });
+  const client = await registryClient(
+    `127.0.0.1:${port}`,
+    { side: 'import', insecure: false },
+    new Session({}, POLICY),
+  );
   return { state, repository: registryRepository({ client, repository: 'cache', side: 'export' }) };
 }
 
@@ -138,7 +143,7 @@ test('bytes that are not what they should be are the fault of where they come fr
       t.like(error, { code: 'CORRUPT', side: 'import' });
     }
   }
-  await folder.close();
+  await folder[Symbol.asyncDispose]();
 });
 
 test('a source that changed since its first bytes were sent is found out', async (t) => {

@@ -36,7 +36,7 @@ test.serial(
     }, 0);
     await putting;
     t.deepEqual(await tagsOf(layout), ['a', 'b', 'late']);
-    await layout.close();
+    await layout[Symbol.asyncDispose]();
     t.false(existsSync(join(layout.root, '.bkcache')));
   },
 );
@@ -71,6 +71,6 @@ test.serial('index.json is not open while it is renamed over', async (t) => {
   }
   t.deepEqual(open, []);
   t.deepEqual(await tagsOf(layout), ['a']);
-  await layout.close();
+  await layout[Symbol.asyncDispose]();
   t.false(existsSync(join(layout.root, '.bkcache')));
 });

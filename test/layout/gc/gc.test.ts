@@ -214,7 +214,7 @@ test('what a running process relies on stays, whoever refers to it, and a dead o
   t.true(await new LeasedBlobs(layout).has({ digest: blob as never, size: 9 }));
   await collectGarbage(folder, { grace: 0 });
   t.true(existsSync(pathOf(folder, blob)));
-  await layout.close();
+  await layout[Symbol.asyncDispose]();
   await collectGarbage(folder, { grace: 0 });
   t.false(existsSync(pathOf(folder, blob)));
 
@@ -316,7 +316,7 @@ test('a blob that is there but wrong is replaced: by its size always, by its byt
     const id = { digest: `sha256:${blob}` as never, size: good.length };
     const leased = new LeasedBlobs(layout);
     if (!(await leased.has(id))) await leased.write(contentOf(good), id, { where: 'here', sharing: 'copy' });
-    await layout.close();
+    await layout[Symbol.asyncDispose]();
     return readFileSync(path).equals(good);
   };
   damage(good.subarray(0, 10));

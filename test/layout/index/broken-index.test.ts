@@ -24,7 +24,7 @@ const indexOf = (...tags: string[]) => ({
 
 async function open(t: ExecutionContext) {
   const layout = await createLayout(temporary(t));
-  t.teardown(() => layout.close());
+  t.teardown(() => layout[Symbol.asyncDispose]());
   return { layout, path: join(layout.root, 'index.json') };
 }
 

@@ -52,7 +52,7 @@ test.serial('a tag that another bkcache adds under a deleted lock file is not lo
   meanwhile = () => replace(layout.root, (index) => withTag(index, 'theirs', entry('theirs')));
   await put(layout, 'ours');
   t.deepEqual(await tagsOf(layout), ['a', 'ours', 'theirs']);
-  await layout.close();
+  await layout[Symbol.asyncDispose]();
   t.false(existsSync(join(layout.root, '.bkcache')));
 });
 
@@ -66,7 +66,7 @@ test.serial(
     t.deepEqual(await tagsOf(layout), ['b', 'c', 'ours']);
     const { manifests } = await readIndex(layout);
     t.is(manifests.find((one) => tagOf(one) === 'b')?.digest, entry('their b').digest);
-    await layout.close();
+    await layout[Symbol.asyncDispose]();
   },
 );
 
@@ -83,7 +83,7 @@ test.serial('so it is when they make the first index.json, and when several come
   };
   await put(layout, 'd');
   t.deepEqual(await tagsOf(layout), ['b', 'c', 'd', 'ours', 'theirs']);
-  await layout.close();
+  await layout[Symbol.asyncDispose]();
 });
 
 test.serial('what a build writes in place into the file that was replaced is merged, and drops nothing', async (t) => {
@@ -103,7 +103,7 @@ test.serial('what a build writes in place into the file that was replaced is mer
   };
   await put(layout, 'ours');
   t.deepEqual(await tagsOf(layout), ['a', 'b', 'late', 'ours']);
-  await layout.close();
+  await layout[Symbol.asyncDispose]();
 });
 
 test.serial('their tag is not lost either when ours fails since its blobs were deleted', async (t) => {
@@ -119,5 +119,5 @@ test.serial('their tag is not lost either when ours fails since its blobs were d
   const error = await t.throwsAsync(put(layout, 'ours', leased), { instanceOf: LostBlobs });
   t.deepEqual([...error.digests], [digest]);
   t.true((await tagsOf(layout)).includes('theirs'));
-  await layout.close();
+  await layout[Symbol.asyncDispose]();
 });

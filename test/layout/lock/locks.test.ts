@@ -42,10 +42,10 @@ test('a lock that is held makes writers wait, then fail with who holds it', asyn
   await sleep(60);
   closeSync(holder);
   await patient;
-  await other.close();
+  await other[Symbol.asyncDispose]();
   t.deepEqual(await tagsOf(layout), ['a', 'b']);
   t.false(existsSync(join(root, 'index.json.lock')));
-  await layout.close();
+  await layout[Symbol.asyncDispose]();
 });
 
 test('the lock is the one that flock(1) takes, and so BuildKit', async (t) => {
@@ -77,10 +77,10 @@ test('an index that was lost is not begun anew over the blobs of others', async 
   const root = temporary(t);
   const layout = await createLayout(root);
   await put(layout, 'a');
-  await layout.close();
+  await layout[Symbol.asyncDispose]();
   writeFileSync(join(root, 'index.json'), '');
   // Nothing is there that could be lost.
-  await (await createLayout(root)).close();
+  await (await createLayout(root))[Symbol.asyncDispose]();
   writeFileSync(join(root, 'blobs', 'sha256', 'a'.repeat(64)), 'of another cache');
   const error = await t.throwsAsync(createLayout(root), { instanceOf: CacheError });
   t.is(error.code, 'CORRUPT');
@@ -94,7 +94,7 @@ test('many updates at once are all there in the end', async (t) => {
     names.map(async (name) => {
       const layout = await createLayout(root, { ...DEFAULT_LAYOUT_SETTINGS, durable: false });
       await put(layout, name);
-      await layout.close();
+      await layout[Symbol.asyncDispose]();
     }),
   );
   const layout = await createLayout(root);
@@ -125,7 +125,7 @@ test('what a build writes into the replaced file, under a lock that meets nobody
   });
   closeSync(build);
   t.deepEqual((await tagsOf(layout)).toSorted(), ['a', 'b', 'late']);
-  await layout.close();
+  await layout[Symbol.asyncDispose]();
 });
 
 test('an index that is being written in place is read again', async (t) => {
@@ -139,7 +139,7 @@ test('an index that is being written in place is read again', async (t) => {
   t.deepEqual(await tagsOf(layout), ['a']);
   writeFileSync(path, whole.subarray(0, 30));
   await t.throwsAsync(readIndex(layout), { instanceOf: CacheError, message: /not JSON/ });
-  await layout.close();
+  await layout[Symbol.asyncDispose]();
 });
 
 test('reading a folder leaves nothing in it, and needs no right to write', async (t) => {
@@ -147,7 +147,7 @@ test('reading a folder leaves nothing in it, and needs no right to write', async
   mkdirSync(join(root, 'blobs', 'sha256'), { recursive: true });
   writeFileSync(join(root, 'index.json'), '{"schemaVersion":2,"manifests":[]}');
   const layout = await createLayout(root);
-  await layout.close();
+  await layout[Symbol.asyncDispose]();
   rmSync(join(root, 'oci-layout'));
   t.deepEqual(await tagsOf(layout), []);
   t.false(existsSync(join(root, 'index.json.lock')));

@@ -129,7 +129,7 @@ test('whoever finds a manifest while gc takes it away reads a whole cache, or fi
       const { digest = '' as Digest } = held?.descriptor ?? {};
       for (const layer of [digest, ...(layers.get(digest) ?? [])]) t.true(isThere(folder, layer), `${round}: ${layer}`);
       found++;
-      await held?.release();
+      await held?.[Symbol.asyncDispose]();
     })().catch((error: unknown) => {
       t.regex(String(error), /no tag|no cache/);
       gone++;
@@ -138,5 +138,5 @@ test('whoever finds a manifest while gc takes it away reads a whole cache, or fi
     await Promise.all([reading, collectAll(folder)]);
   }
   t.is(found + gone, 30);
-  await layout.close();
+  await layout[Symbol.asyncDispose]();
 });

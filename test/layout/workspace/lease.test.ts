@@ -45,7 +45,7 @@ async function emptyFolder(t: ExecutionContext): Promise<string> {
   const root = join(temporary(t), 'cache');
   const layout = await createLayout(root);
   await updateIndex(layout, (index) => ({ ...index, manifests: [] }));
-  await layout.close();
+  await layout[Symbol.asyncDispose]();
   return root;
 }
 
@@ -76,7 +76,7 @@ test('10,000 requests through one open layout: gc frees what they read, and keep
   const markers = markersIn(root);
   t.true(markers.length <= 2, markers.join(' '));
   for (const marker of markers) t.true(statSync(marker).size < 70_000);
-  await server.close();
+  await server[Symbol.asyncDispose]();
   t.is((await collectGarbage(root, { grace: 0 })).removed.count, 101);
 });
 

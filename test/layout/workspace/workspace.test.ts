@@ -90,7 +90,7 @@ test('a marker that somebody took away before it was locked is made again', asyn
     const [marker = '', ...others] = left(folder);
     t.deepEqual(others, []);
     t.is(readFileSync(join(folder, '.bkcache', marker), 'utf8'), `${blob.digest}\n`);
-    await layout.close();
+    await layout[Symbol.asyncDispose]();
   }
   clearInterval(taker);
 });
@@ -184,5 +184,5 @@ test('a writer that is told to has no marker of a dead process for its own', asy
   await collectGarbage(folder);
   t.is(left(folder).length, 1);
   t.not(left(folder)[0], ID);
-  await layout.close();
+  await layout[Symbol.asyncDispose]();
 });

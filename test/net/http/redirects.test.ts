@@ -197,7 +197,7 @@ test('a public registry cannot send into a private network', async (t) => {
   const outside = new URL('https://192.0.2.1/v2/');
   const { HttpClient } = await import('../../../src/net/http/http.js');
   const http = new HttpClient({ verify: true });
-  t.teardown(() => http.close());
+  t.teardown(() => http[Symbol.asyncDispose]());
   for (const hostname of ['127.0.0.1', 'localhost', '[::ffff:127.0.0.1]']) {
     const url = new URL(`http://${hostname}:${port}/`);
     const error = await t.throwsAsync(http.send({ method: 'GET', url, namedBy: outside }));
@@ -208,7 +208,7 @@ test('a public registry cannot send into a private network', async (t) => {
   const url = new URL(`http://localhost:${port}/`);
   t.is((await http.send({ method: 'GET', url, namedBy: new URL('http://10.1.2.3/') })).status, 200);
   const insecure = new HttpClient({ verify: false });
-  t.teardown(() => insecure.close());
+  t.teardown(() => insecure[Symbol.asyncDispose]());
   t.is((await insecure.send({ method: 'GET', url, namedBy: outside })).status, 200);
 });
 

@@ -84,7 +84,7 @@ test('silence is tried twice where nobody has ever answered', async (t) => {
     if (isProbe(incoming)) answer.writeHead(200).end();
   });
   const unreached = new HttpClient({ verify: true });
-  t.teardown(() => unreached.close());
+  t.teardown(() => unreached[Symbol.asyncDispose]());
   const silent = unreached.send({ method: 'GET', url: new URL(`http://${host}/silent`), timeout: 300 });
   t.like(await t.throwsAsync(silent), { wasReached: false });
   await unreached.send({ method: 'GET', url: new URL(`http://${host}/v2/`) });
