@@ -117,7 +117,7 @@ const configType = struct<Mutable<CacheConfig>>(() => ({ layers: EMPTY, records:
 
 /**
  * Reads a cacheconfig. What Go leaves out when it is zero (parent, link, selector, lists) is filled in; whether the
- * indexes make sense is for `checkGraph` to say.
+ * indexes make sense is for `checkConfig` to say.
  *
  * @throws CacheError CORRUPT that names the field
  */
