@@ -1,6 +1,6 @@
 import type { RecompressOptions } from '../codec/recompress.js';
 import type { Graph } from '../graph/graph.js';
-import type { Fit } from '../graph/inline.js';
+import type { RecordFit } from '../graph/inline.js';
 import type { SavedCache, Shape } from '../graph/save.js';
 import type { Conversion } from '../layout/blobs/conversions.js';
 import type { Sharing } from '../layout/blobs/share.js';
@@ -62,7 +62,7 @@ export interface Publication {
 }
 
 /** How far a cache fits one of the images that it is to be put into. */
-export interface ImageFit extends Fit {
+export interface ImageFit extends RecordFit {
   /** Such as `linux/arm64/v8`. */
   readonly platform: string;
   /** How many entries its history lacks, and gets with the cache: BuildKit's daemon exits on fewer than there are layers. */

@@ -79,14 +79,14 @@ export function toInline(graph: Graph, layers: readonly Descriptor[]): readonly 
   return joinEnds(placed);
 }
 
-/** How far a cache fits an image, by the digests of the records that have results. */
-export interface Fit {
+/** How a cache fits an image: the digests of the records with results, by whether the image has their layers. */
+export interface RecordFit {
   readonly fitting: readonly string[];
   readonly others: readonly { readonly record: string; readonly missingLayers: readonly Digest[] }[];
 }
 
 /** Which records keep a result in the image, and which do not, and for want of which layers. */
-export function recordsByFit(graph: Graph, layers: readonly Descriptor[]): Fit {
+export function recordsByFit(graph: Graph, layers: readonly Descriptor[]): RecordFit {
   const places = placesOf(graph, layers);
   const fitting: string[] = [];
   const others: { record: string; missingLayers: Digest[] }[] = [];
