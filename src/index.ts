@@ -1,3 +1,4 @@
+export type { Effect, Finding, FindingKind, Remedy } from './backend/finding.js';
 export type { ImageFit } from './backend/backend.js';
 export {
   type CacheOptions,
@@ -46,7 +47,6 @@ export type { LackedBlob } from './operations/repair/copies.js';
 export { repairFolder, type RepairOptions, type RepairResult } from './operations/repair/repair.js';
 export { resolveCache } from './operations/resolve.js';
 export { storePath } from './operations/store.js';
-export type { Effect, Finding, FindingKind } from './operations/verify/finding.js';
 export type { Sample } from './operations/verify/sample.js';
 export {
   verifyCache,

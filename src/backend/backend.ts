@@ -11,7 +11,7 @@ import type { ManifestFields } from '../oci/manifest.js';
 import type { CacheOptions } from '../buildkit/options.js';
 import type { Side } from '../errors.js';
 import type { Session } from '../session.js';
-import type { RepositoryReader } from './repository/repository.js';
+import type { CacheStore } from './cache-store.js';
 
 /** A build cache: its graph, and a way to the bytes of its layers. */
 export interface Cache {
@@ -167,9 +167,9 @@ export interface Backend {
   /** @throws CacheError USAGE, NOT_FOUND for an image that is missing */
   target?(at: Location, session: Session, settings: TargetSettings): Promise<CacheTarget>;
   /**
-   * The repository of an import, whatever it selects there.
+   * All caches of the place that an import leads to, whatever it selects there.
    *
    * @throws CacheError NOT_FOUND
    */
-  repository?(at: Location, session: Session): Promise<RepositoryReader>;
+  store?(at: Location, session: Session): Promise<CacheStore>;
 }

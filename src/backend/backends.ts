@@ -2,10 +2,10 @@ import type { CacheOptions, CacheType } from '../buildkit/options.js';
 import { CacheError, type Side } from '../errors.js';
 import type { Session } from '../session.js';
 import type { Backend, CacheSource, CacheTarget, Location, TargetSettings } from './backend.js';
+import type { CacheStore } from './cache-store.js';
 import { inlineBackend } from './inline/inline.js';
 import { localBackend } from './local/local.js';
 import { registryBackend } from './registry/registry.js';
-import type { RepositoryReader } from './repository/repository.js';
 
 /** The types of cache that can be read or written. The option strings of the other types are understood, and no more. */
 export const backends = new Map<CacheType, Backend>([
@@ -49,11 +49,11 @@ export async function openTarget(at: Location, session: Session, settings: Targe
   return target;
 }
 
-/** @throws CacheError USAGE for a type without repositories, NOT_FOUND */
-export async function openRepository(at: Location, session: Session): Promise<RepositoryReader> {
-  const repository = await backends.get(at.options.type)?.repository?.(at, session);
-  if (repository === undefined) throw unsupported(at.options.type, 'import');
-  return repository;
+/** @throws CacheError USAGE for a type without stores, NOT_FOUND */
+export async function openStore(at: Location, session: Session): Promise<CacheStore> {
+  const store = await backends.get(at.options.type)?.store?.(at, session);
+  if (store === undefined) throw unsupported(at.options.type, 'import');
+  return store;
 }
 
 /** Whether this version can read caches of a type, an image's among them. */

@@ -1,4 +1,5 @@
 import { lstat } from 'node:fs/promises';
+import { isOptionString } from '../buildkit/values.js';
 import { type CacheOptions, type OnNote, optionsBehindPath, parseExport, parseImport } from '../buildkit/options.js';
 
 /**
@@ -12,6 +13,16 @@ export async function readImport(text: string, onNote?: OnNote): Promise<CacheOp
   const meant = optionsBehindPath(text, 'import');
   if (meant !== undefined && !(await isThere(text))) throw meant;
   return told(parseImport(text), onNote);
+}
+
+/**
+ * Reads the name of a place with many caches: a folder, or an import string, whatever that selects there.
+ *
+ * @param onNote - is told of attributes without effect
+ * @throws CacheError USAGE
+ */
+export async function readPlace(text: string, onNote?: OnNote): Promise<CacheOptions> {
+  return isOptionString(text) ? readImport(text, onNote) : { type: 'local', attributes: { src: text } };
 }
 
 /**

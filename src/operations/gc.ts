@@ -1,12 +1,11 @@
+import { locate, openStore } from '../backend/backends.js';
+import { type GcResult, refuseWithout } from '../backend/cache-store.js';
+import { readPlace } from '../backend/option-string.js';
 import { checkCall } from '../calls.js';
 import { abortable } from '../errors.js';
-import { gc } from '../layout/gc/gc.js';
-import type { GcResult } from '../layout/gc/gc-result.js';
-import { openLayout } from '../layout/layout.js';
 import { Session, type SessionOptions } from '../session.js';
 
-export type { Amount, GcResult } from '../layout/gc/gc-result.js';
-export type { TagUsage } from '../layout/gc/usage.js';
+export type { Amount, GcResult, TagUsage } from '../backend/cache-store.js';
 
 export interface GarbageOptions extends Pick<SessionOptions, 'layout' | 'signal'> {
   /** How long what nothing refers to is left alone after it was last touched, in milliseconds; an hour by default. */
@@ -16,15 +15,20 @@ export interface GarbageOptions extends Pick<SessionOptions, 'layout' | 'signal'
 }
 
 /**
- * Removes from a folder of caches what nothing needs: see `gc` in layout/gc/gc.ts for what is kept.
+ * Removes from a folder of caches what nothing needs: see `gc` in layout/gc/gc.ts for what is kept of a folder.
  *
- * @throws CacheError NOT_FOUND, CORRUPT when a manifest cannot be read (nothing is deleted then), BUSY
+ * @param folder - or an import string that leads into a place
+ * @throws CacheError USAGE for a place that frees its blobs itself, NOT_FOUND, CORRUPT when a manifest cannot be read
+ *   (nothing is deleted then), BUSY
  */
 export async function collectGarbage(folder: string, options: GarbageOptions = {}): Promise<GcResult> {
   checkCall('collectGarbage', { folder, options });
-  return abortable(options.signal, async () => {
+  const { grace, dryRun, signal } = options;
+  const place = await readPlace(folder);
+  return abortable(signal, async () => {
     await using session = new Session(options);
-    await using layout = await openLayout(folder, session.layout);
-    return await gc(layout, options);
+    await using store = await openStore(await locate(place, 'import', session), session);
+    refuseWithout(store, 'gc', 'gc');
+    return await store.gc({ grace, dryRun, signal });
   });
 }

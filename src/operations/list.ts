@@ -1,14 +1,14 @@
-import { checkCall } from '../calls.js';
-import { locate, openRepository } from '../backend/backends.js';
-import { readImport } from '../backend/option-string.js';
+import { type CacheStore, isUnread, shownNames } from '../backend/cache-store.js';
+import { locate, openStore } from '../backend/backends.js';
+import { readPlace } from '../backend/option-string.js';
 import { Outage } from '../backend/outage.js';
 import { loadCache } from '../backend/repository/load-cache.js';
-import type { RepositoryEntry, RepositoryReader } from '../backend/repository/repository.js';
-import { isOptionString } from '../buildkit/values.js';
 import { parallel } from '../bytes/parallel.js';
+import { checkCall } from '../calls.js';
 import { abortable, CacheError, isOutOfReach } from '../errors.js';
-import { Session, type SessionOptions } from '../session.js';
+import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
+import { Session, type SessionOptions } from '../session.js';
 import { type CacheSummary, summarize } from './cache-summary.js';
 
 /** A row of a listing: an entry of index.json, or a tag of a registry. */
@@ -36,55 +36,53 @@ export interface ListEntry {
 export async function listCaches(text: string, access: SessionOptions = {}): Promise<ListEntry[]> {
   checkCall('listCaches', { text, options: access });
   const { signal, onNote } = access;
-  const options = isOptionString(text)
-    ? await readImport(text, onNote)
-    : ({ type: 'local', attributes: { src: text } } as const);
+  const place = await readPlace(text, onNote);
   return abortable(signal, async () => {
     await using session = new Session(access);
-    const repository = await openRepository(await locate(options, 'import', session), session);
-    const found = await repository.entries(signal);
-    const rows: (ListEntry | undefined)[] = [];
-    const outage = new Outage();
-    await parallel([...found.entries()], repository.concurrency ?? 1, signal, async ([index, entry], inner) => {
-      if ('problem' in entry) {
-        rows[index] = { tag: entry.tag, problem: entry.problem.message };
-        return;
-      }
-      try {
-        rows[index] = await listEntry(repository, entry, inner, options.type === 'local');
-        outage.answered();
-      } catch (error) {
-        inner.throwIfAborted();
-        const { digest, mediaType } = entry.descriptor;
-        rows[index] = { tag: entry.tag, digest, mediaType, problem: outage.failed(error).message };
-      }
-    });
-    outage.end();
-    return rows.filter((row) => row !== undefined);
+    await using store = await openStore(await locate(place, 'import', session), session);
+    return await list(store, signal);
   });
 }
 
-async function listEntry(
-  repository: RepositoryReader,
-  { tag, descriptor }: RepositoryEntry,
+async function list(store: CacheStore, signal: AbortSignal | undefined): Promise<ListEntry[]> {
+  const entries = await store.entries(signal);
+  const rows: ListEntry[][] = [];
+  const outage = new Outage();
+  await parallel([...entries.entries()], store.concurrency ?? 1, signal, async ([index, entry], inner) => {
+    if (isUnread(entry)) {
+      rows[index] = entry.names.map((tag) => ({ tag, problem: entry.problem.message }));
+      return;
+    }
+    const tags = shownNames(entry);
+    try {
+      const row = await rowOf(store, entry.descriptor, inner);
+      rows[index] = row === undefined ? [] : tags.map((tag) => ({ tag, ...row }));
+      outage.answered();
+    } catch (error) {
+      inner.throwIfAborted();
+      const { digest, mediaType } = entry.descriptor;
+      const problem = outage.failed(error).message;
+      rows[index] = tags.map((tag) => ({ tag, digest, mediaType, problem }));
+    }
+  });
+  outage.end();
+  return rows.flat();
+}
+
+/** @returns undefined for what is no cache and stands among caches */
+async function rowOf(
+  store: CacheStore,
+  descriptor: Descriptor,
   signal: AbortSignal,
-  withOthers: boolean,
-): Promise<ListEntry | undefined> {
+): Promise<Omit<ListEntry, 'tag'> | undefined> {
   const { digest, mediaType } = descriptor;
-  const entry = { tag, digest, mediaType };
   try {
-    const cache = await loadCache(repository, descriptor, signal);
-    return {
-      ...entry,
-      cache: {
-        ...summarize(cache),
-        layers: cache.graph.layers.length,
-        records: cache.graph.records.length,
-      },
-    };
+    const cache = await loadCache(store, descriptor, signal);
+    const { layers, records } = cache.graph;
+    return { digest, mediaType, cache: { ...summarize(cache), layers: layers.length, records: records.length } };
   } catch (error) {
     if (!(error instanceof CacheError) || isOutOfReach(error)) throw error;
-    const isOther = error.code === 'NOT_FOUND' && !withOthers;
-    return isOther ? undefined : { ...entry, problem: error.message };
+    const isOther = error.code === 'NOT_FOUND' && store.isShared === true;
+    return isOther ? undefined : { digest, mediaType, problem: error.message };
   }
 }

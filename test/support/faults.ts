@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { chmodSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Effect } from '../../src/operations/verify/finding.js';
+import type { Effect } from '../../src/backend/finding.js';
 
 /** One thing that is wrong with a cache, and what BuildKit and bkcache make of it. */
 export interface Fault {

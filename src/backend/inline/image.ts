@@ -11,7 +11,7 @@ import { isImageType } from '../../oci/media-types.js';
 import { contentsOf, isAttestation } from '../../oci/successors.js';
 import { parallel } from '../../bytes/parallel.js';
 import { readManifest, type StoredManifest } from '../repository/manifest.js';
-import type { RepositoryReader } from '../repository/repository.js';
+import type { DocumentReader } from '../repository/repository.js';
 
 /** An image for one platform, its layers aside. */
 export interface Image {
@@ -43,7 +43,7 @@ export interface ImageTree {
 }
 
 /** Where images are read from. */
-export type ImageReader = Pick<RepositoryReader, 'name' | 'concurrency' | 'manifest' | 'blob'>;
+export type ImageReader = Pick<DocumentReader, 'name' | 'concurrency' | 'manifest' | 'blob'>;
 
 /** Requests at once, where a repository does not say how many are good. */
 const AT_ONCE = 4;

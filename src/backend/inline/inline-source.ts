@@ -6,7 +6,7 @@ import { merge } from '../../graph/merge.js';
 import type { Cache } from '../backend.js';
 import { type Image, imagesIn, notAnImage, readImages } from './image.js';
 import type { StoredManifest } from '../repository/manifest.js';
-import type { RepositoryReader } from '../repository/repository.js';
+import type { DocumentReader } from '../repository/repository.js';
 
 /**
  * The cache inside an image: that of every platform which has one, merged.
@@ -14,7 +14,7 @@ import type { RepositoryReader } from '../repository/repository.js';
  * @throws CacheError NOT_FOUND when no platform has one, CORRUPT
  */
 export async function loadInlineCache(
-  repository: RepositoryReader,
+  repository: DocumentReader,
   manifest: StoredManifest,
   signal?: AbortSignal,
 ): Promise<Cache> {

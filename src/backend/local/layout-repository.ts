@@ -20,6 +20,8 @@ import { layoutConversions } from '../repository/conversion-memory.js';
 import { presentOf } from '../repository/present.js';
 import type { LeasedManifest, Reference, Repository, RepositoryReader } from '../repository/repository.js';
 import { readingImport, sourceOf } from '../sides.js';
+import { shownNames } from '../cache-store.js';
+import { entriesOf } from './folder-entries.js';
 
 /** A layout on disk as a repository to read from. */
 export function layoutReader(layout: Layout): RepositoryReader {
@@ -34,13 +36,8 @@ export function layoutReader(layout: Layout): RepositoryReader {
     used: (descriptor, reference, signal) =>
       recordUse(layout, descriptor, 'tag' in reference ? reference.tag : undefined, signal),
     async entries(signal) {
-      const index = await readIndexOrNone(layout, signal);
-      return index.manifests.flatMap((descriptor) => {
-        const [tag, ...others] = namesOf(descriptor);
-        // An entry before it may have the same name as well.
-        const found = others.filter((name) => findTag(index, name) === descriptor);
-        return [tag, ...found].map((name) => ({ tag: name, descriptor }));
-      });
+      const entries = entriesOf(await readIndexOrNone(layout, signal));
+      return entries.flatMap((entry) => shownNames(entry).map((tag) => ({ tag, descriptor: entry.descriptor })));
     },
     manifest: ({ digest }) => blobs.content(digest),
     blob: ({ digest }) => blobs.content(digest),

@@ -32,7 +32,10 @@ export const localBackend: Backend = {
     const target = repositoryTarget(layoutRepository(layout, settings.sharing), tag, settings);
     return flag(options, 'reset') === true ? withReset(target, layout, tag) : target;
   },
-  repository: async ({ name }, { layout }) => layoutReader(await openLayout(name, layout)),
+  async store({ name }, { layout }) {
+    const { folderStore } = await import('./folder-store.js');
+    return folderStore(await openLayout(name, layout));
+  },
 };
 
 /**

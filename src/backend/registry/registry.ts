@@ -6,6 +6,7 @@ import type { Backend, Location } from '../backend.js';
 import type { Repository } from '../repository/repository.js';
 import { repositorySource } from '../repository/repository-source.js';
 import { exportTag } from './export-tag.js';
+import type { RegistryPlace } from './registry-place.js';
 
 /** Docker's default tag. */
 const LATEST = 'latest';
@@ -31,7 +32,10 @@ export const registryBackend: Backend = {
     const { repositoryTarget } = await import('../repository/repository-target.js');
     return repositoryTarget(repository, exportTag(at.name), settings);
   },
-  repository: (at, session) => openRegistryRepository(at, session, 'import'),
+  async store(at, session) {
+    const { registryStore } = await import('./registry-store.js');
+    return registryStore(await registryPlace(at, session, 'import'), at.options);
+  },
 };
 
 /**
@@ -46,12 +50,14 @@ export async function openRegistryRepository(at: Location, session: Session, sid
       side: 'export',
     });
   }
+  const { registryRepository } = await import('./registry-repository.js');
+  return registryRepository(await registryPlace(at, session, side));
+}
+
+async function registryPlace(at: Location, session: Session, side: Side): Promise<RegistryPlace> {
   const { registry, repository } = parseReference(at.name);
   const insecure = flag(at.options, 'registry.insecure') ?? false;
   // What speaks HTTP is loaded at first use, since most caches are in folders.
-  const [{ registryRepository }, { registryClient }] = await Promise.all([
-    import('./registry-repository.js'),
-    import('./session-client.js'),
-  ]);
-  return registryRepository({ client: await registryClient(registry, { side, insecure }, session), repository, side });
+  const { registryClient } = await import('./session-client.js');
+  return { client: await registryClient(registry, { side, insecure }, session), repository, side };
 }

@@ -7,7 +7,7 @@ import { contentsOf } from '../../oci/successors.js';
 import type { Cache } from '../backend.js';
 import { loadInlineCache } from '../inline/inline-source.js';
 import { readManifest } from './manifest.js';
-import type { RepositoryReader } from './repository.js';
+import type { DocumentReader } from './repository.js';
 
 /**
  * The cache that a manifest describes, or that is inside the image which it describes.
@@ -15,7 +15,7 @@ import type { RepositoryReader } from './repository.js';
  * @throws CacheError NOT_FOUND when there is none, CORRUPT
  */
 export async function loadCache(
-  repository: RepositoryReader,
+  repository: DocumentReader,
   descriptor: Descriptor,
   signal?: AbortSignal,
 ): Promise<Cache> {

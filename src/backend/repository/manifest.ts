@@ -4,7 +4,7 @@ import type { Descriptor } from '../../oci/descriptor.js';
 import { JSON_LIMIT } from '../../oci/json.js';
 import type { Document } from '../../oci/document.js';
 import { decodeManifest, type Manifest } from '../../oci/manifest.js';
-import type { RepositoryReader } from './repository.js';
+import type { DocumentReader } from './repository.js';
 
 /** A manifest as its bytes and as what they say. Its descriptor has everything that was known of it before. */
 export interface StoredManifest extends Document {
@@ -17,7 +17,7 @@ export interface StoredManifest extends Document {
  * @throws CacheError CORRUPT
  */
 export async function readManifest(
-  repository: Pick<RepositoryReader, 'name' | 'manifest'>,
+  repository: Pick<DocumentReader, 'name' | 'manifest'>,
   descriptor: Descriptor,
   signal?: AbortSignal,
 ): Promise<StoredManifest> {

@@ -25,15 +25,26 @@ export interface UnreadEntry {
   readonly problem: CacheError;
 }
 
-/**
- * Where manifests and blobs are kept by their digests, and manifests have tags: a layout on disk, or a repository in a
- * registry. Caches in either are the same, and so is the code that reads and writes them.
- */
-export interface RepositoryReader {
+/** A place whose documents and blobs can be read by their digests. */
+export interface DocumentReader {
   /** Where it is, for messages. */
   readonly name: string;
   /** How many transfers at once it is good for, where that is more than there are cores to do something. */
   readonly concurrency?: number;
+  /**
+   * The bytes of a document that an entry or another manifest names, unverified. Reading them throws CacheError CORRUPT
+   * when they are not there.
+   */
+  manifest(descriptor: Descriptor): Content;
+  /** A config's or layer's bytes, unverified. Reading them throws CacheError CORRUPT when they are not there. */
+  blob(blob: BlobId): Content;
+}
+
+/**
+ * Where manifests and blobs are kept by their digests, and manifests have tags: a layout on disk, or a repository in a
+ * registry. Caches in either are the same, and so is the code that reads and writes them.
+ */
+export interface RepositoryReader extends DocumentReader {
   /**
    * The manifest that a tag or digest stands for.
    *
@@ -48,10 +59,6 @@ export interface RepositoryReader {
   used?(descriptor: Descriptor, reference: Reference, signal?: AbortSignal): Promise<void>;
   /** Every manifest that can be asked for by name. */
   entries(signal?: AbortSignal): Promise<readonly (RepositoryEntry | UnreadEntry)[]>;
-  /** A manifest's bytes, unverified. Reading them throws CacheError CORRUPT when they are not there. */
-  manifest(descriptor: Descriptor): Content;
-  /** A config's or layer's bytes, unverified. Reading them throws CacheError CORRUPT when they are not there. */
-  blob(blob: BlobId): Content;
 }
 
 /** A repository that is written to. Its disposal ends the leases that were taken for it, also after a failure. */

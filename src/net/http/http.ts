@@ -10,7 +10,7 @@ import { proxyAuthorization, proxyFor, proxyPeer, proxyRefusal } from './proxy.j
 import { until } from './until.js';
 
 export interface HttpRequest {
-  readonly method: 'GET' | 'HEAD' | 'POST' | 'PATCH' | 'PUT';
+  readonly method: 'GET' | 'HEAD' | 'POST' | 'PATCH' | 'PUT' | 'DELETE';
   readonly url: URL;
   /** The server that named this address, if a server did. */
   readonly namedBy?: URL | undefined;

@@ -1,22 +1,13 @@
+import { type Changes, type GcResult, type CacheStore, refuseWithout } from '../../backend/cache-store.js';
+import { locate, openStore } from '../../backend/backends.js';
+import { readPlace } from '../../backend/option-string.js';
 import { checkCall } from '../../calls.js';
 import { abortable } from '../../errors.js';
 import { type Graph, hasResults } from '../../graph/graph.js';
 import { oversized, type SavedCache } from '../../graph/save.js';
-import { listBlobs } from '../../layout/blobs/blob-list.js';
-import { gc } from '../../layout/gc/gc.js';
-import type { GcResult } from '../../layout/gc/gc-result.js';
-import { updateIndex } from '../../layout/index/index-file.js';
-import { readIndexOrNone } from '../../layout/index/index-read.js';
-import { entryKey, type LayoutIndex } from '../../layout/index/index-json.js';
-import { setFileTime } from '../../layout/index/last-used.js';
-import { type Layout, openLayout } from '../../layout/layout.js';
-import { LeasedBlobs } from '../../layout/blobs/leased-blobs.js';
 import { Session, type SessionOptions } from '../../session.js';
-import { rewriting } from '../../layout/blobs/lost-blobs.js';
-import { contentOf } from '../../oci/content.js';
-import type { Descriptor } from '../../oci/descriptor.js';
 import type { Digest } from '../../oci/digest.js';
-import { type Document, topOf } from '../../oci/document.js';
+import { topOf } from '../../oci/document.js';
 import { fitImportLimit, fitSize, type Needs, needsOf, sizeOf } from './budget.js';
 import { type DropReason, type TagPolicy, TagRules } from './policy.js';
 import { readTagged, type Tagged, type UseSource } from './tagged.js';
@@ -67,18 +58,24 @@ export interface PruneResult {
  * enough for the size, evicts results from the caches that are left, the least recently used first, whole chains at a
  * time, with all keys kept. What became free is collected.
  *
- * @throws CacheError USAGE for a pattern that is none, NOT_FOUND, CORRUPT when anything of it cannot be read (nothing is
- *   changed then), BUSY
+ * @param folder - or an import string that leads into a place
+ * @throws CacheError USAGE for a pattern that is none and for a place that frees its blobs itself, NOT_FOUND, CORRUPT when
+ *   anything of it cannot be read (nothing is changed then), BUSY
  */
 export async function prune(folder: string, options: PruneOptions = {}): Promise<PruneResult> {
   checkCall('prune', { folder, options });
   const rules = new TagRules(options);
+  const place = await readPlace(folder);
   return abortable(options.signal, async () => {
     await using session = new Session(options);
-    await using layout = await openLayout(folder, session.layout);
-    return await new Pruning(layout, rules, options).run();
+    await using store = await openStore(await locate(place, 'import', session), session);
+    refuseWithout(store, 'prune', 'blobs', 'needs', 'change', 'gc');
+    return await new Pruning(store, rules, options).run();
   });
 }
+
+/** A place that can do what prune needs. */
+type Store = CacheStore & Required<Pick<CacheStore, 'blobs' | 'needs' | 'change' | 'gc'>>;
 
 /** A cache that is to be replaced by a smaller one. */
 interface Shrinking {
@@ -89,44 +86,42 @@ interface Shrinking {
 }
 
 class Pruning {
-  readonly #layout: Layout;
+  readonly #store: Store;
   readonly #rules: TagRules;
   readonly #options: PruneOptions;
   readonly #sizes = new Map<Digest, number>();
   readonly #unmet: string[] = [];
 
-  constructor(layout: Layout, rules: TagRules, options: PruneOptions) {
-    this.#layout = layout;
+  constructor(store: Store, rules: TagRules, options: PruneOptions) {
+    this.#store = store;
     this.#rules = rules;
     this.#options = options;
   }
 
   async run(): Promise<PruneResult> {
     const { signal, dryRun = false } = this.#options;
-    const index = await readIndexOrNone(this.#layout, signal);
-    for await (const { digest, stats } of listBlobs(this.#layout.root)) if (digest) this.#sizes.set(digest, stats.size);
-    const tagged = await readTagged(this.#layout, index.manifests, this.#sizes, signal);
+    for await (const { digest, size } of this.#store.blobs(signal)) if (digest) this.#sizes.set(digest, size);
+    const tagged = await readTagged(this.#store, this.#sizes, signal);
     const dropped = this.#rules.dropped(tagged, Date.now());
     const kept = tagged.filter((one) => !dropped.has(one));
     const shrinking = this.#shrink(kept);
-    const change = (before: LayoutIndex) => withChanges(before, [...dropped.keys()], shrinking);
-    const documents = shrinking.flatMap(({ saved }) => saved.documents);
-    if (!dryRun) await this.#apply(shrinking, change);
+    const changes = changesOf([...dropped.keys()], shrinking);
+    if (!dryRun) await this.#store.change(changes, signal);
     const needs = tagged.map((one) => one.needs);
     const former = new Set(needs.flatMap((some) => [...some.keys()]));
-    const planned = dryRun ? { manifests: change(index).manifests, documents } : undefined;
+    const planned = dryRun ? changes : undefined;
     const { grace } = this.#options;
     return {
       dropped: Array.from(dropped, ([{ names, entry, lastUsed, lastUsedBy }, reason]) => ({
         tag: names[0] ?? '',
-        digest: entry.digest,
+        digest: entry.descriptor.digest,
         reason,
         lastUsed: new Date(lastUsed).toISOString(),
         lastUsedBy,
       })),
       shrunk: shrinking.map(({ before: { names, entry, cache }, graph, saved, reason }) => ({
         tag: names[0],
-        from: entry.digest,
+        from: entry.descriptor.digest,
         to: topOf(saved.documents).descriptor.digest,
         reason,
         resultsBefore: cache?.graph.records.filter(hasResults).length ?? 0,
@@ -135,7 +130,7 @@ class Pruning {
       sizeBefore: sizeOf(needs),
       size: sizeOf(this.#needsAfter(kept, shrinking)),
       unmet: this.#unmet,
-      collected: await gc(this.#layout, { former, grace, dryRun, planned, signal }),
+      collected: await this.#store.gc({ former, grace, dryRun, planned, signal }),
     };
   }
 
@@ -151,12 +146,12 @@ class Pruning {
       if (before.cache === undefined) continue;
       const { graph, saved } = before.cache;
       if (oversized(saved).length === 0) continue;
-      const [name = before.entry.digest] = before.names;
+      const [name = before.entry.descriptor.digest] = before.names;
       if (!open.includes(before)) {
         this.#unmet.push(`${name} is over the import limit, and protected`);
         continue;
       }
-      const { value, fits } = fitImportLimit({ graph, lastUsed: before.recorded }, saved);
+      const { value, fits } = fitImportLimit({ graph, lastUsed: before.entry.lastUsed }, saved);
       if (!fits) this.#unmet.push(`${name} is over the import limit without a single result`);
       shrinking.push({ before, ...value, reason: 'import-limit' });
     }
@@ -170,7 +165,7 @@ class Pruning {
       const cache = smaller ?? before.cache;
       if (cache === undefined) return [];
       const needs = smaller === undefined ? before.needs : needsOf(smaller, this.#sizes);
-      return { before, graph: cache.graph, saved: cache.saved, lastUsed: before.recorded, needs };
+      return { before, graph: cache.graph, saved: cache.saved, lastUsed: before.entry.lastUsed, needs };
     });
     const touched = new Set(caches.map(({ before }) => before));
     const closed = kept.filter((one) => !touched.has(one)).flatMap((one) => [...one.needs]);
@@ -191,52 +186,17 @@ class Pruning {
       return cache === undefined ? one.needs : needsOf(cache, this.#sizes);
     });
   }
-
-  /** Writes the documents of the smaller caches, and then all changes of the index as one. */
-  async #apply(shrinking: readonly Shrinking[], change: (index: LayoutIndex) => LayoutIndex): Promise<void> {
-    await using leased = new LeasedBlobs(this.#layout);
-    const { signal } = this.#options;
-    const uses = new Map<Digest, number>();
-    await rewriting(async () => {
-      for (const { saved, before } of shrinking) {
-        const top = topOf(saved.documents);
-        for (const document of saved.documents) {
-          const isNew = await this.#write(document, leased);
-          // A cache is not younger after it was made smaller.
-          if (isNew && document === top) uses.set(top.descriptor.digest, before.lastUsed);
-        }
-      }
-      await leased.sync();
-      await updateIndex(this.#layout, change, { leased, signal });
-    });
-    for (const [digest, time] of uses) await setFileTime(this.#layout.blobs.path(digest), time);
-  }
-
-  /** @returns whether the document was not there before */
-  async #write({ descriptor, bytes }: Document, leased: LeasedBlobs): Promise<boolean> {
-    const { signal } = this.#options;
-    if (await leased.has(descriptor, signal)) return false;
-    await leased.write(contentOf(bytes), descriptor, {
-      where: this.#layout.root,
-      sharing: 'copy',
-      ...(signal === undefined ? {} : { signal }),
-    });
-    return true;
-  }
 }
 
-/** What somebody has written or used since it was read stays as it is. */
-function withChanges(index: LayoutIndex, dropping: readonly Tagged[], shrinking: readonly Shrinking[]): LayoutIndex {
-  if (dropping.length + shrinking.length === 0) return index;
-  const goes = new Set(dropping.map(({ entry }) => entryKey(entry)));
-  const smaller = new Map(shrinking.map((one) => [entryKey(one.before.entry), smallerEntry(one)]));
-  const manifests = index.manifests.flatMap((entry) => {
-    const key = entryKey(entry);
-    return goes.has(key) ? [] : (smaller.get(key) ?? entry);
-  });
-  return { ...index, manifests };
-}
-
-function smallerEntry({ before: { entry }, saved }: Shrinking): Descriptor {
-  return { ...entry, ...topOf(saved.documents).descriptor };
+function changesOf(dropping: readonly Tagged[], shrinking: readonly Shrinking[]): Changes {
+  return {
+    entries: [
+      ...dropping.map(({ entry }) => ({ entry, to: undefined })),
+      ...shrinking.map(({ before: { entry, lastUsed }, saved }) => {
+        // A cache is not younger after it was made smaller.
+        return { entry, to: topOf(saved.documents).descriptor, lastUsed };
+      }),
+    ],
+    documents: shrinking.flatMap(({ saved }) => saved.documents),
+  };
 }

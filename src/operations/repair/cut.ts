@@ -59,7 +59,7 @@ export async function fateOf(documents: Documents, entry: Descriptor, evidence: 
   let manifest: Manifest;
   let bytes: Buffer | undefined;
   try {
-    bytes = await documents.read(entry.digest);
+    bytes = await documents.read(entry);
     const read = readRectified(bytes, (document) => decodeManifest(document, entry.digest));
     manifest = read.value;
     if (read.fault !== undefined) wrong.add('format');
@@ -78,7 +78,7 @@ export async function fateOf(documents: Documents, entry: Descriptor, evidence: 
   let decoded: CacheConfig;
   let configSize: number;
   try {
-    const configBytes = await documents.read(config.digest);
+    const configBytes = await documents.read(config);
     configSize = configBytes.length;
     const read = readRectified(configBytes, (document) => decodeCacheConfig(document, config.digest));
     decoded = read.value;

@@ -5,7 +5,7 @@ import type { StoredManifest } from '../../backend/repository/manifest.js';
 import { CacheError, type Wrong } from '../../errors.js';
 import { corrected, faultsOf, type Proof } from '../../graph/statement.js';
 import type { Content } from '../../oci/content.js';
-import { UNCOMPRESSED } from '../../oci/descriptor.js';
+import { type BlobId, UNCOMPRESSED } from '../../oci/descriptor.js';
 import type { Digest } from '../../oci/digest.js';
 import type { JsonEdit } from '../../oci/json-edit.js';
 import type { OrderedDocuments } from '../../oci/document.js';
@@ -70,9 +70,9 @@ function changeOf(image: Image, proofs: ReadonlyMap<Digest, Proof>, wrong: Set<W
 
 /** The documents as they are to be, those that come from elsewhere among them. */
 function readerOf(documents: Documents): ImageReader {
-  const content = ({ digest }: { readonly digest: Digest }): Content => ({
+  const content = (document: BlobId): Content => ({
     async *open() {
-      yield await documents.read(digest);
+      yield await documents.read(document);
     },
   });
   return { name: documents.name, manifest: content, blob: content };

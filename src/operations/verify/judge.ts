@@ -1,7 +1,7 @@
 import { faultsOf, type Proof, type StatementFault } from '../../graph/statement.js';
-import type { Effect } from './finding.js';
+import type { Effect, Remark } from '../../backend/finding.js';
 import type { Need, Statement } from './need.js';
-import type { Remark, Report } from './report.js';
+import type { Report } from './report.js';
 
 const MESSAGES: Readonly<Record<StatementFault['wrong'], string>> = {
   size: 'a layer does not have the size that its manifest says',

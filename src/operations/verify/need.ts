@@ -2,7 +2,7 @@ import { needsProof } from '../../graph/statement.js';
 import { type Descriptor, UNCOMPRESSED } from '../../oci/descriptor.js';
 import type { Digest } from '../../oci/digest.js';
 import { layerEncoding } from '../../oci/media-types.js';
-import { type Effect, EFFECTS } from './finding.js';
+import { type Effect, EFFECTS } from '../../backend/finding.js';
 import type { Origin } from './origin.js';
 
 /** What a descriptor takes its blob for. */

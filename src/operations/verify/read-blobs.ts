@@ -1,14 +1,14 @@
 import { availableParallelism } from 'node:os';
-import type { RepositoryReader } from '../../backend/repository/repository.js';
+import type { Verdict } from '../../backend/cache-store.js';
+import type { Finding } from '../../backend/finding.js';
+import type { DocumentReader } from '../../backend/repository/repository.js';
 import { prove } from '../../codec/proof.js';
 import { CacheError, isSystemError } from '../../errors.js';
-import { exists } from '../../layout/files/durable.js';
 import type { Proof } from '../../graph/statement.js';
 import type { Content } from '../../oci/content.js';
 import { UNCOMPRESSED } from '../../oci/descriptor.js';
 import { type Digest, isKnownAlgorithm, splitDigest } from '../../oci/digest.js';
 import { parallel } from '../../bytes/parallel.js';
-import type { Finding } from './finding.js';
 import { judge } from './judge.js';
 import { effectOf, isContradicted, isLayer, isRequired, type Need, originsOf } from './need.js';
 import { Report } from './report.js';
@@ -19,7 +19,7 @@ import { isOfContent, type Walk } from './walk.js';
 /** What came of reading blobs. */
 export interface Read {
   readonly findings: Finding[];
-  readonly verdicts: { readonly digest: Digest; readonly sound: boolean }[];
+  readonly verdicts: readonly Verdict[];
   /** What the bytes of those prove that were read, documents among them. */
   readonly proofs: ReadonlyMap<Digest, Proof>;
   readonly total: number;
@@ -47,8 +47,7 @@ interface Suspect {
  * @param present - what is known to be there, and how large it is, in bytes; everything is tried where that is not known
  */
 export async function readBlobs(
-  repository: RepositoryReader,
-  where: string,
+  reader: DocumentReader,
   walk: Walk,
   known: readonly Finding[],
   options: VerifyOptions,
@@ -63,7 +62,8 @@ export async function readBlobs(
     onProgress,
   } = options;
   const report = new Report();
-  const verdicts: Read['verdicts'] = [];
+  const { name: where } = reader;
+  const verdicts: Verdict[] = [];
   const proofs = new Map<Digest, Proof>();
   for (const [digest, size] of walk.sound) {
     proofs.set(digest, { size });
@@ -72,7 +72,7 @@ export async function readBlobs(
   const gone = new Set(
     known.filter(({ kind }) => kind === 'missing' || kind === 'damaged').map(({ digest }) => digest),
   );
-  const suspects = suspectsOf(repository, walk, present).filter(({ digest }) => !gone.has(digest));
+  const suspects = suspectsOf(reader, walk, present).filter(({ digest }) => !gone.has(digest));
   const blobs = chosenOf(suspects, options.sample);
   const bytes = blobs.reduce((sum, { size }) => sum + size, 0);
   onProgress?.({ type: 'start', blobs: blobs.length, bytes });
@@ -92,8 +92,8 @@ export async function readBlobs(
       verdicts.push({ digest, sound: true });
     } catch (error) {
       if (inner.aborted || !isOfContent(error)) throw error;
-      // An orphan may be collected while this goes on.
-      if (need === undefined && (await isGone(suspect))) return;
+      // gc may free what nothing refers to while this goes on.
+      if (need === undefined && error instanceof CacheError && error.wrong === 'missing') return;
       report.say(damage(suspect, error), need === undefined ? [] : originsOf(need));
       // A layer that is given up for its size may be what its digest says, and so may one that cannot be read.
       if (error instanceof CacheError && error.code === 'CORRUPT') verdicts.push({ digest, sound: false });
@@ -112,7 +112,7 @@ export async function readBlobs(
 }
 
 function suspectsOf(
-  repository: RepositoryReader,
+  reader: DocumentReader,
   { needs, sound }: Walk,
   present: ReadonlyMap<Digest, number> | undefined,
 ): readonly Suspect[] {
@@ -124,7 +124,7 @@ function suspectsOf(
       const size = present?.get(digest);
       const isDoubtful =
         isLayer(need) && (isContradicted(need) || (size !== undefined && said.some((of) => of !== size)));
-      const content = repository.blob({ digest, size: size ?? said[0] ?? 0 });
+      const content = reader.blob({ digest, size: size ?? said[0] ?? 0 });
       return {
         digest,
         size: size ?? said.at(-1) ?? 0,
@@ -137,7 +137,7 @@ function suspectsOf(
   const orphans = [...(present ?? [])]
     .filter(([digest]) => !needs.has(digest))
     .map(([digest, size]): Suspect => {
-      const content = repository.blob({ digest, size });
+      const content = reader.blob({ digest, size });
       return { digest, size, sizes: [size], need: undefined, content, isDoubtful: false };
     });
   return [...needed, ...orphans].filter(({ digest }) => !sound.has(digest) && isKnownAlgorithm(splitDigest(digest)[0]));
@@ -181,8 +181,4 @@ function damage({ digest, need, sizes, content, size }: Suspect, error: CacheErr
     return { ...about, wrong: 'size', message: 'a blob has the wrong size', ...words } as const;
   }
   return { ...about, effect: wrong === 'limit' ? 'none' : effect, wrong, message, expected, found } as const;
-}
-
-async function isGone({ content }: Suspect): Promise<boolean> {
-  return content.path !== undefined && !(await exists(content.path));
 }

@@ -1,8 +1,5 @@
-import type { Finding } from './finding.js';
+import type { Finding, Remark } from '../../backend/finding.js';
 import { type Origin, tagsOf } from './origin.js';
-
-/** What there is to say of something, before it is known which tags it concerns. */
-export type Remark = Omit<Finding, 'severity' | 'effect' | 'tags'> & Partial<Pick<Finding, 'severity' | 'effect'>>;
 
 /** Gathers findings: what several documents say of one thing is one finding, with the tags of all of them. */
 export class Report {

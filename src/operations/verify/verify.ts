@@ -1,20 +1,17 @@
 import { checkCall } from '../../calls.js';
-import type { RepositoryEntry, RepositoryReader } from '../../backend/repository/repository.js';
-import { layoutReader } from '../../backend/local/layout-repository.js';
-import { readImport } from '../../backend/option-string.js';
-import { locate, openRepository, openSource } from '../../backend/backends.js';
+import type { CacheStore } from '../../backend/cache-store.js';
+import type { Finding } from '../../backend/finding.js';
 import type { Location } from '../../backend/backend.js';
+import { locate, openSource, openStore } from '../../backend/backends.js';
+import { readImport, readPlace } from '../../backend/option-string.js';
 import { formatOptions } from '../../buildkit/options.js';
-import { readIndex } from '../../layout/index/index-read.js';
-import { entryKey, type LayoutIndex } from '../../layout/index/index-json.js';
-import { type Layout, openLayout } from '../../layout/layout.js';
-import { Session, type SessionOptions } from '../../session.js';
 import { abortable, CacheError } from '../../errors.js';
-import { type Finding, quoted, sortedFindings } from './finding.js';
-import { FolderCheck } from './folder.js';
+import { Session, type SessionOptions } from '../../session.js';
+import { examineStore } from './examine.js';
+import { sortedFindings } from './finding.js';
 import { type Read, readBlobs } from './read-blobs.js';
 import type { Sample } from './sample.js';
-import { type Restore, Walk } from './walk.js';
+import { Walk } from './walk.js';
 
 export interface VerifyOptions extends SessionOptions {
   /** Unpack every layer, and check that its tar has the diffID that is said of it. */
@@ -46,53 +43,6 @@ export interface VerifyResult {
   readonly bytesRead: number;
 }
 
-/** A folder, looked at from end to end. */
-export interface Examination {
-  readonly entries: readonly RepositoryEntry[];
-  readonly walk: Walk;
-  readonly read: Read;
-  readonly findings: readonly Finding[];
-}
-
-/** What may be known of a folder beyond what can be read in it, so that what is below that is looked at, too. */
-export interface Aid {
-  /** What to take where index.json cannot be read. */
-  readonly index?: LayoutIndex | undefined;
-  readonly restore?: Restore | undefined;
-}
-
-/**
- * Looks at everything in a folder.
- *
- * @throws CacheError NOT_FOUND when there is no cache at all, BUSY
- */
-export async function examineFolder(layout: Layout, options: VerifyOptions, aid: Aid = {}): Promise<Examination> {
-  const check = new FolderCheck(layout);
-  const entries = await check.entries(aid.index, options.signal);
-  const repository = layoutReader(layout);
-  const walk = await walkAll(repository, entries, { restore: aid.restore, signal: options.signal });
-  await check.blobs(walk);
-  const read = await readBlobs(repository, layout.root, walk, check.findings, options, check.present);
-  await check.remember(read.verdicts);
-  const findings = [...check.findings, ...walk.findings, ...read.findings];
-  if (aid.index !== undefined) return { entries, walk, read, findings };
-  return { entries, walk, read, findings: await stillThere(layout, entries, findings, options.signal) };
-}
-
-/** Leaves out what was found of tags alone that somebody has dropped or replaced in the meantime. */
-async function stillThere(
-  layout: Layout,
-  entries: readonly RepositoryEntry[],
-  findings: readonly Finding[],
-  signal: AbortSignal | undefined,
-): Promise<readonly Finding[]> {
-  if (!findings.some(({ severity, tags }) => severity === 'corrupt' && tags.length > 0)) return findings;
-  const now = new Set((await readIndex(layout, signal)).manifests.map(entryKey));
-  const gone = entries.filter(({ descriptor }) => !now.has(entryKey(descriptor)));
-  const names = new Set(gone.map(({ tag, descriptor }) => tag ?? descriptor.digest));
-  return findings.filter(({ tags }) => tags.length === 0 || tags.some((tag) => !names.has(tag)));
-}
-
 /**
  * Checks a folder of caches: its layout and index, every manifest and config, and every blob, whether something refers
  * to it or not, since BuildKit trusts any blob that is there. All that is wrong is found, not the first thing only.
@@ -100,16 +50,28 @@ async function stillThere(
  * Blobs that are found to be damaged are remembered in the folder, where that can be written to, so that the next
  * writer who needs them replaces them.
  *
- * @throws CacheError NOT_FOUND when there is no such folder, BUSY
+ * @param folder - or an import string: then all that is under the names of that place, whatever the string selects there
+ * @throws CacheError USAGE for a string that is none, NOT_FOUND when there is no such place, BUSY; UNREACHABLE or DENIED for
+ *   a place that cannot be asked
  */
 export async function verifyFolder(folder: string, options: VerifyOptions = {}): Promise<VerifyResult> {
   checkCall('verifyFolder', { folder, options });
+  const place = await readPlace(folder, options.onNote);
   return abortable(options.signal, async () => {
     await using session = new Session(options);
-    await using layout = await openLayout(folder, session.layout);
-    const { entries, read, findings } = await examineFolder(layout, options);
-    return result(folder, entries, findings, read, (finding) => folderCommand(folder, finding));
+    await using store = await openStore(await locate(place, 'import', session), session);
+    return await verifyStore(store, folder, options);
   });
+}
+
+/**
+ * Checks an open place.
+ *
+ * @param target - what the user calls it
+ */
+export async function verifyStore(store: CacheStore, target: string, options: VerifyOptions): Promise<VerifyResult> {
+  const { entries, read, findings } = await examineStore(store, options);
+  return result(store, target, entries.length, findings, read);
 }
 
 /**
@@ -127,27 +89,17 @@ export async function verifyCache(text: string, options: VerifyOptions = {}): Pr
   });
 }
 
-async function verifyAt(at: Location, name: string, options: VerifyOptions, session: Session): Promise<VerifyResult> {
+async function verifyAt(at: Location, target: string, options: VerifyOptions, session: Session): Promise<VerifyResult> {
+  const { signal } = options;
   const source = await openSource(at, session);
-  const descriptor = await source.resolve(options.signal);
-  const repository = await openRepository(at, session);
-  const entries = [{ tag: at.selection, descriptor }];
-  const walk = await walkAll(repository, entries, { signal: options.signal });
+  const descriptor = await source.resolve(signal);
+  await using store = await openStore(at, session);
+  const walk = new Walk(store, { signal });
+  await walk.entries([{ names: [at.selection], descriptor }]);
   if (walk.caches === 0) refuseOther(source.name, walk.findings);
-  const read = await readBlobs(repository, source.name, walk, [], options);
-  const findings = [...walk.findings, ...read.findings];
-  if (at.path !== undefined) return result(name, entries, findings, read, (finding) => folderCommand(at.name, finding));
-  return result(
-    name,
-    entries,
-    findings.map((finding) => inRegistry(name, finding)),
-    read,
-    () => undefined,
-  );
+  const read = await readBlobs(store, walk, [], options);
+  return result(store, target, 1, [...walk.findings, ...read.findings], read);
 }
-
-const JOIN_HINT =
-  'copy it into a folder, run "bkcache repair" on that folder, and copy it back: repair joins the ends under one record';
 
 /**
  * A tag of something else is no cache that could be sound.
@@ -163,58 +115,23 @@ function refuseOther(name: string, findings: readonly Finding[]): void {
   });
 }
 
-/** What a registry has not is simply sent; nothing that is sent replaces what it has. */
-function inRegistry(name: string, finding: Finding): Finding {
-  if (finding.kind === 'ends') return { ...finding, hint: JOIN_HINT };
-  if (finding.kind === 'missing') {
-    return { ...finding, repair: `bkcache copy --import-cache OPTS --export-cache ${quoted(name)}` };
-  }
-  if (finding.kind !== 'damaged') return finding;
-  return {
-    ...finding,
-    hint: 'a registry keeps what it has under a digest: have the blob deleted there and copy the cache again, or copy a whole one to another registry',
-  };
-}
-
-async function walkAll(
-  repository: RepositoryReader,
-  entries: readonly RepositoryEntry[],
-  options: { readonly restore?: Restore | undefined; readonly signal: AbortSignal | undefined },
-): Promise<Walk> {
-  const walk = new Walk(repository, options);
-  await walk.entries(entries);
-  return walk;
-}
-
-function folderCommand(folder: string, { severity, kind, wrong }: Finding): string | undefined {
-  if (kind === 'oversize') return `bkcache prune --fit-import-limit ${quoted(folder)}`;
-  if (kind === 'ends') return `bkcache repair ${quoted(folder)}`;
-  if (kind === 'unused') return `bkcache gc ${quoted(folder)}`;
-  if (wrong === 'padding') return `bkcache repair --deep ${quoted(folder)}`;
-  if (severity === 'note') return undefined;
-  const isProven = wrong === 'diffID' || wrong === 'toc';
-  if (kind === 'document' && wrong !== 'format' && wrong !== 'limit') {
-    return `bkcache repair ${isProven ? '--deep ' : ''}${quoted(folder)}`;
-  }
-  return `bkcache repair --from OPTS ${quoted(folder)}`;
-}
-
 function result(
+  store: CacheStore,
   target: string,
-  entries: readonly RepositoryEntry[],
+  tags: number,
   findings: readonly Finding[],
   { total, blobs, bytes }: Read,
-  command: (finding: Finding) => string | undefined,
 ): VerifyResult {
-  const sorted = sortedFindings(findings).map((finding) => ({
-    ...finding,
-    repair: finding.repair ?? command(finding),
-  }));
+  // What a finding says itself comes before what can be done about its kind.
+  const remedied = findings.map((finding) => {
+    const { repair, hint } = store.remedy(finding, target);
+    return { ...finding, repair: finding.repair ?? repair, hint: finding.hint ?? hint };
+  });
   return {
     target,
-    sound: sorted.every(({ severity }) => severity === 'note'),
-    findings: sorted,
-    tags: entries.length,
+    sound: findings.every(({ severity }) => severity === 'note'),
+    findings: sortedFindings(remedied),
+    tags,
     blobs: total,
     read: blobs,
     bytesRead: bytes,

@@ -1,4 +1,6 @@
-import type { RepositoryEntry, RepositoryReader } from '../../backend/repository/repository.js';
+import type { StoreEntry } from '../../backend/cache-store.js';
+import type { Finding } from '../../backend/finding.js';
+import type { DocumentReader } from '../../backend/repository/repository.js';
 import { CacheError, isOutOfReach, isSystemError } from '../../errors.js';
 import { type Content, readDocument } from '../../oci/content.js';
 import type { Descriptor } from '../../oci/descriptor.js';
@@ -10,7 +12,6 @@ import { isImageType } from '../../oci/media-types.js';
 import { contentsOf } from '../../oci/successors.js';
 import { cacheConfig, checkCache } from './check-cache.js';
 import { checkImage, imageConfig, type ImageContent } from './check-image.js';
-import type { Finding } from './finding.js';
 import { Needs } from './need.js';
 import { Origin } from './origin.js';
 import { readRectified } from './rectify.js';
@@ -50,17 +51,17 @@ export class Walk {
   /** Caches, and images with a cache, that can be read. */
   caches = 0;
   readonly #report = new Report();
-  readonly #repository: RepositoryReader;
+  readonly #reader: DocumentReader;
   readonly #restore: Restore | undefined;
   readonly #signal: AbortSignal | undefined;
   readonly #visited = new Map<Digest, Visited>();
   readonly #configs = new Map<Digest, Promise<Buffer | undefined>>();
 
   constructor(
-    repository: RepositoryReader,
+    reader: DocumentReader,
     { restore, signal }: { readonly restore?: Restore | undefined; readonly signal?: AbortSignal | undefined } = {},
   ) {
-    this.#repository = repository;
+    this.#reader = reader;
     this.#restore = restore;
     this.#signal = signal;
   }
@@ -70,9 +71,12 @@ export class Walk {
   }
 
   /** @param entries - all of them: an entry can say something of what another one names */
-  async entries(entries: readonly RepositoryEntry[]): Promise<void> {
+  async entries(entries: readonly StoreEntry[]): Promise<void> {
     const open: Visited[] = [];
-    for (const { tag, descriptor } of entries) {
+    for (const {
+      names: [tag],
+      descriptor,
+    } of entries) {
       const { digest } = descriptor;
       const entry = new Origin(tag ?? digest);
       if (tag === undefined) {
@@ -107,12 +111,7 @@ export class Walk {
     if (!isDocument && first.descriptor.size > JSON_LIMIT) return [];
     visited.isRead = true;
     const required = named.some(({ by }) => by instanceof Origin);
-    const bytes = await this.#read(
-      first.descriptor,
-      this.#repository.manifest(first.descriptor),
-      required,
-      visited.origin,
-    );
+    const bytes = await this.#read(first.descriptor, this.#reader.manifest(first.descriptor), required, visited.origin);
     if (bytes === undefined) return [];
     try {
       const { value, fault } = readRectified(bytes, (document) => decodeManifest(document, digest));
@@ -206,7 +205,7 @@ export class Walk {
 
   #config(descriptor: Descriptor, required: boolean, origin: Origin): Promise<Buffer | undefined> {
     const { digest } = descriptor;
-    const content = this.#repository.blob(descriptor);
+    const content = this.#reader.blob(descriptor);
     const known = this.#configs.get(digest) ?? this.#read(descriptor, content, required, origin);
     this.#configs.set(digest, known);
     return known;
@@ -221,7 +220,7 @@ export class Walk {
     const { digest } = descriptor;
     try {
       const limits = { limit: JSON_LIMIT, signal: this.#signal };
-      const bytes = await readDocument(content, digest, this.#repository.name, limits);
+      const bytes = await readDocument(content, digest, this.#reader.name, limits);
       this.sound.set(digest, bytes.length);
       return bytes;
     } catch (error) {

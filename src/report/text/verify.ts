@@ -1,5 +1,6 @@
 import prettyBytes from 'pretty-bytes';
-import { EFFECT_WORDS, type Finding } from '../../operations/verify/finding.js';
+import type { Finding } from '../../backend/finding.js';
+import { EFFECT_WORDS } from '../../operations/verify/finding.js';
 import type { VerifyResult } from '../../operations/verify/verify.js';
 import { escapedLines } from './control-characters.js';
 import { quantity, plural } from './phrases.js';

@@ -31,8 +31,10 @@ test('what the disk fails to read is one finding among others', async (t) => {
     const repository = failing(layoutReader(layout), digest ?? '');
     const walk = new Walk(repository);
     const entries = await repository.entries();
-    await walk.entries(entries.filter((entry) => 'descriptor' in entry));
-    const { findings, blobs } = await readBlobs(repository, 'here', walk, [], {});
+    await walk.entries(
+      entries.flatMap((entry) => ('descriptor' in entry ? { names: ['latest'], descriptor: entry.descriptor } : [])),
+    );
+    const { findings, blobs } = await readBlobs(repository, walk, [], {});
     t.like(findings, { length: 1, 0: { wrong: 'unreadable', found: 'EIO', digest, tags: ['latest'] } });
     t.true(blobs > 0);
   }

@@ -1,0 +1,229 @@
+import { CacheError } from '../errors.js';
+import type { GcResult } from '../layout/gc/gc-result.js';
+import type { Content } from '../oci/content.js';
+import type { BlobId, Descriptor } from '../oci/descriptor.js';
+import type { Digest } from '../oci/digest.js';
+import type { Document } from '../oci/document.js';
+import type { Finding, Remark, Remedy } from './finding.js';
+import type { DocumentReader } from './repository/repository.js';
+
+export type { Amount, GcResult } from '../layout/gc/gc-result.js';
+export type { TagUsage } from '../layout/gc/usage.js';
+
+/**
+ * A place with many caches, as list, verify, gc, prune and repair see it: a folder, a repository of a registry, a bucket.
+ * Nothing here says that caches have manifests, or that there is a file: an entry is a name and a document, and what a
+ * place cannot do is left out. The verbs refuse such a place with `refuseWithout`.
+ *
+ * What makes gc safe is different in each place (files and locks, or listings and grace), and so each place has its own;
+ * which entries go, and which results are evicted, is decided in operations/prune for all of them.
+ */
+export interface CacheStore extends DocumentReader, AsyncDisposable {
+  /** Whether caches are among other things here, as among the images of a registry: a listing leaves those out. */
+  readonly isShared?: boolean;
+  /**
+   * What can be asked for by name, in the order of the place.
+   *
+   * @throws CacheError NOT_FOUND where there is no such place, CORRUPT when it cannot be read what it has
+   */
+  entries(signal?: AbortSignal): Promise<readonly (StoreEntry | UnreadEntry)[]>;
+  /** Every blob, and what is found among blobs. Left out where a place cannot list, as a registry. */
+  blobs?(signal?: AbortSignal): AsyncIterable<StoredBlob>;
+  /** When the document of an entry was written, or used where that is not recorded; in milliseconds since 1970. */
+  writtenAt?(entry: StoreEntry): Promise<number | undefined>;
+  /**
+   * The blobs that each entry needs, its document included, as gc of this place sees it.
+   *
+   * @throws CacheError CORRUPT when that is not known of one of them
+   */
+  needs?(entries: readonly StoreEntry[], signal?: AbortSignal): Promise<readonly ReadonlySet<Digest>[]>;
+  /**
+   * The entries, and the faults of the place itself. An index that cannot be read is such a fault. Left out where a place
+   * has nothing that could be wrong but its documents and blobs.
+   *
+   * @param instead - the entries to take where the place cannot say which it has
+   */
+  examine?(instead: readonly StoreEntry[] | undefined, signal?: AbortSignal): Promise<Examined>;
+  /** What can lead to a name whose document was never here. */
+  readonly lostEntryHint?: string;
+  /** Writes down for later writers which blobs are damaged. Left out where nothing is written down. */
+  remember?(verdicts: readonly Verdict[], present: Pick<ReadonlySet<Digest>, 'has'>): Promise<void>;
+  /**
+   * What can be done here about a finding.
+   *
+   * @param target - what the user calls the place, or the cache in it
+   */
+  remedy(finding: Finding, target: string): Remedy;
+  /**
+   * Writes documents, and then changes entries in one step where the place can. An entry that somebody has changed since
+   * it was read stays as it is.
+   *
+   * @throws CacheError BUSY
+   */
+  change?(changes: Changes, signal?: AbortSignal): Promise<void>;
+  /**
+   * Frees what nothing needs, with the safety of this place.
+   *
+   * @throws CacheError CORRUPT when it is not known what is needed: nothing is deleted then; BUSY
+   */
+  gc?(options: GcOptions): Promise<GcResult>;
+  /**
+   * Takes names away; blobs stay. Nothing goes unless all can.
+   *
+   * @throws CacheError NOT_FOUND for a name that is not here; DENIED, FAILED where the place refuses
+   */
+  remove?(names: readonly string[], signal?: AbortSignal): Promise<void>;
+  /** Begins a repair. */
+  repair?(): StoreRepair;
+  /** What does instead what this place cannot do: a sentence for the user. */
+  readonly instead?: Readonly<Partial<Record<StoreVerb, string>>>;
+}
+
+/** Verbs that some places cannot do. */
+export type StoreVerb = 'gc' | 'prune' | 'repair';
+
+/** A name, or several, and the document behind it: a manifest, or a cacheconfig alone. */
+export interface StoreEntry {
+  /** In the order in which an import looks; none for an entry that can be asked for by its digest only. */
+  readonly names: readonly string[];
+  /** Names among these that lead an import to an entry before this one. */
+  readonly shadowed?: readonly string[];
+  readonly descriptor: Descriptor;
+  /** When bkcache last used it, as the place records it; in milliseconds since 1970. */
+  readonly lastUsed?: number | undefined;
+}
+
+/** A name of which the place cannot say what it stands for. */
+export interface UnreadEntry {
+  readonly names: readonly string[];
+  readonly problem: CacheError;
+}
+
+/** A blob as a listing shows it, or something else in the place of one. */
+export interface StoredBlob {
+  /** Undefined for what is not named as a blob. */
+  readonly digest: Digest | undefined;
+  /** In bytes. */
+  readonly size: number;
+  /** Its path or key, for messages. */
+  readonly at: string;
+  /** What stands in the place of a blob, such as a link, and cannot be read as one. */
+  readonly other?: string | undefined;
+}
+
+export interface Examined {
+  readonly entries: readonly StoreEntry[];
+  readonly faults: readonly Remark[];
+}
+
+/** What reading a blob showed. */
+export interface Verdict {
+  readonly digest: Digest;
+  readonly sound: boolean;
+}
+
+/** What becomes of an entry. */
+export interface EntryChange {
+  readonly entry: StoreEntry;
+  /** What it names from now on; undefined when it goes. */
+  readonly to: Descriptor | undefined;
+  /** When it counts as last used, in milliseconds since 1970; now when left out. */
+  readonly lastUsed?: number;
+}
+
+export interface Changes {
+  readonly entries: readonly EntryChange[];
+  /** New documents, in the order of writing; each is written before an entry that names it is changed. */
+  readonly documents: readonly Document[];
+}
+
+export interface GcOptions {
+  /** How long what nothing needs is left alone after it was last touched, in milliseconds; the place's own by default. */
+  readonly grace?: number | undefined;
+  /** Blobs that something needed until now, and that have no grace therefore. */
+  readonly former?: ReadonlySet<Digest> | undefined;
+  /** Only find out what would go. */
+  readonly dryRun?: boolean | undefined;
+  /** For a dry run: changes that count as made. */
+  readonly planned?: Changes | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What repair needs of a place; it ends with the leases that it took. */
+export interface StoreRepair extends AsyncDisposable {
+  /**
+   * What can be made of the entries when they cannot be read; undefined when they can.
+   *
+   * @throws CacheError BUSY; CORRUPT, FAILED for what has to be looked at by somebody
+   */
+  salvage?(signal?: AbortSignal): Promise<Salvage | undefined>;
+  /** The manifests of caches that none of the entries names, where caches have any. */
+  untagged?(entries: readonly StoreEntry[], signal?: AbortSignal): Promise<readonly Descriptor[]>;
+  /** Whether anything stands in the place of a blob. */
+  has(digest: Digest): Promise<boolean>;
+  /** Whether the bytes of a blob are those of its digest. Bytes that cannot be read are not. */
+  isWhole(digest: Digest, signal?: AbortSignal): Promise<boolean>;
+  /**
+   * Stores good bytes where a blob is missing or damaged. A dry run only checks them.
+   *
+   * @throws CacheError CORRUPT when they are not good
+   */
+  restore(content: Content, blob: BlobId, options: RestoreOptions): Promise<void>;
+  /** Stores a blob whose digest shows when it is read. */
+  write(content: Content, signal?: AbortSignal): Promise<BlobId>;
+  /** Moves a damaged blob away, so that the next writer that needs it writes it again. */
+  quarantine(digest: Digest): Promise<void>;
+  /**
+   * As `change` of the store, and keeps what was there before until `done`.
+   *
+   * @returns false when blobs or the entries are not what they were any more, and all has to be looked at again
+   */
+  change(changes: Changes, signal?: AbortSignal): Promise<boolean>;
+  /** Mends the faults of the place itself; tells whether there was something to mend. A dry run only tells. */
+  mendPlace?(findings: readonly Finding[], options: { readonly dryRun: boolean }): Promise<boolean>;
+  /** Ends a repair that changed something. */
+  done?(): Promise<void>;
+}
+
+export interface RestoreOptions {
+  /** Where the bytes come from, for messages. */
+  readonly where: string;
+  readonly dryRun: boolean;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Entries that were made out of an index that cannot be read. */
+export interface Salvage {
+  readonly entries: readonly StoreEntry[];
+  /** Manifests of caches whose names are lost. */
+  readonly nameless: readonly Descriptor[];
+  /**
+   * Writes an index with these entries, changed.
+   *
+   * @returns as `change` of a `StoreRepair`
+   */
+  publish(changes: Changes, signal?: AbortSignal): Promise<boolean>;
+}
+
+/** The names that an entry has a row for in a listing: those that lead to it, and the first, even where it leads elsewhere. */
+export function shownNames({ names: [first, ...others], shadowed = [] }: StoreEntry): readonly (string | undefined)[] {
+  return [first, ...others.filter((name) => !shadowed.includes(name))];
+}
+
+export function isUnread(entry: StoreEntry | UnreadEntry): entry is UnreadEntry {
+  return 'problem' in entry;
+}
+
+/**
+ * Refuses a place for a verb that it cannot do.
+ *
+ * @throws CacheError USAGE that says what does it instead
+ */
+export function refuseWithout<Ability extends keyof CacheStore>(
+  store: CacheStore,
+  verb: StoreVerb,
+  ...abilities: readonly Ability[]
+): asserts store is CacheStore & Required<Pick<CacheStore, Ability>> {
+  if (abilities.every((ability) => store[ability] !== undefined)) return;
+  throw new CacheError('USAGE', `${verb} cannot work on ${store.name}`, { hint: store.instead?.[verb] });
+}

@@ -1,0 +1,69 @@
+import type { CacheStore, StoredBlob } from '../../backend/cache-store.js';
+import type { Finding } from '../../backend/finding.js';
+import type { Digest } from '../../oci/digest.js';
+import { effectOf, type Need, type Needs, originsOf } from './need.js';
+import { Report } from './report.js';
+
+const MISSING_MANIFEST = 'the manifest that a tag names is missing';
+
+/** What a listing of blobs shows. */
+export interface Presence {
+  /** The blobs that are there, and how large they are, in bytes. */
+  readonly present: ReadonlyMap<Digest, number>;
+  readonly findings: readonly Finding[];
+}
+
+/** Looks for the blobs that something refers to, and for what nothing refers to. */
+export async function lookForBlobs(
+  store: Pick<CacheStore, 'blob' | 'lostEntryHint'>,
+  blobs: AsyncIterable<StoredBlob>,
+  needs: Needs,
+): Promise<Presence> {
+  const report = new Report();
+  const present = new Map<Digest, number>();
+  const others = new Set<Digest>();
+  const unused = { count: 0, bytes: 0 };
+  for await (const { digest, size, at, other } of blobs) {
+    if (digest === undefined) {
+      report.say({ severity: 'note', kind: 'unknown', message: 'a file is not named as a blob', file: at });
+    } else if (other === undefined) {
+      present.set(digest, size);
+      if (needs.has(digest)) continue;
+      unused.count++;
+      unused.bytes += size;
+    } else {
+      others.add(digest);
+      const need = needs.get(digest);
+      const message = 'there is no regular file in the place of a blob';
+      const about = { kind: 'damaged', effect: effectOf(need), wrong: 'notAFile', message, digest, file: at } as const;
+      report.say({ ...about, found: other }, need === undefined ? [] : originsOf(need));
+    }
+  }
+  for (const need of needs.values()) {
+    if (!others.has(need.digest) && !present.has(need.digest)) sayMissing(report, store, need);
+  }
+  if (unused.count > 0) {
+    const message = `${unused.count} blobs that nothing refers to, ${unused.bytes} bytes`;
+    report.say({ severity: 'note', kind: 'unused', message });
+  }
+  return { present, findings: report.findings() };
+}
+
+function sayMissing(
+  report: Report,
+  store: Pick<CacheStore, 'blob' | 'lostEntryHint'>,
+  { digest, statements }: Need,
+): void {
+  const file = store.blob({ digest, size: statements[0]?.descriptor.size ?? 0 }).path;
+  const required = statements.filter((statement) => statement.required);
+  if (required.length === 0) {
+    const message = 'a blob is not here, which is allowed for images without a cache';
+    report.say({ severity: 'note', kind: 'sparse', message, digest, file }, originsOf({ digest, statements }));
+    return;
+  }
+  const need = { digest, statements: required };
+  const about = { kind: 'missing', effect: effectOf(need), wrong: 'missing', digest, file } as const;
+  const isEntry = required.some(({ role, origins }) => role === 'manifest' && origins.some(({ name }) => name));
+  const what = isEntry ? { message: MISSING_MANIFEST, hint: store.lostEntryHint } : { message: 'a blob is missing' };
+  report.say({ ...about, ...what }, originsOf(need));
+}
