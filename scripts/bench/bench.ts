@@ -4,6 +4,7 @@ import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { table } from '../../src/report/text/table.js';
+import { measureAgainst } from './against.js';
 import { measureDelay } from './delay.js';
 import { measureLevels } from './levels.js';
 import { makeRows, type Row } from './rows.js';
@@ -13,6 +14,8 @@ import { median, run } from './run.js';
  * Measures bkcache beside its peers, with layers made from files of this machine. Each pair runs alternately, both
  * have to have done the same work, and medians are printed: as a table on stderr and as JSON on stdout.
  *
+ * With `--against DIR` it measures two builds of bkcache instead: this one, and that in DIR/dist.
+ *
  * Peers: apt-get install skopeo pigz zstd (Debian 12); apt-get install oras (Debian 13).
  */
 const { values } = parseArgs({
@@ -20,6 +23,7 @@ const { values } = parseArgs({
     runs: { type: 'string', default: '5' },
     tree: { type: 'string', default: '/usr' },
     work: { type: 'string', default: join(tmpdir(), 'bkcache-bench') },
+    against: { type: 'string' },
     only: { type: 'string' },
     levels: { type: 'boolean', default: false },
     keep: { type: 'boolean', default: false },
@@ -81,6 +85,14 @@ function print(measured: readonly Measured[]): void {
 
 mkdirSync(values.work, { recursive: true });
 try {
+  const { against, only, tree, work } = values;
+  if (against === undefined) await measurePeers();
+  else printJson({ rows: await measureAgainst({ against, only, tree, work, runs: Number(values.runs) }) });
+} finally {
+  if (!values.keep) rmSync(values.work, { recursive: true, force: true });
+}
+
+async function measurePeers(): Promise<void> {
   const out = join(values.work, 'out');
   const measured: Measured[] = [];
   const skipped: string[] = [];
@@ -102,10 +114,12 @@ try {
     process.stderr.write(`longest wait of the event loop, ${encoding} to a ${target}: ${longest.toFixed(0)} ms\n`);
   }
   const levels = values.levels ? await measureLevels(values.tree, values.work) : undefined;
-  const result = { node: process.version, cores: availableParallelism(), rows: measured, skipped, delays, levels };
-  process.stdout.write(`${JSON.stringify(result, undefined, 2)}\n`);
+  printJson({ rows: measured, skipped, delays, levels });
   if (levels !== undefined) writeFileSync(new URL('../../../docs/compression.svg', import.meta.url), levels.svg);
   rmSync(out, { recursive: true, force: true });
-} finally {
-  if (!values.keep) rmSync(values.work, { recursive: true, force: true });
+}
+
+function printJson(result: object): void {
+  const machine = { node: process.version, cores: availableParallelism() };
+  process.stdout.write(`${JSON.stringify({ ...machine, ...result }, undefined, 2)}\n`);
 }

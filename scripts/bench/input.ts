@@ -92,8 +92,18 @@ export function makeWeights(folder: string, size: number): string {
   return tar;
 }
 
-/** Makes a layout of tars. gzip is level 6, which is BuildKit's default, and zstd level 3. */
-export async function makeLayout(folder: string, tars: readonly string[], kind: Kind, level?: number): Promise<Input> {
+/**
+ * Makes a layout of tars. gzip is level 6, which is BuildKit's default, and zstd level 3.
+ *
+ * @param step - stands for the step of a build in its record: caches of different steps are merged into two records
+ */
+export async function makeLayout(
+  folder: string,
+  tars: readonly string[],
+  kind: Kind,
+  level?: number,
+  step = 'bench',
+): Promise<Input> {
   const blobs = join(folder, 'blobs', 'sha256');
   mkdirSync(blobs, { recursive: true });
   const layers: Layer[] = [];
@@ -131,7 +141,7 @@ export async function makeLayout(folder: string, tars: readonly string[], kind: 
     records: [
       {
         layers: [{ layer: layers.length - 1, createdAt: '2024-01-01T00:00:00Z' }],
-        digest: `sha256:${createHash('sha256').update('bench').digest('hex')}`,
+        digest: `sha256:${createHash('sha256').update(step).digest('hex')}`,
       },
     ],
   });

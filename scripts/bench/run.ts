@@ -1,18 +1,31 @@
 import { spawn } from 'node:child_process';
 import { readFileSync, rmSync } from 'node:fs';
+import koffi from 'koffi';
 
 export interface Run {
   /** In seconds. */
   readonly time: number;
+  /** The time of all processors that the process and its children took, in seconds. */
+  readonly cpu: number;
   /** The most memory that the process had resident, in bytes; 0 where the system does not tell. */
   readonly memory: number;
   readonly stdout: string;
 }
 
-/** Runs a command to its end, with nothing left of the last time in `out`. */
-export async function run(command: string, args: readonly string[], out: string): Promise<Run> {
+/**
+ * Runs a command to its end, with nothing left of the last time in `out`.
+ *
+ * @param prepare - fills `out`; it is not measured
+ */
+export async function run(
+  command: string,
+  args: readonly string[],
+  out: string,
+  prepare: () => void = () => undefined,
+): Promise<Run> {
   rmSync(out, { recursive: true, force: true });
-  const start = performance.now();
+  prepare();
+  const [start, cpu] = [performance.now(), cpuOfChildren()];
   const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'] });
   let memory = 0;
   const look = () => {
@@ -28,7 +41,21 @@ export async function run(command: string, args: readonly string[], out: string)
   const time = (performance.now() - start) / 1000;
   clearInterval(timer);
   if (code !== 0) throw new Error(`${command} ${args.join(' ')} ended with ${code}`);
-  return { time, memory, stdout: Buffer.concat(chunks).toString() };
+  return { time, cpu: cpuOfChildren() - cpu, memory, stdout: Buffer.concat(chunks).toString() };
+}
+
+const RUSAGE_CHILDREN = -1;
+const getrusage = koffi.load(null).func('int getrusage(int who, _Out_ long *usage)') as (
+  who: number,
+  usage: BigInt64Array,
+) => number;
+
+/** What all children that have ended took of the processors, in seconds: the first fields of getrusage(2). */
+function cpuOfChildren(): number {
+  const usage = new BigInt64Array(18);
+  getrusage(RUSAGE_CHILDREN, usage);
+  const [userSeconds = 0n, userMicroseconds = 0n, systemSeconds = 0n, systemMicroseconds = 0n] = usage;
+  return Number(userSeconds + systemSeconds) + Number(userMicroseconds + systemMicroseconds) / 1e6;
 }
 
 /** Linux keeps the peak itself, so that looking now and then is enough. */
