@@ -25,7 +25,7 @@ export function isDigest(text: unknown): text is Digest {
   // Nearly all are; an index of many caches has hundreds of thousands.
   if (SHA256.test(text)) return true;
   if (text.length > 512 || !GRAMMAR.test(text)) return false;
-  const [algorithm, encoded] = split(text);
+  const [algorithm, encoded] = aroundColon(text);
   return !isKnownAlgorithm(algorithm) || (encoded.length === HEX_LENGTH[algorithm] && /^[0-9a-f]+$/.test(encoded));
 }
 
@@ -44,10 +44,10 @@ export function parseDigest(text: string, where: string): Digest {
 
 /** The algorithm and the encoded part. */
 export function splitDigest(digest: Digest): readonly [algorithm: string, encoded: string] {
-  return split(digest);
+  return aroundColon(digest);
 }
 
-function split(text: string): readonly [algorithm: string, encoded: string] {
+function aroundColon(text: string): readonly [algorithm: string, encoded: string] {
   const colon = text.indexOf(':');
   return [text.slice(0, colon), text.slice(colon + 1)];
 }

@@ -23,7 +23,7 @@ export async function loadInlineCache(
   if (content === undefined) throw notAnImage(where, 'import');
   const images = imagesIn(content);
   const caches = images.flatMap((image) => {
-    const graph = graphOf(repository.name, image);
+    const graph = graphIn(repository.name, image);
     return graph === undefined ? [] : [{ image, graph }];
   });
   if (caches.length === 0) throw noCache(where, images);
@@ -38,7 +38,7 @@ export async function loadInlineCache(
 }
 
 /** BuildKit ignores an image whose manifest and config do not agree, cache or not. */
-function graphOf(name: string, { config, content, layers, fault }: Image): Graph | undefined {
+function graphIn(name: string, { config, content, layers, fault }: Image): Graph | undefined {
   if (content.cache === undefined || fault !== undefined) return undefined;
   const where = `${name}: ${config.descriptor.digest}`;
   return fromInline(layers, decodeRecords(content.cache, where), where);

@@ -64,8 +64,9 @@ export class LeaseReader {
 function leasedIn(lines: readonly string[]): Set<Digest> {
   const leased = new Set<Digest>();
   for (const line of lines) {
+    const ended = line.startsWith(END) ? line.slice(END.length) : undefined;
     if (isDigest(line)) leased.add(line);
-    else if (line.startsWith(END)) leased.delete(line.slice(END.length) as Digest);
+    else if (isDigest(ended)) leased.delete(ended);
   }
   return leased;
 }
