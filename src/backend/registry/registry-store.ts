@@ -2,6 +2,7 @@ import { type CacheOptions, formatOptions } from '../../buildkit/options.js';
 import { isTag, parseReference } from '../../oci/reference.js';
 import type { CacheStore } from '../cache-store.js';
 import { type Finding, quoted, type Remedy } from '../finding.js';
+import { repositoryStore } from '../repository/repository-store.js';
 import { deleteTags } from './delete-tags.js';
 import type { RegistryPlace } from './registry-place.js';
 import { registryRepository } from './registry-repository.js';
@@ -15,26 +16,17 @@ const FREES_ITSELF = 'a registry frees blobs itself: delete tags in it, and have
  * @param options - those that lead here, for the commands in findings
  */
 export function registryStore(place: RegistryPlace, options: CacheOptions): CacheStore {
-  const repository = registryRepository(place);
-  const { name, concurrency = 1 } = repository;
-  const entries: CacheStore['entries'] = async (signal) =>
-    (await repository.entries(signal)).map(({ tag, ...rest }) => ({ names: tag === undefined ? [] : [tag], ...rest }));
+  const store = repositoryStore(registryRepository(place));
   return {
-    name,
-    concurrency,
-    manifest: (descriptor) => repository.manifest(descriptor),
-    blob: (blob) => repository.blob(blob),
+    ...store,
     isShared: true,
-    entries,
     remedy: (finding, target) => registryRemedy(finding, exportTo(options, finding, target)),
-    remove: async (names, signal) => deleteTags(place, await entries(signal), names, signal),
+    remove: async (names, signal) => deleteTags(place, await store.entries(signal), names, signal),
     instead: {
       gc: FREES_ITSELF,
       prune: FREES_ITSELF,
       repair: 'copy the caches into a folder, run "bkcache repair" on that folder, and copy them back',
     },
-    // The connections belong to the operation, which may go on with them.
-    [Symbol.asyncDispose]: () => Promise.resolve(),
   };
 }
 
