@@ -164,3 +164,11 @@ test('a thread does one job after the other', async (t) => {
     t.deepEqual(readFileSync(join(folder, name)), bytes);
   }
 });
+
+test('a job fails whose module has no such task, or cannot be loaded', async (t) => {
+  const input = { from: 0, to: undefined, expected: { digest: sha256(''), size: 0 }, where: 'test' };
+  const fails = (module: URL, task: string, message: RegExp) =>
+    t.throwsAsync(inThread<typeof copyBlob>({ module, task, input }, {}), { message });
+  await fails(COPY, 'copyNothing', /copy-blob\.js has no task copyNothing$/);
+  await fails(new URL('missing.js', COPY), 'copyBlob', /missing\.js/);
+});
