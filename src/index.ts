@@ -25,6 +25,7 @@ export type { Annotations, Descriptor } from './oci/descriptor.js';
 export type { Digest } from './oci/digest.js';
 export type { CacheSummary } from './operations/cache-summary.js';
 export { type CopyOptions, type CopyResult, copyCache, type ExportResult } from './operations/copy/copy.js';
+export type { TransferOptions } from './operations/copy/export.js';
 export type { LayerAction, ProgressEvent } from './operations/copy/progress.js';
 export type { Transferred } from './operations/copy/transfer.js';
 export { exportCache } from './operations/export.js';

@@ -11,32 +11,24 @@ import type { Descriptor } from '../../oci/descriptor.js';
 import { Session, type SessionOptions } from '../../session.js';
 import { refuseCollisions } from './collisions.js';
 import { edit } from './edit.js';
-import { type Export, type ExportRequest, readRequest } from './export.js';
+import { type Export, type TransferOptions, type ExportRequest, readRequest } from './export.js';
 import { mergeCaches } from './merge-caches.js';
 import { dockerZstdNote, foreignNote } from './notes.js';
 import { planBlobs } from './plan.js';
-import type { ProgressEvent } from './progress.js';
 import { check, publicationOf, publish } from './publication.js';
 import { transfer, type Transferred } from './transfer.js';
 import { WrittenLayers } from './written-layers.js';
 
-export interface CopyOptions extends SessionOptions {
+export interface CopyOptions extends SessionOptions, TransferOptions {
   /** Import strings, as `--import-cache` takes them. Several become one cache. */
   readonly imports: readonly string[];
   /** Export strings, as `--export-cache` takes them. */
   readonly exports: readonly string[];
-  /** Layers at once; as many as there are cores by default. */
-  readonly concurrency?: number | undefined;
   /** Share the files of layers that are copied unchanged between folders, instead of copying their bytes. */
   readonly hardlink?: boolean | undefined;
   /** Write a config or manifest over 1 MiB, which BuildKit will not import. */
   readonly allowOversize?: boolean | undefined;
-  /** The most that a layer may decompress to, in bytes; 128 GiB by default. */
-  readonly maxLayerSize?: number | undefined;
-  /** What the windows of all zstd layers that are read at once may have together, in bytes; 1 GiB by default. */
-  readonly windowMemory?: number | undefined;
-  readonly onProgress?: ((event: ProgressEvent) => void) | undefined;
-  /** Is told of attributes without effect, and of exports that only some releases of BuildKit read. */
+  /** Is told of attributes without effect, of foreign layers that stay out, and of what only some BuildKits read. */
   readonly onNote?: OnNote | undefined;
 }
 
@@ -85,29 +77,32 @@ export async function copyCache(options: CopyOptions): Promise<CopyResult> {
     const from = await locateAll(imports, 'import', session);
     const to = await locateAll(exports, 'export', session);
     refuseCollisions(from, to);
-    return await copyAll(from, to, options, session);
+    const caches = await openAll(from, session);
+    const cache = await mergeCaches(caches, session.signal);
+    return { imports: caches.map(summaryOf), ...(await exportAll(cache, to, options, session)) };
   });
 }
 
-async function copyAll(
-  imports: readonly Location[],
-  exports: readonly Location[],
-  options: CopyOptions,
-  session: Session,
-): Promise<CopyResult> {
+/** Opens the imports. Their leases end with the session. */
+async function openAll(imports: readonly Location[], session: Session): Promise<Cache[]> {
+  const { signal } = session;
   const sources = await Promise.all(imports.map((at) => openSource(at, session)));
   const caches: Cache[] = [];
-  for (const source of sources) caches.push(await (source.lease?.(options.signal) ?? source.load(options.signal)));
-  return exportAll(caches, exports, options, session);
+  for (const source of sources) caches.push(await (source.lease?.(signal) ?? source.load(signal)));
+  return caches;
 }
 
+function summaryOf({ name, graph }: Cache): CopyResult['imports'][number] {
+  return { source: name, records: graph.records.length, layers: graph.layers.length };
+}
+
+/** Exports a cache to each location, one after the other. */
 async function exportAll(
-  caches: readonly Cache[],
+  cache: Cache,
   exports: readonly Location[],
   options: CopyOptions,
   session: Session,
-): Promise<CopyResult> {
-  const cache = await mergeCaches(caches, options.signal);
+): Promise<Pick<CopyResult, 'exports' | 'ignored'>> {
   // All are read before the first is written.
   const requests = exports.map((at) => ({ at, request: readRequest(at.options, cache.saved?.shape) }));
   const results: ExportResult[] = [];
@@ -121,15 +116,7 @@ async function exportAll(
       ignored.push({ target: at.name, error: error as Error });
     }
   }
-  return {
-    imports: caches.map(({ name, graph }) => ({
-      source: name,
-      records: graph.records.length,
-      layers: graph.layers.length,
-    })),
-    exports: results,
-    ignored,
-  };
+  return { exports: results, ignored };
 }
 
 async function exportOne(
@@ -153,6 +140,7 @@ async function exportOne(
   }
 }
 
+/** One export, in its steps. */
 async function exportTo(job: Export): Promise<Omit<ExportResult, 'duration'>> {
   const { target, request, options } = job;
   const { graph: edited, images } = edit(job);

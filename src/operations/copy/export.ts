@@ -2,17 +2,18 @@ import type { Cache, CacheTarget } from '../../backend/backend.js';
 import { type CacheOptions, compressionOptions, flag, type OnNote } from '../../buildkit/options.js';
 import type { Encoding } from '../../codec/compression.js';
 import type { Shape } from '../../graph/save.js';
-import type { OnProgress } from './progress.js';
+import type { ProgressEvent } from './progress.js';
 
 /** One export: what is exported, where to, and how. */
 export interface Export {
   readonly cache: Cache;
   readonly target: CacheTarget;
   readonly request: ExportRequest;
-  readonly options: ExportOptions;
+  readonly options: TransferOptions;
 }
 
-export interface ExportOptions {
+/** What exports may take, and who is told of them. */
+export interface TransferOptions {
   /** Layers at once; by default as many as there are cores, and more where layers only travel. */
   readonly concurrency?: number | undefined;
   /** The most that a layer may decompress to, in bytes; 128 GiB by default. */
@@ -20,7 +21,7 @@ export interface ExportOptions {
   /** What the windows of all zstd layers that are read at once may have together, in bytes; 1 GiB by default. */
   readonly windowMemory?: number | undefined;
   readonly signal?: AbortSignal | undefined;
-  readonly onProgress?: OnProgress;
+  readonly onProgress?: ((event: ProgressEvent) => void) | undefined;
   /** Is told of foreign layers that stay out, and of exports that only some releases of BuildKit read. */
   readonly onNote?: OnNote | undefined;
 }
