@@ -18,12 +18,14 @@ export const backends = new Map<CacheType, Backend>([
  * Finds out where an option string leads, and assigns the user that was given to the service there. All locations of an
  * operation are found before any of them is opened.
  *
- * @throws CacheError USAGE, also for a type without a backend
+ * @throws CacheError USAGE; UnsupportedType for a type that has no backend, or whose backend lacks this side
  */
 export async function locate(options: CacheOptions, side: Side, session: Session): Promise<Location> {
-  const backend = backends.get(options.type);
-  if (backend === undefined) throw unsupported(options.type, side);
-  const at = await backend.locate(options, side);
+  const at = await backends.get(options.type)?.locate(options, side);
+  // An import of type=inline leads to a cache of another type.
+  const backend = backends.get(at?.options.type ?? options.type) ?? {};
+  const method = side === 'import' ? 'source' : 'target';
+  if (at === undefined || !(method in backend)) throw new UnsupportedType(options.type, side);
   if (at.service !== undefined) session.credentials(at.service, side);
   return at;
 }
@@ -38,33 +40,30 @@ export async function locateAll(all: readonly CacheOptions[], side: Side, sessio
 /** @throws CacheError USAGE, NOT_FOUND */
 export async function openSource(at: Location, session: Session): Promise<CacheSource> {
   const source = await backends.get(at.options.type)?.source?.(at, session);
-  if (source === undefined) throw unsupported(at.options.type, 'import');
+  if (source === undefined) throw new UnsupportedType(at.options.type, 'import');
   return source;
 }
 
 /** @throws CacheError USAGE, also for healing a registry; NOT_FOUND for an image that is missing */
 export async function openTarget(at: Location, session: Session, settings: TargetSettings): Promise<CacheTarget> {
   const target = await backends.get(at.options.type)?.target?.(at, session, settings);
-  if (target === undefined) throw unsupported(at.options.type, 'export');
+  if (target === undefined) throw new UnsupportedType(at.options.type, 'export');
   return target;
 }
 
 /** @throws CacheError USAGE for a type without stores, NOT_FOUND */
 export async function openStore(at: Location, session: Session): Promise<CacheStore> {
   const store = await backends.get(at.options.type)?.store?.(at, session);
-  if (store === undefined) throw unsupported(at.options.type, 'import');
+  if (store === undefined) throw new UnsupportedType(at.options.type, 'import');
   return store;
 }
 
-/** Whether this version can read caches of a type, an image's among them. */
-export function canImport(type: CacheType): boolean {
-  return type === 'inline' || backends.get(type)?.source !== undefined;
-}
-
-/** The error for a type that has no backend, or a backend that lacks what is asked for. */
-export function unsupported(type: CacheType, side: Side): CacheError {
-  return new CacheError('USAGE', `type=${type} is understood, but this version cannot ${side} it yet`, {
-    hint: `use type=local or type=registry: ${side === 'import' ? 'let a build export there' : 'BuildKit imports from there'}`,
-    side,
-  });
+/** The error for a type that this version cannot import or export. */
+export class UnsupportedType extends CacheError {
+  constructor(type: CacheType, side: Side) {
+    super('USAGE', `type=${type} is understood, but this version cannot ${side} it yet`, {
+      hint: `use type=local or type=registry: ${side === 'import' ? 'let a build export there' : 'BuildKit imports from there'}`,
+      side,
+    });
+  }
 }

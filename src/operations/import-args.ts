@@ -1,6 +1,6 @@
 import { checkCall, type TOOLS } from '../calls.js';
 import type { Location } from '../backend/backend.js';
-import { canImport, locate, openSource, unsupported } from '../backend/backends.js';
+import { locate, openSource, UnsupportedType } from '../backend/backends.js';
 import { readImport } from '../backend/option-string.js';
 import { type CacheOptions, formatOptions } from '../buildkit/options.js';
 import { abortable, CacheError, isSystemError } from '../errors.js';
@@ -39,15 +39,15 @@ export async function importArguments(
   const imports = await Promise.all(texts.map((text) => readImport(text, onNote)));
   return abortable(signal, async () => {
     await using session = new Session(access);
-    const known = new Map<CacheOptions, Location>();
-    for (const options of imports) {
-      if (canImport(options.type)) known.set(options, await locate(options, 'import', session));
-    }
+    const located: (readonly [CacheOptions, Location | UnsupportedType])[] = [];
+    for (const options of imports) located.push([options, await locateOrNot(options, session)]);
     const words: string[] = [];
-    for (const options of imports) {
-      const at = known.get(options);
+    for (const [options, at] of located) {
+      if (at instanceof UnsupportedType) {
+        onMissing(options, at, options.type);
+        continue;
+      }
       try {
-        if (at === undefined) throw unsupported(options.type, 'import');
         const source = await openSource(at, session);
         await source.resolve(signal);
         // What a build gets nothing from, or what ends the daemon, is left out as well. Layers are not looked at.
@@ -56,12 +56,21 @@ export async function importArguments(
         words.push(FLAGS[tool], formatOptions(at.options));
       } catch (error) {
         // The string is fine, so that wrong usage is that of another option, such as --registry-ca.
-        const isUsage = error instanceof CacheError && error.code === 'USAGE' && at !== undefined;
+        const isUsage = error instanceof CacheError && error.code === 'USAGE';
         const isReason = error instanceof CacheError || isSystemError(error);
         if (isUsage || !isReason || signal?.aborted === true) throw error;
-        onMissing(at?.options ?? options, error, at?.name ?? options.type);
+        onMissing(at.options, error, at.name);
       }
     }
     return words;
   });
+}
+
+async function locateOrNot(options: CacheOptions, session: Session): Promise<Location | UnsupportedType> {
+  try {
+    return await locate(options, 'import', session);
+  } catch (error) {
+    if (error instanceof UnsupportedType) return error;
+    throw error;
+  }
 }
