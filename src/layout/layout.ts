@@ -6,7 +6,7 @@ import { namesIn } from './blobs/blob-list.js';
 import { Blobs } from './blobs/blobs.js';
 import { exists, makeFolder, syncFolder, writeNewFile } from './files/durable.js';
 import { DEFAULT_LAYOUT_SETTINGS, type LayoutSettings } from './settings.js';
-import { settled } from './index/settled.js';
+import { refuseToWrite } from './index/lost-index.js';
 import { Workspace, WORKSPACE_FOLDER } from './workspace/workspace.js';
 
 /**
@@ -60,7 +60,7 @@ export async function createLayout(root: string, settings: LayoutSettings = DEFA
   await makeFolder(root, { ...layout.settings, inherit: 'nothing' });
   await makeFolder(join(root, 'blobs', 'sha256'), layout.settings);
   await refuseLinks(root);
-  await refuseLostIndex(layout);
+  await refuseToWrite(layout);
   if (!(await exists(join(root, 'oci-layout')))) await writeMarker(layout);
   return layout;
 }
@@ -105,24 +105,6 @@ function layoutAt(root: string, settings: LayoutSettings): Layout {
     blobs: new Blobs(root),
     [Symbol.asyncDispose]: () => workspace.close(),
   };
-}
-
-/** BuildKit would begin a new index in an empty file, and a collection would then take all that there is for unused. */
-async function refuseLostIndex({ root, settings }: Layout): Promise<void> {
-  const path = join(root, 'index.json');
-  const isEmpty = async () => (await stat(path).catch(() => undefined))?.size === 0;
-  if (!(await isEmpty()) || (await namesIn(join(root, 'blobs', 'sha256'))).length === 0) return;
-  // A build that makes a new one has it empty for a moment.
-  const refuse = (bytes: Buffer | undefined) => {
-    if (bytes?.length === 0) throw lostIndex(root, path);
-  };
-  await settled(path, refuse, { timeout: settings.lockTimeout });
-}
-
-function lostIndex(root: string, path: string): CacheError {
-  return new CacheError('CORRUPT', `${path} is empty, and there are blobs: which caches they belong to was lost`, {
-    hint: `"bkcache repair ${root}" finds them again; delete ${path} to begin anew`,
-  });
 }
 
 async function refuseLinks(root: string): Promise<void> {

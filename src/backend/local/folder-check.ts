@@ -1,17 +1,15 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CacheError, type Wrong } from '../../errors.js';
-import { listBlobs } from '../../layout/blobs/blob-list.js';
 import { exists } from '../../layout/files/durable.js';
 import { contentOfFile } from '../../layout/files/small-file.js';
 import { leftovers } from '../../layout/gc/leftovers.js';
 import { quarantinedBlobs } from '../../layout/gc/quarantine.js';
-import { untaggedManifests } from '../../layout/gc/untagged-manifests.js';
 import { keptIndexPath } from '../../layout/index/index-file.js';
 import type { LayoutIndex } from '../../layout/index/index-json.js';
 import { readIndex } from '../../layout/index/index-read.js';
+import { hasManifests } from '../../layout/index/lost-index.js';
 import type { Layout } from '../../layout/layout.js';
-import type { BlobId } from '../../oci/descriptor.js';
 import { markerVersion } from '../../oci/marker.js';
 import { OCI_INDEX } from '../../oci/media-types.js';
 import type { Examined, StoreEntry } from '../cache-store.js';
@@ -66,14 +64,6 @@ async function examineIndex(
     const fault = { kind: 'layout', effect: 'import-refused', message: error.message, file, wrong } as const;
     return { entries: instead ?? [], faults: [fault] };
   }
-}
-
-/** Whether there are manifests whose entries in index.json may have been lost. */
-async function hasManifests({ root, blobs }: Layout, signal: AbortSignal | undefined): Promise<boolean> {
-  const files: BlobId[] = [];
-  for await (const { digest, stats } of listBlobs(root))
-    if (digest !== undefined && stats.isFile()) files.push({ digest, size: stats.size });
-  return (await untaggedManifests(blobs, files, signal)).length > 0;
 }
 
 function fieldRemarks(index: LayoutIndex, file: string): Remark[] {

@@ -3,7 +3,7 @@ import { CacheError, isSystemError } from '../../errors.js';
 import { namesIn } from '../blobs/blob-list.js';
 import { writeNewFile } from '../files/durable.js';
 import { addMissed, keptIndexPath, replaceIndex, type UpdateOptions } from './index-file.js';
-import { encodeIndex, type LayoutIndex } from './index-json.js';
+import { decodeIndex, encodeIndex, hasList, type LayoutIndex } from './index-json.js';
 import { indexPath, readIndex } from './index-read.js';
 import { isReadable } from './index-replace.js';
 import type { Layout } from '../layout.js';
@@ -21,13 +21,15 @@ export interface BrokenIndex {
  * @throws CacheError BUSY; CORRUPT for a link and for a file that is too large, FAILED for a folder with something in it
  */
 export async function brokenIndex(layout: Layout, signal?: AbortSignal): Promise<BrokenIndex | undefined> {
+  const path = indexPath(layout);
   try {
     await readIndex(layout, signal);
     return undefined;
   } catch (error) {
     if (!(error instanceof CacheError) || (error.code !== 'CORRUPT' && error.code !== 'NOT_FOUND')) throw error;
+    // An empty folder is replaced; a link or a pipe is not.
+    if (error.wrong === 'notAFile' && !(await isFolder(path))) throw error;
   }
-  const path = indexPath(layout);
   if (!(await isFolder(path))) return { bytes: await contentOfFile(path) };
   if ((await namesIn(path)).length === 0) return { bytes: undefined };
   throw new CacheError('FAILED', `${path} is a folder, and there is something in it`, {
@@ -48,7 +50,7 @@ export async function replaceBrokenIndex(
   { leased, signal }: Pick<UpdateOptions, 'leased' | 'signal'> = {},
 ): Promise<boolean> {
   const path = indexPath(layout);
-  if (isReadable(bytes, path)) return false;
+  if (isReadable(bytes, path) && hasList(decodeIndex(bytes, path))) return false;
   await using lease = layout.workspace.lease();
   const temporary = await lease.temporary();
   await writeNewFile(temporary, encodeIndex(index), { ...layout.settings, place: path });

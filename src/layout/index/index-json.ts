@@ -67,6 +67,11 @@ export function decodeIndex(bytes: Uint8Array, path: string): LayoutIndex {
   return { ...index, manifests, [SOURCE]: new Map(texts) };
 }
 
+/** Whether an index has a list of manifests, be it an empty one: neither `null` nor `{}` has. */
+export function hasList({ [SOURCE]: texts }: LayoutIndex): boolean {
+  return texts === undefined || [...texts.keys()].some((key) => typeof key === 'string' && folded(key) === 'manifests');
+}
+
 /** The bytes of an index. What was read and not changed is the text that it was: numbers that no double holds, too. */
 export function encodeIndex({ manifests, [SOURCE]: texts, ...fields }: LayoutIndex): Buffer {
   // Older releases of BuildKit leave the media type out; newer ones fill it in when they write (setOCIIndexDefaults).

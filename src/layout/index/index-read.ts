@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { CacheError } from '../../errors.js';
 import { exists } from '../files/durable.js';
-import { decodeIndex, type LayoutIndex } from './index-json.js';
+import { decodeIndex, hasList, type LayoutIndex } from './index-json.js';
 import type { Layout } from '../layout.js';
 import { settled } from './settled.js';
 
@@ -18,7 +18,7 @@ export function indexPath({ root }: Pick<Layout, 'root'>): string {
 /**
  * Reads index.json, and takes no lock for that: a build that met it would fail.
  *
- * @throws CacheError NOT_FOUND when there is none, CORRUPT when it is none, BUSY when somebody has been writing it for
+ * @throws CacheError NOT_FOUND when there is none, CORRUPT when it is none or has lost its list, BUSY when somebody has been writing it for
  *   long
  */
 export async function readIndex(layout: Layout, signal?: AbortSignal): Promise<LayoutIndex> {
@@ -51,7 +51,12 @@ export async function indexReading(layout: Layout, signal?: AbortSignal): Promis
     if (bytes === undefined) throw noIndex(layout);
     return { bytes, index: decodeIndex(bytes, path) };
   };
-  return settled(path, read, { timeout: layout.settings.lockTimeout, signal });
+  const reading = await settled(path, read, { timeout: layout.settings.lockTimeout, signal });
+  if (!hasList(reading.index)) {
+    const { refuseLostIndex } = await import('./lost-index.js');
+    await refuseLostIndex(layout, reading.index, signal);
+  }
+  return reading;
 }
 
 function noIndex({ root }: Pick<Layout, 'root'>): CacheError {

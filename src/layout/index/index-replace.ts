@@ -106,7 +106,7 @@ export function withMissed(index: LayoutIndex, before: LayoutIndex, { theirs, is
 }
 
 /** Whether bytes are those of an index. */
-export function isReadable(bytes: Buffer | undefined, path: string): boolean {
+export function isReadable(bytes: Buffer | undefined, path: string): bytes is Buffer {
   if (bytes === undefined) return false;
   try {
     decodeIndex(bytes, path);

@@ -1,4 +1,5 @@
 import { closeSync, fstatSync, readSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CacheError, isSystemError } from '../../errors.js';
 import { JSON_LIMIT } from '../../oci/json.js';
@@ -108,7 +109,6 @@ export function inodeOfSame(path: string, bytes: Buffer | undefined): number | u
   if (fd === undefined) return bytes === undefined ? 0 : undefined;
   try {
     const stats = fstatSync(fd);
-    if (!stats.isFile()) throw new CacheError('CORRUPT', `${path} is not a regular file`);
     if (stats.size !== bytes?.length) return undefined;
     const piece = Buffer.allocUnsafe(Math.min(PIECE, bytes.length));
     for (let at = 0; at < bytes.length;) {
@@ -127,8 +127,14 @@ function openNow(path: string): number | undefined {
     return openRegularNow(path);
   } catch (error) {
     if (isSystemError(error, 'ENOENT', 'ENOTDIR')) return undefined;
-    throw error;
+    throw error instanceof CacheError && error.hint === undefined ? withHint(error, path) : error;
   }
+}
+
+/** Of a pipe, a folder or a device in the place of index.json. */
+function withHint(cause: CacheError, path: string): CacheError {
+  const hint = `move it elsewhere; "bkcache repair ${dirname(path)}" then finds the caches again`;
+  return new CacheError(cause.code, cause.message, { hint, wrong: cause.wrong, cause });
 }
 
 /** Whether a file has not changed; undefined stands for none. */
