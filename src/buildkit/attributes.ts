@@ -99,6 +99,11 @@ export const ATTRIBUTES: Readonly<Record<CacheType, Readonly<Record<Side, Attrib
   gha: { import: GHA, export: { ...GHA, ghtoken: 'optional', repository: 'optional', ...EXPORT } },
 };
 
+/** Whether the caches of a type have a manifest: then an export says which one. Others are in an image, or a bare cacheconfig. */
+export function hasManifest(type: CacheType): boolean {
+  return Object.keys(MANIFEST).every((name) => name in ATTRIBUTES[type].export);
+}
+
 /** Every attribute that some type knows. One that another type has is ignored by BuildKit, as is one of the other side. */
 export const NAMES: ReadonlySet<string> = new Set(
   Object.values(ATTRIBUTES).flatMap((sides) => Object.values(sides).flatMap((known) => Object.keys(known))),

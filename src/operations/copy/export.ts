@@ -1,4 +1,5 @@
 import type { Cache, CacheTarget } from '../../backend/backend.js';
+import { hasManifest } from '../../buildkit/attributes.js';
 import { type CacheOptions, compressionOptions, flag, type OnNote } from '../../buildkit/options.js';
 import type { Encoding } from '../../codec/compression.js';
 import type { Shape } from '../../graph/save.js';
@@ -67,7 +68,7 @@ function compressionConfig(options: CacheOptions): CompressionConfig | undefined
  * of it: nobody has named the media types.
  */
 function exportShape(options: CacheOptions, source: Shape | undefined): Shape | undefined {
-  if (options.type === 'inline') return undefined;
+  if (!hasManifest(options.type)) return undefined;
   const asked = flag(options, 'image-manifest');
   const oci = flag(options, 'oci-mediatypes') ?? (asked === true || source !== 'docker-list');
   if (oci) return (asked ?? (source === undefined || source === 'image-manifest')) ? 'image-manifest' : 'index';
