@@ -42,7 +42,7 @@ export function numeric(block: Buffer, at: number, length: number, where: string
 }
 
 /** The bytes of a field up to its first zero. */
-export function text(block: Buffer, at: number, length: number): Buffer {
+export function textField(block: Buffer, at: number, length: number): Buffer {
   return untilNul(block.subarray(at, at + length));
 }
 

@@ -1,5 +1,5 @@
 import type { ByteQueue } from '../bytes/byte-queue.js';
-import { CHECKSUM, damaged, isZero, numeric, sumsOf, TAR_BLOCK, text, untilNul } from './block.js';
+import { CHECKSUM, damaged, isZero, numeric, sumsOf, TAR_BLOCK, textField, untilNul } from './block.js';
 import { decimal, parsePax, type PaxRecords, XATTR } from './pax.js';
 
 /** The most of a long name or of pax records, in bytes; that of Go's archive/tar. */
@@ -89,8 +89,8 @@ function header(block: Buffer, flag: string, { raw, pax, longName, longLink, whe
   const isKnown = isUstar || magic === 'ustar  \0';
   // Schily's star has a shorter prefix, with two times behind it.
   const isStar = isUstar && block.toString('latin1', 508, 512) === 'tar\0';
-  const prefix = isUstar ? text(block, 345, isStar ? 131 : 155) : Buffer.alloc(0);
-  const short = text(block, 0, 100);
+  const prefix = isUstar ? textField(block, 345, isStar ? 131 : 155) : Buffer.alloc(0);
+  const short = textField(block, 0, 100);
   const joined = prefix.length > 0 ? Buffer.concat([prefix, Buffer.from('/'), short]) : short;
   const number = (key: string, at: number, length: number) =>
     decimal(pax, key, where) ?? numeric(block, at, length, where);
@@ -104,12 +104,12 @@ function header(block: Buffer, flag: string, { raw, pax, longName, longLink, whe
     raw,
     type,
     name,
-    linkName: (longLink ?? pax.get('linkpath') ?? text(block, 157, 100)).toString(),
+    linkName: (longLink ?? pax.get('linkpath') ?? textField(block, 157, 100)).toString(),
     mode: numeric(block, 100, 8, where),
     uid: Math.trunc(number('uid', 108, 8)),
     gid: Math.trunc(number('gid', 116, 8)),
-    userName: words('uname', isKnown ? text(block, 265, 32) : Buffer.alloc(0)),
-    groupName: words('gname', isKnown ? text(block, 297, 32) : Buffer.alloc(0)),
+    userName: words('uname', isKnown ? textField(block, 265, 32) : Buffer.alloc(0)),
+    groupName: words('gname', isKnown ? textField(block, 297, 32) : Buffer.alloc(0)),
     mtime: number('mtime', 136, 12),
     devMajor: isKnown ? numeric(block, 329, 8, where) : 0,
     devMinor: isKnown ? numeric(block, 337, 8, where) : 0,

@@ -13,7 +13,7 @@ import { refuseCollisions } from './collisions.js';
 import { edit } from './edit.js';
 import { type Export, type TransferOptions, type ExportRequest, readRequest } from './export.js';
 import { mergeCaches } from './merge-caches.js';
-import { dockerZstdNote, foreignNote } from './notes.js';
+import { noteDockerZstd, noteForeign } from './notes.js';
 import { planBlobs } from './plan.js';
 import { check, publicationOf, publish } from './publication.js';
 import { transfer, type Transferred } from './transfer.js';
@@ -132,7 +132,7 @@ async function exportOne(
   await using target = await openTarget(at, session, { sharing, allowOversize });
   const written = new WrittenLayers(options.onProgress);
   try {
-    const result = await exportTo({ cache, target, request, options: { ...options, onProgress: written.onProgress } });
+    const result = await runExport({ cache, target, request, options: { ...options, onProgress: written.onProgress } });
     return { ...result, duration: performance.now() - start };
   } catch (error) {
     written.tell(target.name);
@@ -141,17 +141,17 @@ async function exportOne(
 }
 
 /** One export, in its steps. */
-async function exportTo(job: Export): Promise<Omit<ExportResult, 'duration'>> {
+async function runExport(job: Export): Promise<Omit<ExportResult, 'duration'>> {
   const { target, request, options } = job;
   const { graph: edited, images } = edit(job);
   const plans = images === undefined ? await planBlobs(edited, job) : [];
-  note(foreignNote(plans), options.onNote);
+  noteForeign(plans, options.onNote);
   check(edited, plans, job);
   const { replacements, ...transferred } = await transfer(plans, job);
   const graph = replaceBlobs(edited, replacements);
   const publication = publicationOf(graph, job);
   const descriptor = await publish(publication, plans, replacements, job);
-  note(dockerZstdNote(publication, target.name), options.onNote);
+  noteDockerZstd(publication, target.name, options.onNote);
   return {
     target: target.name,
     descriptor,
@@ -162,8 +162,4 @@ async function exportTo(job: Export): Promise<Omit<ExportResult, 'duration'>> {
     ...(images === undefined ? {} : { images }),
     ...transferred,
   };
-}
-
-function note(text: string | undefined, onNote: OnNote | undefined): void {
-  if (text !== undefined) onNote?.(text);
 }

@@ -66,7 +66,7 @@ function planCopy(
 
 async function planForeign(cache: Cache, blob: Descriptor, signal: AbortSignal): Promise<BlobPlan> {
   const plan = planCopy(blob, undefined);
-  return (await isReadable(cache, blob, signal)) ? plan : { ...plan, action: 'leave' };
+  return (await hasBytes(cache, blob, signal)) ? plan : { ...plan, action: 'leave' };
 }
 
 async function planLayer(
@@ -109,7 +109,7 @@ function isHarmless(mediaType: string): boolean {
 }
 
 /** Whether the bytes of a blob can be read at all. */
-async function isReadable(cache: Cache, blob: Descriptor, signal: AbortSignal): Promise<boolean> {
+async function hasBytes(cache: Cache, blob: Descriptor, signal: AbortSignal): Promise<boolean> {
   try {
     await withFallbacks(copiesOf(cache, blob), (content) => collect(content.open({ end: 1 }, signal)));
     return true;
