@@ -7,12 +7,7 @@ import type { Encoding } from '../../src/codec/compression.js';
 import { decode } from '../../src/codec/decode.js';
 import { encode } from '../../src/codec/encode.js';
 import { CacheError } from '../../src/errors.js';
-
-async function whole(bytes: AsyncIterable<Uint8Array>): Promise<Buffer> {
-  const chunks: Uint8Array[] = [];
-  for await (const chunk of bytes) chunks.push(Buffer.from(chunk));
-  return Buffer.concat(chunks);
-}
+import { collect } from '../../src/bytes/collect.js';
 
 async function* inChunks(bytes: Uint8Array, size: number): AsyncGenerator<Uint8Array, void, undefined> {
   for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size);
@@ -35,7 +30,7 @@ function someBytes(length: number): Buffer {
 const MIB = 1024 * 1024;
 const LARGE = someBytes(9 * MIB + 12345);
 const pack = (bytes: Buffer, encoding: Encoding, chunk: number, threads: number) =>
-  whole(encode(inChunks(bytes, chunk), encoding, { where: 'test', threads }));
+  collect(encode(inChunks(bytes, chunk), encoding, { where: 'test', threads }));
 
 for (const encoding of [
   { compression: 'gzip', level: -2 },
@@ -59,7 +54,7 @@ for (const encoding of [
     }
     const unpacked = encoding.compression === 'gzip' ? gunzipSync(first) : decompress(first);
     t.true(unpacked.equals(LARGE));
-    t.true((await whole(decode(inChunks(first, 65_537), encoding.compression, 'test'))).equals(LARGE));
+    t.true((await collect(decode(inChunks(first, 65_537), encoding.compression, 'test'))).equals(LARGE));
   });
 }
 
@@ -110,7 +105,7 @@ test('any bytes, around the sizes of blocks too, come back from any compression'
       fc.integer({ min: 1, max: 3 * MIB }),
       async (bytes, compression, chunk) => {
         const packed = await pack(bytes, { compression, level: 1 }, chunk, 2);
-        t.true((await whole(decode(inChunks(packed, chunk), compression, 'test'))).equals(bytes));
+        t.true((await collect(decode(inChunks(packed, chunk), compression, 'test'))).equals(bytes));
       },
     ),
     { numRuns: 20 },
@@ -128,17 +123,17 @@ test('a stream that has anything behind its end is damaged; of gzip, zeros to th
     ]) {
       for (const chunk of [65_536, 16 * MIB]) {
         const bytes = inChunks(Buffer.concat([packed, behind]), chunk);
-        await t.throwsAsync(whole(decode(bytes, compression, 'test')), { instanceOf: CacheError, code: 'CORRUPT' });
+        await t.throwsAsync(collect(decode(bytes, compression, 'test')), { instanceOf: CacheError, code: 'CORRUPT' });
       }
     }
     if (compression === 'gzip') {
       for (const behind of zeros) {
         const bytes = inChunks(Buffer.concat([packed, behind]), 65_536);
-        t.is((await whole(decode(bytes, compression, 'test'))).length, MIB);
+        t.is((await collect(decode(bytes, compression, 'test'))).length, MIB);
       }
     }
     const twice = Buffer.concat([packed, packed]);
-    t.is((await whole(decode(inChunks(twice, 65_536), compression, 'test'))).length, 2 * MIB);
+    t.is((await collect(decode(inChunks(twice, 65_536), compression, 'test'))).length, 2 * MIB);
   }
 });
 
@@ -154,8 +149,8 @@ test('a zstd window may have 512 MiB, and a larger one is no damage', async (t) 
     const [, second] = context.compressStream2(packed.subarray(first), Buffer.alloc(0), EndDirective.end);
     return packed.subarray(0, first + second);
   };
-  t.is((await whole(decode(inChunks(packWithWindow(29), 100), 'zstd', 'test'))).toString(), 'hello');
-  const error = await t.throwsAsync(whole(decode(inChunks(packWithWindow(30), 100), 'zstd', 'test')), {
+  t.is((await collect(decode(inChunks(packWithWindow(29), 100), 'zstd', 'test'))).toString(), 'hello');
+  const error = await t.throwsAsync(collect(decode(inChunks(packWithWindow(30), 100), 'zstd', 'test')), {
     instanceOf: CacheError,
   });
   t.is(error.code, 'FAILED');
@@ -166,7 +161,7 @@ test('a stream that ends early is damaged', async (t) => {
   for (const compression of ['gzip', 'zstd'] as const) {
     const packed = await pack(LARGE, { compression, level: 1 }, MIB, 2);
     for (const length of [packed.length - 1, packed.length - 20, 1000]) {
-      await t.throwsAsync(whole(decode(inChunks(packed.subarray(0, length), MIB), compression, 'test')), {
+      await t.throwsAsync(collect(decode(inChunks(packed.subarray(0, length), MIB), compression, 'test')), {
         instanceOf: CacheError,
         code: 'CORRUPT',
       });

@@ -8,17 +8,12 @@ import type { TocEntry } from '../../src/codec/estargz/toc.js';
 import { recompress } from '../../src/codec/recompress.js';
 import { contentOf } from '../../src/oci/content.js';
 import { sha256 } from '../../src/oci/digest.js';
+import { collect } from '../../src/bytes/collect.js';
 
 interface File {
   readonly header: Partial<Header> & { readonly name: string };
   readonly data: Buffer;
   readonly xattrs: Readonly<Record<string, Buffer>>;
-}
-
-async function whole(bytes: AsyncIterable<Uint8Array>): Promise<Buffer> {
-  const chunks: Uint8Array[] = [];
-  for await (const chunk of bytes) chunks.push(chunk);
-  return Buffer.concat(chunks);
 }
 
 /** Pax records of attributes, with values that are no text, which tar-stream cannot write. */
@@ -51,7 +46,7 @@ async function tarOf(files: readonly File[]): Promise<Buffer> {
     const tar = pack();
     tar.entry(header, bytes);
     tar.finalize();
-    let entry = (await whole(tar as AsyncIterable<Uint8Array>)).subarray(0, -1024);
+    let entry = (await collect(tar as AsyncIterable<Uint8Array>)).subarray(0, -1024);
     let records = paxRecords(attributes);
     // An entry has one pax header: the last of several would count.
     if (entry[156] === 'x'.charCodeAt(0)) {
@@ -193,7 +188,7 @@ test('any tar comes back to the byte, and every file can be cut out of the blob'
           encoding: { compression: 'uncompressed' },
           where: 'test',
         });
-        t.true((await whole(recompression.content.open())).equals(tar));
+        t.true((await collect(recompression.content.open())).equals(tar));
         t.is(recompression.result().diffID, sha256(tar));
       },
     ),

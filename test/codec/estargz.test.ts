@@ -16,6 +16,7 @@ import { verifyFolder } from '../../src/operations/verify/verify.js';
 import { copyFixture, fixture, importOf, temporary } from '../support/fixtures.js';
 import { assertSound } from '../support/sound.js';
 import { loadFolder } from '../support/caches.js';
+import { collect } from '../../src/bytes/collect.js';
 
 const FORCED = 'compression=estargz,force-compression=true';
 
@@ -147,12 +148,6 @@ async function drain(bytes: AsyncIterable<Uint8Array>): Promise<Buffer> {
   return Buffer.concat(chunks);
 }
 
-async function whole(bytes: AsyncIterable<Uint8Array>): Promise<Buffer> {
-  const chunks: Uint8Array[] = [];
-  for await (const chunk of bytes) chunks.push(chunk);
-  return Buffer.concat(chunks);
-}
-
 async function* of(...chunks: Uint8Array[]) {
   yield* chunks;
 }
@@ -166,7 +161,7 @@ function unpacked(blob: Buffer, known: { diffID?: Digest; tocDigest?: string } =
     encoding: { compression: 'uncompressed' },
     where: 'test',
   });
-  return whole(content.open());
+  return collect(content.open());
 }
 
 /** An eStargz footer. */
@@ -193,7 +188,7 @@ test('a footer that leads to anything but a table, and nothing behind it, is an 
 test('a digest of a table that is not there is an error, and an empty layer comes back', async (t) => {
   const tocDigest = sha256('a table');
   await t.throwsAsync(unpacked(gzipSync('no table'), { tocDigest }), { instanceOf: CacheError, code: 'CORRUPT' });
-  const packed = await whole(encode(of(), { compression: 'estargz' }, { where: 'test' }));
+  const packed = await collect(encode(of(), { compression: 'estargz' }, { where: 'test' }));
   t.is((await unpacked(packed)).length, 0);
 });
 
@@ -214,7 +209,7 @@ test('headers before a header take no more memory than a few of them need', asyn
   const sum = long.subarray(0, 512).reduce((total, byte, at) => total + (at >= 148 && at < 156 ? 32 : byte), 0);
   long.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148);
   const tar = (count: number) => of(...Array.from({ length: count }, () => long), tocTar(Buffer.from('{}')));
-  const packed = (count: number) => whole(encode(tar(count), { compression: 'estargz' }, { where: 'test' }));
+  const packed = (count: number) => collect(encode(tar(count), { compression: 'estargz' }, { where: 'test' }));
   await t.notThrowsAsync(packed(2));
   await t.throwsAsync(packed(9), { instanceOf: CacheError, code: 'CORRUPT', message: /too long/ });
 });

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 import { decode } from '../../src/codec/decode.js';
+import { collect } from '../../src/bytes/collect.js';
 
 export const MIB = 1024 ** 2;
 
@@ -25,9 +26,7 @@ export async function* inPieces(bytes: Buffer, size: number): AsyncGenerator<Buf
 }
 
 export async function textOf(bytes: AsyncIterable<Uint8Array>): Promise<string> {
-  const chunks: Uint8Array[] = [];
-  for await (const chunk of bytes) chunks.push(chunk);
-  return Buffer.concat(chunks).toString();
+  return (await collect(bytes)).toString();
 }
 
 /** What the process has asked for, whether it was touched or not, in bytes. */

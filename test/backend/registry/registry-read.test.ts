@@ -11,6 +11,7 @@ import { listText } from '../../../src/report/text/list.js';
 import { type BentRegistry, fault, startBentRegistry } from '../../support/bent-registry.js';
 import { HASTY } from '../../support/servers.js';
 import { hasBlob } from '../../support/repositories.js';
+import { collect } from '../../../src/bytes/collect.js';
 
 const TEXT = Buffer.from('{"a": "document, or what a layer has in it"}'.repeat(50));
 
@@ -29,12 +30,6 @@ function add(registry: BentRegistry, bytes: Buffer) {
 }
 
 const isRead = ({ method, path }: { method: string; path: string }) => method === 'GET' && path.startsWith('blobs/');
-
-async function collect(bytes: AsyncIterable<Uint8Array>): Promise<Buffer> {
-  const chunks: Uint8Array[] = [];
-  for await (const chunk of bytes) chunks.push(chunk);
-  return Buffer.concat(chunks);
-}
 
 test('bytes are asked for as they are, and a coding that comes all the same is undone', async (t) => {
   const { registry, repository } = await open(t);

@@ -15,6 +15,7 @@ import { resolveCache } from '../../../src/operations/resolve.js';
 import { digestOfCache, FIXTURES, importOf, loadFixture, temporary } from '../../support/fixtures.js';
 import { assertSound } from '../../support/sound.js';
 import { hasBlob } from '../../support/repositories.js';
+import { collect } from '../../../src/bytes/collect.js';
 
 /** A place for caches that is empty at first. */
 export interface Place {
@@ -135,7 +136,7 @@ export function conformance(name: string, open: (t: ExecutionContext) => Promise
       t.deepEqual(await repository.write(contentOf(bytes), blob), blob, 'a second time');
       t.true(bytes.equals(await readWhole(repository.blob(blob), blob, name, { limit: 1e8 })));
       for (const range of [{ start: 10 }, { end: 20 }, { start: 10, end: 20 }, { start: size }]) {
-        const part = await bytesOf(repository.blob(blob), range);
+        const part = await collect(repository.blob(blob).open(range));
         t.true(bytes.subarray(range.start, range.end).equals(part), `${size} bytes: ${JSON.stringify(range)}`);
       }
     }
@@ -190,7 +191,7 @@ export function conformance(name: string, open: (t: ExecutionContext) => Promise
     const { repository } = await open(t);
     const { blob } = randomBlob(1000);
     const content = repository.blob(blob);
-    const error = await t.throwsAsync(bytesOf(content), { instanceOf: CacheError });
+    const error = await t.throwsAsync(collect(content.open()), { instanceOf: CacheError });
     t.is(error.code, 'CORRUPT');
   });
 
@@ -243,10 +244,4 @@ function byTag<T extends { readonly tag: string | undefined }>(list: readonly T[
 function randomBlob(size: number): { readonly bytes: Buffer; readonly blob: BlobId } {
   const bytes = randomBytes(size);
   return { bytes, blob: { digest: `sha256:${createHash('sha256').update(bytes).digest('hex')}` as Digest, size } };
-}
-
-async function bytesOf(content: Content, range: { start?: number; end?: number } = {}): Promise<Buffer> {
-  const chunks: Uint8Array[] = [];
-  for await (const chunk of content.open(range)) chunks.push(chunk);
-  return Buffer.concat(chunks);
 }
