@@ -13,45 +13,45 @@ import { parallel } from '../../bytes/parallel.js';
 import { readManifest, type StoredManifest } from '../repository/manifest.js';
 import type { DocumentReader } from '../repository/repository.js';
 
-/** An image for one platform, its layers aside. */
+/** An image for one platform: its documents, without the bytes of its layers. */
 export interface Image {
   readonly kind: 'image';
   readonly manifest: Document;
   readonly config: Document;
   readonly content: ImageConfig;
-  /** With the annotations that a cache's layers have, the lowest first. */
+  /** The layers with the annotations of a cache's layers, the lowest first. */
   readonly layers: readonly Descriptor[];
-  /** Why BuildKit would not look for a cache in it. */
+  /** Why BuildKit ignores a cache in this image; undefined when it does not. */
   readonly fault: string | undefined;
-  /** Why BuildKit's daemon would exit when it imports the cache that is in it, or would be. */
+  /** Why BuildKit's daemon would exit when it imports a cache from this image; undefined when it would not. */
   readonly danger: string | undefined;
 }
 
-/** Images for several platforms. What else is in the index, such as attestations, is not read. */
+/** An index of images for several platforms. Other entries, such as attestations, are not read. */
 export interface IndexNode {
   readonly kind: 'index';
   readonly manifest: Document;
-  /** All that the index lists. */
+  /** All entries of the index. */
   readonly listed: readonly Descriptor[];
 }
 
-/** The image, or the images, behind a manifest. */
+/** A manifest and the images that it leads to. */
 export interface ImageTree {
   readonly manifest: Document;
-  /** What stands below others comes first; each once, however many list it. The manifest itself is the last. */
+  /** Each image and index once, after all that it lists; the manifest itself is the last. */
   readonly members: readonly (Image | IndexNode)[];
 }
 
-/** Where images are read from. */
+/** The part of a repository that images are read from. */
 export type ImageReader = Pick<DocumentReader, 'name' | 'concurrency' | 'manifest' | 'blob'>;
 
-/** Requests at once, where a repository does not say how many are good. */
+/** Parallel requests for a repository without a concurrency of its own. */
 const AT_ONCE = 4;
 
 /**
- * The image, or the images, behind a manifest. Each document is read once.
+ * Reads the images that a manifest leads to. Each document is read once.
  *
- * @returns undefined when it is the manifest of something else
+ * @returns undefined for a manifest that leads to no image
  * @throws CacheError CORRUPT
  */
 export async function readImages(
@@ -75,7 +75,7 @@ export async function readImages(
     if (stored === undefined) continue;
     const { digest } = stored.descriptor;
     const listed = listedIn(stored);
-    // An index with nothing in it but attestations and artifacts is none of images.
+    // An index that lists only attestations and artifacts leads to no image.
     const isIndex = listed.some((entry) => members.has(entry.digest));
     const member = isIndex ? ({ kind: 'index', manifest: documentIn(stored), listed } as const) : images.get(digest);
     if (member !== undefined) members.set(digest, member);
@@ -84,12 +84,12 @@ export async function readImages(
   return { manifest, members: [...members.values()] };
 }
 
-/** The images of all platforms, each once. */
+/** The images of all platforms. */
 export function imagesIn({ members }: ImageTree): Image[] {
   return members.filter((member) => member.kind === 'image');
 }
 
-/** A manifest, and those that it lists, directly or not. */
+/** A manifest, and all manifests that it lists, directly or indirectly. */
 async function manifestsBelow(
   repository: ImageReader,
   manifest: StoredManifest,

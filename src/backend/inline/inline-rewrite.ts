@@ -5,18 +5,19 @@ import { type Document, documentOf, type OrderedDocuments } from '../../oci/docu
 import { attestedImage, REFERENCE_DIGEST } from '../../oci/successors.js';
 import type { Image, IndexNode, ImageTree } from './image.js';
 
-/** What is to be changed in the documents of an image. */
+/** The edits in the documents of an image. */
 export interface ImageChange {
   readonly config: readonly JsonEdit[];
   readonly manifest?: readonly JsonEdit[];
 }
 
 /**
- * Changes images, and all that names them: configs, manifests, and the indexes above. Every other byte stays.
+ * Changes images and the documents that name them: configs, manifests, and the indexes above. Every other byte stays the
+ * same.
  *
- * @param change - what to change in an image; undefined for nothing
- * @returns the documents that are others now: configs, manifests, and last what names them all; undefined when all stays
- *   as it is
+ * @param change - the edits in an image; undefined for none
+ * @returns the changed documents in the order of writing: configs, manifests, and last the outermost manifest; undefined
+ *   when nothing changes
  */
 export function rewriteImages(
   { manifest, members }: ImageTree,
@@ -59,7 +60,7 @@ function rewriteIndex({ manifest, listed }: IndexNode, changed: ReadonlyMap<Dige
   for (const [position, entry] of listed.entries()) {
     const document = changed.get(entry.digest);
     if (document !== undefined) edits.push(...renaming(['manifests', position], entry, document));
-    // An attestation stays the document that it is; its entry has to find the image that it is about.
+    // An attestation does not change, but its entry names the digest of its image.
     const image = attestedImage(entry);
     const value = image && changed.get(image)?.descriptor.digest;
     if (value === undefined) continue;
@@ -68,14 +69,14 @@ function rewriteIndex({ manifest, listed }: IndexNode, changed: ReadonlyMap<Dige
   return edits.length === 0 ? undefined : documentOf(manifest.descriptor.mediaType, editJson(manifest.bytes, edits));
 }
 
-/** Makes a descriptor inside a manifest name another document. */
+/** The edits that make a descriptor in a manifest name another document. */
 function renaming(path: JsonEdit['path'], old: Descriptor, changed: Document): JsonEdit[] {
   const { digest, size } = changed.descriptor;
   const fields = Object.entries({ digest, size, ...dataOf(old, changed) });
   return fields.map(([name, value]) => ({ path: [...path, name], value }));
 }
 
-/** A descriptor that carries its document whole carries the new one. */
+/** The `data` field for a descriptor that embeds its document. */
 export function dataOf(old: Descriptor, { bytes }: Document): { readonly data?: string } {
   return old['data'] === undefined ? {} : { data: Buffer.from(bytes).toString('base64') };
 }

@@ -9,9 +9,9 @@ import type { StoredManifest } from '../repository/manifest.js';
 import type { DocumentReader } from '../repository/repository.js';
 
 /**
- * The cache inside an image: that of every platform which has one, merged.
+ * The cache inside an image: the caches of all its platforms, merged.
  *
- * @throws CacheError NOT_FOUND when no platform has one, CORRUPT
+ * @throws CacheError NOT_FOUND when no platform has a cache, CORRUPT
  */
 export async function loadInlineCache(
   repository: DocumentReader,
@@ -37,7 +37,7 @@ export async function loadInlineCache(
   };
 }
 
-/** BuildKit ignores an image whose manifest and config do not agree, cache or not. */
+/** The graph of an image's cache. BuildKit ignores an image whose manifest and config disagree. */
 function graphIn(name: string, { config, content, layers, fault }: Image): Graph | undefined {
   if (content.cache === undefined || fault !== undefined) return undefined;
   const where = `${name}: ${config.descriptor.digest}`;
@@ -48,7 +48,7 @@ function noCache(where: string, images: readonly Image[]): CacheError {
   const faulty = images.find(({ content, fault }) => content.cache !== undefined && fault !== undefined);
   if (faulty !== undefined) {
     return new CacheError('NOT_FOUND', `${where} is an image whose cache BuildKit ignores: ${faulty.fault}`, {
-      hint: 'whatever wrote this image last left its config or its manifest as they were; build it anew',
+      hint: 'a tool changed either the config or the manifest of this image, and not both; build the image again',
       side: 'import',
     });
   }

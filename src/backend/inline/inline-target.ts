@@ -18,8 +18,8 @@ import { readManifest } from '../repository/manifest.js';
 import type { Repository } from '../repository/repository.js';
 
 /**
- * The config of an image that is there already. Its layers stay as they are, so that a cache is first cut down to what
- * consists of them; then the image gets a new config and a new manifest, platform by platform.
+ * A target that writes a cache into the config of an existing image. The image keeps its layers: the cache is first reduced
+ * to the results that consist of them, and then each platform gets a new config and manifest.
  *
  * @throws CacheError NOT_FOUND when there is no such image
  */
@@ -28,8 +28,8 @@ export async function inlineTarget(repository: Repository, tag: string, signal?:
   const where = `${repository.name}: ${tag}`;
   const manifest = await readManifest(repository, found, signal);
   if (contentsOf(manifest.content).kind === 'cache') {
-    throw new CacheError('NOT_FOUND', `${where} is a build cache of its own and not an image`, {
-      hint: 'type=inline puts a cache into an image; type=local and type=registry write caches of their own',
+    throw new CacheError('NOT_FOUND', `${where} is a build cache and not an image`, {
+      hint: 'type=inline writes a cache into an image; type=local and type=registry write a cache without an image',
     });
   }
   const content = await readImages(repository, manifest, signal);
@@ -49,7 +49,7 @@ export async function inlineTarget(repository: Repository, tag: string, signal?:
         else if (isManifestType(descriptor.mediaType)) await repository.publish(document, undefined, inner);
         else await repository.write(contentOf(bytes), descriptor, inner);
       }
-      // What names the image where it is, such as the annotations of its entry in index.json, goes on to name it.
+      // The annotations of the image's entry in index.json stay.
       const descriptor = { ...found, ...top.descriptor, ...dataOf(found, top) };
       await repository.publish({ ...top, descriptor }, tag, inner);
       return top.descriptor;
@@ -79,7 +79,7 @@ function nothingFits(where: string, fits: readonly ImageFit[]): CacheError {
   const [only] = fits;
   if (only?.fault !== undefined && fits.length === 1) {
     return new CacheError('FAILED', `${where} cannot hold a cache: ${only.fault}, and BuildKit ignores such an image`, {
-      hint: 'build the image anew',
+      hint: 'build the image again',
       side: 'export',
     });
   }
@@ -89,7 +89,7 @@ function nothingFits(where: string, fits: readonly ImageFit[]): CacheError {
   });
 }
 
-/** An image that nothing fits keeps the cache that it has. */
+/** The edit that writes a cache into an image. An image keeps its cache if no record fits the image. */
 function withCache(image: Image, graph: Graph): ImageChange | undefined {
   if (image.fault !== undefined) return undefined;
   const records = toInline(graph, image.layers);
@@ -98,7 +98,7 @@ function withCache(image: Image, graph: Graph): ImageChange | undefined {
   return { config: [...historyEdits(image), ...(records.length === 0 ? [] : [{ path: [INLINE_CACHE], value }])] };
 }
 
-/** A tag that another build has moved in the meantime is that build's. */
+/** Refuses to overwrite a tag that another build has moved in the meantime. */
 async function refuseMoved(
   repository: Repository,
   tag: string,

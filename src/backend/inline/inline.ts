@@ -10,7 +10,7 @@ import { onSide } from '../sides.js';
 
 /**
  * A cache inside an image: `type=inline,ref=…` in a registry, `type=inline,src=…` or `dest=…` with `tag=…` in a folder.
- * An import leads to where the image is: see `imageImport`.
+ * An import is read from the place of the image: see `imageImport`.
  */
 export const inlineBackend: Backend = {
   async locate(options, side) {
@@ -19,7 +19,7 @@ export const inlineBackend: Backend = {
     const place = isRegistry ? registryBackend : localBackend;
     if (side === 'import') return place.locate(imageImport(options), side);
     const at = await place.locate(options, side);
-    // The image is in the place already: its layers may be what the import reads.
+    // An inline export may write to the place of its import: the import reads layers of the same image.
     return { ...at, path: undefined };
   },
   async target(at, session, settings) {
@@ -37,8 +37,8 @@ export const inlineBackend: Backend = {
 };
 
 /**
- * The string that BuildKit knows for an inline import. It has no such type: it looks into the image that a registry or
- * a folder has under a name.
+ * The options that BuildKit understands for an inline import. BuildKit has no such import type: it looks for a cache in the
+ * image of type=registry or type=local.
  *
  * @throws CacheError USAGE for attributes that do not go together
  */
@@ -48,7 +48,7 @@ function imageImport(options: CacheOptions): CacheOptions {
   return { type: 'registry', attributes: { ref: digest === undefined ? ref : `${ref}@${digest}`, ...others } };
 }
 
-/** An image is in a registry or in a folder, and each has attributes of its own. */
+/** An image is in a registry or in a folder; the attributes of the two exclude each other. */
 function checkPlace({ attributes }: CacheOptions, side: Side): void {
   const folder = side === 'import' ? 'src' : 'dest';
   if (attributes['ref'] === undefined) return;

@@ -4,8 +4,8 @@ import type { BlobId } from '../../oci/descriptor.js';
 import type { Body } from './upload-session.js';
 
 /**
- * A blob that is read in parts, some of them again: each byte is hashed when it is read for the first time, and the
- * digest is checked with the last one.
+ * A blob that is read in parts, some of them more than once. Each byte is hashed when it is first read, and the digest is
+ * checked after the last byte.
  */
 export class CheckedContent {
   readonly #content: Content;
@@ -25,7 +25,7 @@ export class CheckedContent {
     this.#check = new BlobCheck(expected, where);
   }
 
-  /** What went wrong with the reading, as opposed to the sending. */
+  /** The error of reading the source; undefined for an error of sending. */
   get failure(): unknown {
     return this.#failure;
   }
@@ -39,7 +39,7 @@ export class CheckedContent {
     const { size } = this.#expected;
     let at = start;
     try {
-      // Up to the end, so that bytes too many are seen.
+      // The last range is open, so that a source with too many bytes is noticed.
       const range = { start, ...(end < size ? { end } : {}) };
       for await (const chunk of this.#content.open(range, this.#signal)) {
         if (at + chunk.length > end) throw wrongSize(this.#expected, `more than ${size}`, this.#where);

@@ -7,23 +7,23 @@ import type { Content, Range } from '../../oci/content.js';
 import { nameOf, type RegistryPlace, requestTo } from './registry-place.js';
 
 export interface DownloadOptions {
-  /** Of the whole, in bytes. */
+  /** The size of the blob or manifest, in bytes. */
   readonly size: number;
-  /** The media types that may come. */
+  /** The accepted media types. */
   readonly accept?: string;
   /** For messages: the blob or manifest. */
   readonly what: string;
 }
 
 /**
- * Bytes at a path of a repository, unverified. When the connection breaks, reading goes on with the byte after the
- * last one that came (RFC 9110, 14: Range), as long as that gets any further.
+ * The bytes at a path of a repository, unverified. When the connection breaks, the download resumes at the first missing
+ * byte (RFC 9110, 14: Range), as long as it makes progress.
  */
 export function downloadOf(place: RegistryPlace, path: string, options: DownloadOptions): Content {
   return {
     size: options.size,
     async *open({ start = 0, end = options.size } = {}, signal) {
-      // No range has no bytes in it, but an empty blob has to be there all the same.
+      // An empty range needs no request, except for an empty blob, whose existence is checked.
       if (start < Math.min(end, options.size) || start === 0) {
         yield* new Download(place, path, options, { start, end }, signal).run();
       }
@@ -31,10 +31,10 @@ export function downloadOf(place: RegistryPlace, path: string, options: Download
   };
 }
 
-/** An answer, and where its bytes begin. */
+/** A response, and the offset of its first byte. */
 interface Part {
   readonly bytes: AsyncIterable<Uint8Array>;
-  /** Of the first byte, in bytes. */
+  /** In bytes. */
   readonly first: number;
 }
 
@@ -46,11 +46,11 @@ class Download {
   readonly #end: number;
   readonly #signal: AbortSignal | undefined;
   readonly #purpose: string;
-  /** Without a range, a server may send more than it should, and that has to be seen. */
+  /** Whether the range reaches the end: then bytes after the end are passed on, so that the reader notices them. */
   readonly #isWhole: boolean;
-  /** Whether parts are asked for. */
+  /** Whether range requests are used. */
   #inParts = true;
-  /** Whether codings are more than a label on bytes that have them anyway; undefined as long as that is not known. */
+  /** Whether a Content-Encoding header is true, or only describes the blob's own compression; undefined while unknown. */
   #isCoded: boolean | undefined;
   #answered: RegistryResponse | undefined;
 
@@ -79,7 +79,7 @@ class Download {
       try {
         const part = await this.#ask(at);
         if (part === undefined) continue;
-        // What was there before is skipped.
+        // Bytes that were received before are skipped.
         let skip = at - part.first;
         for await (const chunk of part.bytes) {
           const fresh = chunk.subarray(Math.min(skip, chunk.length), this.#isWhole ? undefined : skip + this.#end - at);
@@ -93,12 +93,12 @@ class Download {
         }
         if (at >= this.#end) return;
         if (!this.#inParts) throw this.#gone('size');
-        // A length that the answer itself has wrong would come again and again; whoever checks the size says so.
+        // A wrong Content-Length would repeat with every attempt; the reader's check of the size reports it.
         if (this.#answered?.headers['content-length'] !== undefined) return;
         throw new TransientError(this.#message(`it ended after ${at} of ${this.#options.size} bytes`));
       } catch (error) {
         this.#signal?.throwIfAborted();
-        // All that was asked for is here, and only the end of the connection was not in order.
+        // All bytes have arrived; only the end of the connection failed.
         if (at >= this.#end && at > this.#start) return;
         const failure = client.failure(error, { ...this.#place, purpose: this.#purpose }, this.#answered?.url);
         await backoff.wait(failure instanceof CacheError ? failure.on(this.#place.side) : failure, this.#signal);
@@ -106,7 +106,7 @@ class Download {
     }
   }
 
-  /** @returns undefined when it has to be asked for in another way */
+  /** @returns undefined when the request has to be repeated in another form */
   async #ask(at: number): Promise<Part | undefined> {
     const { size, accept } = this.#options;
     const isPart = this.#inParts && (at > 0 || !this.#isWhole);
@@ -133,7 +133,7 @@ class Download {
     if (isLabelled && this.#isCoded === undefined && status !== 416) {
       if (status === 206 || length !== undefined) this.#isCoded = Number(length) !== size;
       else {
-        // Without a length, only all of it tells.
+        // Without a length, only the whole body shows its size.
         this.#isCoded = (await countBytes(response, size)) !== size;
         return undefined;
       }
@@ -142,7 +142,7 @@ class Download {
     if (status === 416 || (status === 206 && (Number(first) !== at || isCoded))) {
       response.body.destroy();
       if (!isPart) throw new CacheError('UNREACHABLE', this.#message(`it came as ${headers['content-range'] ?? '?'}`));
-      // What cannot be had from there on can be had from its beginning.
+      // Without range requests, the download starts from the first byte.
       this.#inParts = false;
       return undefined;
     }
@@ -153,7 +153,7 @@ class Download {
   #gone(wrong: 'missing' | 'size'): CacheError {
     const how = wrong === 'missing' ? 'is missing' : 'is shorter than it should be';
     return new CacheError('CORRUPT', `${nameOf(this.#place)}: ${this.#options.what} ${how}`, {
-      hint: 'the cache is incomplete, perhaps since the registry cleaned up; export it again',
+      hint: 'the cache is incomplete; perhaps the registry has deleted blobs; export it again',
       side: this.#place.side,
       wrong,
     });
@@ -164,7 +164,7 @@ class Download {
   }
 }
 
-/** How many bytes an answer has, up to one more than a limit. */
+/** How many bytes a response has; it stops counting above the limit. */
 async function countBytes({ body }: RegistryResponse, limit: number): Promise<number> {
   let length = 0;
   for await (const chunk of body as AsyncIterable<Uint8Array>) {

@@ -2,7 +2,7 @@ import type { Side } from '../../errors.js';
 import type { RegistryClient } from '../../net/registry/registry-client.js';
 import type { RegistryRequest } from '../../net/registry/registry-request.js';
 
-/** One repository of a registry, seen from one side of a copy. */
+/** One repository of a registry, on one side of a copy. */
 export interface RegistryPlace {
   readonly client: RegistryClient;
   readonly repository: string;
@@ -14,7 +14,7 @@ export function nameOf({ client, repository }: RegistryPlace): string {
   return `${client.registry}/${repository}`;
 }
 
-/** What every request to a repository says: distribution.github.io, spec/auth/scope. */
+/** The fields that every request to a repository has: distribution.github.io, spec/auth/scope. */
 export function requestTo(
   { repository, side }: RegistryPlace,
   path: string,

@@ -22,12 +22,12 @@ import type { Reference, Repository, RepositoryEntry, UnreadEntry } from '../rep
 import { readingImport } from '../sides.js';
 
 const ACCEPT = [OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_MANIFEST_LIST].join(', ');
-/** How many requests a registry gets at once; most of the time goes by on the way. */
+/** How many requests run in parallel; most of their time is network latency. */
 const CONCURRENCY = 8;
-/** How many tags a message names. */
+/** How many tags a hint names. */
 const TAGS_SHOWN = 20;
 
-/** A repository in a registry: distribution-spec. What it reads and writes goes through one connection pool. */
+/** A repository in a registry: distribution-spec. It uses the connections of its client. */
 export function registryRepository(place: RegistryPlace): Repository {
   const { client, repository, side } = place;
   const name = nameOf(place);
@@ -36,7 +36,7 @@ export function registryRepository(place: RegistryPlace): Repository {
       ...requestTo(place, `blobs/${blob.digest}`),
       method: 'HEAD',
       purpose: `look for blob ${blob.digest}`,
-      // A range of nothing is what an empty blob has.
+      // Registries answer a range request for an empty blob with 416.
       accept: [404, 416],
       signal,
     });
@@ -76,7 +76,7 @@ export function registryRepository(place: RegistryPlace): Repository {
         headers: { 'content-type': descriptor.mediaType, 'content-length': `${bytes.length}` },
         body: () => contentOf(bytes).open(),
         hint: isIndex
-          ? 'this registry seems not to take caches in the shape of an index; export with image-manifest=true'
+          ? 'this registry seems to refuse caches in the shape of an index; export with image-manifest=true'
           : undefined,
         signal,
       });
@@ -85,19 +85,19 @@ export function registryRepository(place: RegistryPlace): Repository {
       if (digest === undefined || digest === descriptor.digest) return;
       throw new CacheError(
         'FAILED',
-        `${name}: the manifest was ${descriptor.digest}, and is ${digest} to the registry`,
+        `${name}: the registry stored the manifest ${descriptor.digest} under another digest, ${digest}`,
         {
           side,
         },
       );
     },
     async [Symbol.asyncDispose]() {
-      // The connections belong to the operation, which may go on with them.
+      // The session owns the connections.
     },
   };
 }
 
-/** Asks for a manifest's descriptor alone, which registries do not count as a pull; and for its bytes where they have to. */
+/** Finds the descriptor of a manifest: with HEAD, which registries do not count as a pull, or with GET. */
 async function resolveManifest(place: RegistryPlace, reference: Reference, signal?: AbortSignal): Promise<Descriptor> {
   const found = await findManifest(place, reference, signal);
   if (found !== undefined) return found;
@@ -132,7 +132,7 @@ async function findManifest(
   return { mediaType: mediaTypeOf(response), digest, size: bytes.length };
 }
 
-/** What the headers of an answer say; undefined when they do not say all. */
+/** The descriptor in the headers of a response; undefined for incomplete headers. */
 function descriptorIn(response: RegistryResponse, reference: Reference): Descriptor | undefined {
   const digest = 'digest' in reference ? reference.digest : headerOf(response.headers, 'docker-content-digest');
   const size = totalLength(response) ?? 0;
@@ -141,9 +141,9 @@ function descriptorIn(response: RegistryResponse, reference: Reference): Descrip
   return { mediaType, digest, size };
 }
 
-/** How many bytes there are behind an answer, of which it may have only a part; undefined where it does not say. */
+/** The size of the whole blob or manifest in the headers of a response, which may have only a part; undefined if unknown. */
 function totalLength({ status, headers }: RegistryResponse): number | undefined {
-  // That length would be the one of the coded bytes.
+  // Content-Length would be the length of the encoded bytes.
   if (codingsOf(headers).length > 0) return undefined;
   const [, total] = /^bytes \d+-\d*\/(\d+)$/.exec(headers['content-range'] ?? '') ?? [];
   const text = status === 206 ? total : headerOf(headers, 'content-length');
@@ -157,12 +157,12 @@ function mediaTypeOf({ headers }: RegistryResponse): string {
 async function tagsHint(place: RegistryPlace, signal?: AbortSignal): Promise<string> {
   try {
     const tags = await listTags(place, signal);
-    if (tags.length === 0) return 'it has no tags at all';
+    if (tags.length === 0) return 'the repository has no tags';
     const more = tags.length > TAGS_SHOWN ? `, and ${tags.length - TAGS_SHOWN} more` : '';
     return `its tags are: ${tags.slice(0, TAGS_SHOWN).join(', ')}${more}`;
   } catch (error) {
     if (!(error instanceof CacheError)) throw error;
-    return 'there may be no such repository';
+    return 'perhaps there is no such repository';
   }
 }
 
@@ -175,14 +175,14 @@ async function listEntries(
   const outage = new Outage();
   await parallel(tags, CONCURRENCY, signal, async (tag, inner) => {
     if (!isTag(tag)) {
-      const problem = new CacheError('UNREACHABLE', `${nameOf(place)} lists a tag whose name is none`);
+      const problem = new CacheError('UNREACHABLE', `${nameOf(place)} lists a tag with an invalid name`);
       found.set(tag, { tag, problem });
       return;
     }
     try {
       const descriptor = await findManifest(place, { tag }, inner);
       outage.answered();
-      // One that went away while the list was read is not there any more.
+      // A tag that was deleted since the list was read is left out.
       if (descriptor !== undefined) found.set(tag, { tag, descriptor });
     } catch (error) {
       inner.throwIfAborted();

@@ -7,22 +7,22 @@ import { uploadBlob } from './registry-upload.js';
 import { type Body, BodyRefused, UploadSession } from './upload-session.js';
 
 const MIB = 1024 * 1024;
-/** What is held of a stream whose digest shows at its end, so that it can be sent again. In bytes. */
+/** The buffer for a stream whose digest is known only at its end, so that a chunk can be sent again. In bytes. */
 const BUFFER = 8 * MIB;
-/** The most that is held of one where the registry wants larger chunks, in bytes. */
+/** The largest buffer, for a registry that needs larger chunks, in bytes. */
 const LARGEST_BUFFER = 32 * MIB;
 
-/** The registry knows nothing of an upload any more whose first bytes are not held any more. */
+/** The registry has lost an upload whose first bytes are no longer in the buffer. */
 class UploadLost extends Error {}
 
-/** The registry takes no chunks that can be held. */
+/** The registry accepts no chunks that fit the buffer. */
 class NoChunks extends Error {}
 
 /**
- * Writes a blob whose digest shows when all of it was read. What fits into memory is a blob like any other; the rest
- * goes in chunks, of which one at a time is held. Where the registry takes no chunks, all is read twice.
+ * Writes a blob whose digest is known only after it was read. A blob that fits into the buffer is uploaded like any other;
+ * a larger blob is sent in chunks, with one chunk in memory. If the registry accepts no chunks, the source is read twice.
  *
- * @param has - whether a blob is there
+ * @param has - whether the registry has a blob
  */
 export async function uploadStream(
   place: RegistryPlace,
@@ -36,7 +36,7 @@ export async function uploadStream(
       return await new StreamUpload(place, has, backoff, signal).run(content);
     } catch (error) {
       if (error instanceof NoChunks) return uploadTwice(place, content, has, signal);
-      // All is read again.
+      // The source is read again from its beginning.
       if (!(error instanceof UploadLost)) throw error;
     }
   }
@@ -49,11 +49,11 @@ class StreamUpload {
   readonly #signal: AbortSignal | undefined;
   readonly #hash = new BlobHash();
   #session: UploadSession | undefined;
-  /** What was read and not sent. */
+  /** The bytes that were read and not sent. */
   #buffer = Buffer.allocUnsafe(64 * 1024);
-  #held = 0;
+  #filled = 0;
   #limit = BUFFER;
-  /** What the registry has, in bytes. */
+  /** How many bytes the registry has. */
   #sent = 0;
 
   constructor(
@@ -72,13 +72,13 @@ class StreamUpload {
     for await (const bytes of content.open({}, this.#signal)) {
       this.#hash.update(bytes);
       for (let at = 0; at < bytes.length;) {
-        // Only now it is known that there is more.
-        if (this.#held === this.#limit) await this.#drain(false);
-        at += this.#hold(bytes.subarray(at));
+        // A full buffer is sent only when more bytes follow.
+        if (this.#filled === this.#limit) await this.#drain(false);
+        at += this.#fill(bytes.subarray(at));
       }
     }
     if (this.#session !== undefined) await this.#drain(true);
-    const rest = this.#buffer.subarray(0, this.#held);
+    const rest = this.#buffer.subarray(0, this.#filled);
     const blob = this.#hash.finish();
     const has = () => this.#has(blob);
     if (this.#session !== undefined && this.#sent > 0) await this.#finish(this.#session, blob, rest);
@@ -88,25 +88,25 @@ class StreamUpload {
     return blob;
   }
 
-  /** @returns how much of the bytes there is room for */
-  #hold(bytes: Uint8Array): number {
-    if (this.#held === this.#buffer.length) {
-      // Most layers are small: it grows as it is needed.
+  /** Adds bytes to the buffer. @returns how many of them fit */
+  #fill(bytes: Uint8Array): number {
+    if (this.#filled === this.#buffer.length) {
+      // The buffer grows on demand, since most layers are small.
       const larger = Buffer.allocUnsafe(Math.min(this.#limit, this.#buffer.length * 4));
       this.#buffer.copy(larger);
       this.#buffer = larger;
     }
-    const part = bytes.subarray(0, Math.min(this.#buffer.length, this.#limit) - this.#held);
-    this.#buffer.set(part, this.#held);
-    this.#held += part.length;
+    const part = bytes.subarray(0, Math.min(this.#buffer.length, this.#limit) - this.#filled);
+    this.#buffer.set(part, this.#filled);
+    this.#filled += part.length;
     return part.length;
   }
 
   /**
-   * Sends what is held in chunks.
+   * Sends the buffer in chunks.
    *
-   * @param isLast - whether nothing comes after it: then what is left of it fits into one request, and otherwise it is
-   *   less than a chunk
+   * @param isLast - whether the stream has ended: then a rest that fits into one request stays in the buffer, and
+   *   otherwise a rest that is smaller than a chunk
    */
   async #drain(isLast: boolean): Promise<void> {
     const { abilities } = this.#place.client;
@@ -117,7 +117,7 @@ class StreamUpload {
       const chunk = abilities.chunk(Math.max(BUFFER, Math.min(minimum, LARGEST_BUFFER)), minimum);
       if (chunk === undefined) throw new NoChunks();
       this.#limit = Math.max(BUFFER, chunk);
-      const left = this.#held - start;
+      const left = this.#filled - start;
       if (isLast ? left <= chunk : left < chunk) break;
       try {
         await this.#append(session, this.#buffer.subarray(start, start + chunk));
@@ -125,16 +125,16 @@ class StreamUpload {
       } catch (error) {
         if (!(error instanceof BodyRefused)) throw error;
         abilities.refuseChunk(error.size);
-        // What was taken before was in chunks that are not taken now.
+        // Earlier chunks of this upload are gone with it.
         if (this.#sent > 0) throw new UploadLost();
         this.#session = undefined;
       }
     }
-    this.#buffer.copyWithin(0, start, this.#held);
-    this.#held -= start;
+    this.#buffer.copyWithin(0, start, this.#filled);
+    this.#filled -= start;
   }
 
-  /** Sends a chunk, and that part of it again that got lost. */
+  /** Sends a chunk, and sends lost parts of it again. */
   async #append(session: UploadSession, bytes: Uint8Array): Promise<void> {
     const start = this.#sent;
     const end = start + bytes.length;
@@ -148,7 +148,7 @@ class StreamUpload {
     this.#sent = end;
   }
 
-  /** Sends the rest, and makes a blob of all. */
+  /** Sends the rest, and closes the upload as a blob. */
   async #finish(session: UploadSession, { digest, size }: BlobId, rest: Uint8Array): Promise<void> {
     const start = this.#sent;
     for (;;) {
@@ -159,7 +159,7 @@ class StreamUpload {
         try {
           await this.#recover(error, session, start, size);
         } catch (lost) {
-          // It was written, and only the answer did not arrive.
+          // The blob was written, and only the response was lost.
           if (lost instanceof UploadLost && (await this.#has({ digest, size }))) return;
           throw lost;
         }
@@ -178,7 +178,7 @@ function bodyOf(bytes: Uint8Array): Body {
   return { length: bytes.length, open: () => contentOf(bytes).open() };
 }
 
-/** The same bytes are made twice, first for their digest. */
+/** Reads the source twice: first for the digest, then for the upload. */
 async function uploadTwice(
   place: RegistryPlace,
   content: Content,

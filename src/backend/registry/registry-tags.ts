@@ -7,9 +7,9 @@ import { JSON_LIMIT } from '../../oci/json.js';
 import { nameOf, type RegistryPlace, requestTo } from './registry-place.js';
 
 const TAGS_A_PAGE = 1000;
-/** How many pages in a row may bring nothing new: those of some registries are filtered after they are cut. */
-const PAGES_WITHOUT_NEWS = 100;
-/** The most tags and pages that are read. */
+/** How many pages in a row may have no new tags: some registries filter pages after they cut them. */
+const PAGES_WITHOUT_NEW_TAGS = 100;
+/** The limits of tags and pages. */
 const MOST_TAGS = 1_000_000;
 const MOST_PAGES = 10_000;
 
@@ -17,17 +17,17 @@ const NO_TAGS: readonly string[] = EMPTY;
 const tagsType = struct(() => ({ tags: NO_TAGS }), { tags: ['tags', list(string)] });
 
 /**
- * The tags of a repository, in order: every page until there is no link to another one (distribution-spec, "Listing
+ * The tags of a repository, sorted. It reads pages until a page has no link to the next (distribution-spec, "Listing
  * Tags").
  *
- * @throws CacheError NOT_FOUND for a repository that is not there, UNREACHABLE when the list does not end
+ * @throws CacheError NOT_FOUND for a missing repository, UNREACHABLE for a list that does not end
  */
 export async function listTags(place: RegistryPlace, signal?: AbortSignal): Promise<string[]> {
   const { target, ...request } = requestTo(place, `tags/list?n=${TAGS_A_PAGE}`);
   const asked = { ...request, purpose: 'list the tags' };
   const tags = new Set<string>();
   const seen = new Set<string>();
-  let withoutNews = 0;
+  let withoutNewTags = 0;
   for (let page: string | URL = target; ;) {
     const { response, bytes } = await fetchDocument(
       place.client,
@@ -37,15 +37,15 @@ export async function listTags(place: RegistryPlace, signal?: AbortSignal): Prom
     const before = tags.size;
     const where = `${nameOf(place)}: the list of tags`;
     for (const tag of parseGo(tagsType, bytes ?? Buffer.from('{}'), where).tags) tags.add(tag);
-    withoutNews = tags.size === before ? withoutNews + 1 : 0;
+    withoutNewTags = tags.size === before ? withoutNewTags + 1 : 0;
     seen.add(response.url.href);
     const next = nextLink(headerOf(response.headers, 'link'));
-    // Registries have orders of their own.
+    // Registries differ in their order of tags.
     if (next === undefined) return [...tags].toSorted();
     page = place.client.addressIn(next, response, asked);
-    // Some link to the page that it is.
+    // Some registries link a page to itself.
     if (seen.has(page.href)) return [...tags].toSorted();
-    if (withoutNews < PAGES_WITHOUT_NEWS && seen.size < MOST_PAGES && tags.size < MOST_TAGS) continue;
+    if (withoutNewTags < PAGES_WITHOUT_NEW_TAGS && seen.size < MOST_PAGES && tags.size < MOST_TAGS) continue;
     throw new CacheError(
       'UNREACHABLE',
       `${where} does not end: it has ${tags.size} tags on ${seen.size} pages so far`,

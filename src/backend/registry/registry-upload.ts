@@ -8,15 +8,15 @@ import { nameOf, type RegistryPlace } from './registry-place.js';
 import { sourceOf } from '../sides.js';
 import { BodyRefused, UploadSession } from './upload-session.js';
 
-/** Blobs over this size go in chunks of it, so that a proxy's limit on bodies is no limit on blobs. In bytes. */
+/** Blobs over this size are sent in chunks of this size, since proxies limit the size of bodies. In bytes. */
 const CHUNK = 64 * 1024 * 1024;
 
 /**
- * Writes a blob. After a break the registry is asked how much it has, and the rest is sent; the registry checks the
- * digest, and so is the source's.
+ * Writes a blob. After a broken connection it asks the registry for the offset, and sends the rest. The digest is checked
+ * here as the source is read, and by the registry.
  *
- * @param exists - whether the blob is there, asked when an answer got lost
- * @throws CacheError CORRUPT when the source is not what was expected
+ * @param exists - whether the registry has the blob; called after a lost response
+ * @throws CacheError CORRUPT when the source has other bytes than expected
  */
 export async function uploadBlob(
   place: RegistryPlace,
@@ -48,7 +48,7 @@ export async function uploadBlob(
         const isWhole = error.size === expected.size;
         if (isWhole) abilities.refuseWhole(error.size);
         else abilities.refuseChunk(error.size);
-        // Other uploads may have found that out before; it is what comes next that counts.
+        // A parallel upload may have recorded the same refusal, so the next chunk size decides.
         const isLast = session === undefined || chunkFor(abilities, expected.size, session) === Infinity;
         if (isWhole && isLast) throw error.cause;
         session = undefined;
@@ -60,15 +60,15 @@ export async function uploadBlob(
       backoff.reached(session.offset);
       if (isKnown && session.offset <= expected.size) continue;
       session = undefined;
-      // It was written, and only the answer did not arrive.
+      // The blob was written, and only the response was lost.
       if (await exists()) return;
     }
   }
 }
 
 /**
- * How much of a blob goes in one request, in bytes: all of it where that is little or the registry takes no chunks,
- * and otherwise the largest chunk that it takes. Where it takes neither, one request has its reason again.
+ * How much of a blob to send in one request, in bytes: a small blob whole, otherwise the largest chunk that the registry
+ * accepts. If the registry accepts no chunks, the whole blob in one request shows its reason.
  */
 function chunkFor(abilities: Abilities, size: number, { minimum }: UploadSession): number {
   const isWhole = abilities.takesWhole(size);
@@ -76,7 +76,7 @@ function chunkFor(abilities: Abilities, size: number, { minimum }: UploadSession
   return chunk ?? Infinity;
 }
 
-/** Opens an upload, or takes the blob over from another repository; then there is none. */
+/** Opens an upload. @returns undefined when the registry mounted the blob from another repository instead */
 async function open(
   place: RegistryPlace,
   { origin }: Content,
@@ -90,7 +90,7 @@ async function open(
     try {
       return await UploadSession.mount(place, what, { digest, from }, signal);
     } catch (error) {
-      // Registries refuse to mount what the user may not read there, or altogether: then the bytes have to travel.
+      // Some registries refuse every mount, or mounts from a repository that the user may not read: then the bytes are sent.
       if (!(error instanceof CacheError) || error.code !== 'DENIED') throw error;
       client.abilities.refuseMount(from, repository);
     }

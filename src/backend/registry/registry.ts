@@ -23,7 +23,7 @@ export const registryBackend: Backend = {
   async source(at, session) {
     const { digest, tag = LATEST } = parseReference(at.name);
     const repository = await openRegistryRepository(at, session, 'import');
-    // A digest comes before a tag, as in Docker.
+    // A digest takes precedence over a tag, as in Docker.
     const reference = digest === undefined ? { tag } : { digest };
     return repositorySource(repository.name, () => Promise.resolve(repository), reference, session);
   },
@@ -39,7 +39,7 @@ export const registryBackend: Backend = {
 };
 
 /**
- * The repository that a reference names, whatever tag or digest it selects there.
+ * The repository that a reference names.
  *
  * @throws CacheError USAGE for healing it
  */
@@ -57,7 +57,7 @@ export async function openRegistryRepository(at: Location, session: Session, sid
 async function registryPlace(at: Location, session: Session, side: Side): Promise<RegistryPlace> {
   const { registry, repository } = parseReference(at.name);
   const insecure = flag(at.options, 'registry.insecure') ?? false;
-  // What speaks HTTP is loaded at first use, since most caches are in folders.
+  // The HTTP modules are loaded at first use, since most caches are in folders.
   const { registryClient } = await import('./session-client.js');
   return { client: await registryClient(registry, { side, insecure }, session), repository, side };
 }

@@ -6,15 +6,15 @@ import { TransientError } from '../../net/http/retry.js';
 import type { Digest } from '../../oci/digest.js';
 import { nameOf, type RegistryPlace, requestTo } from './registry-place.js';
 
-/** A registry may take long to put a large blob in its place. In milliseconds. */
+/** The limit for the last request: a registry may need long to store a large blob. In milliseconds. */
 const FINISH_TIMEOUT = 600_000;
 
 /**
- * Statuses that refuse a chunk, whatever is in it: registries and the proxies before them have many ways to say that it is
- * too large, or that they take none (GitHub's says 416 above 4 MiB).
+ * Statuses that refuse a chunk for its size, or refuse all chunks. Registries and proxies use many of them: GitHub's
+ * registry answers 416 above 4 MiB.
  */
 const REFUSES_CHUNK: ReadonlySet<number | undefined> = new Set([400, 405, 411, 413, 415, 501]);
-/** Statuses that mean the same where nothing was sent before, and later that the registry has lost the upload. */
+/** Statuses that refuse the first chunk for its size, and for a later chunk mean that the registry has lost the upload. */
 const LOST: ReadonlySet<number | undefined> = new Set([404, 409, 416, 422]);
 const LOST_AT_END: ReadonlySet<number | undefined> = new Set([404, 416]);
 /** How many uploads in a row the registry may lose without progress. A restart loses the uploads of a registry once. */
@@ -22,7 +22,7 @@ const LOST_ATTEMPTS = 3;
 /** Statuses that refuse a blob in one request for its size. */
 const REFUSES_WHOLE: ReadonlySet<number | undefined> = new Set([413, 416]);
 
-/** The registry does not take so many bytes in one request. Its cause is the refusal. */
+/** The registry refuses a body of this size. The cause is its refusal. */
 export class BodyRefused extends Error {
   override readonly cause: CacheError;
   /** In bytes. */
@@ -35,7 +35,7 @@ export class BodyRefused extends Error {
   }
 }
 
-/** Bytes to send, made again for each attempt. */
+/** The bytes of a request; `open` makes them again for each attempt. */
 export interface Body {
   /** In bytes. */
   readonly length: number;
@@ -56,8 +56,8 @@ const NOTHING: Body = {
 };
 
 /**
- * One upload of a blob: distribution-spec, "Pushing blobs". Each answer's Location is where the next request goes. No
- * request is repeated here; after a failure, `recover` asks where to go on.
+ * One upload of a blob: distribution-spec, "Pushing blobs". The Location of each response is the URL of the next request.
+ * Requests are not retried here; after a failure, `recover` asks the registry for the offset.
  */
 export class UploadSession {
   readonly #place: RegistryPlace;
@@ -65,7 +65,7 @@ export class UploadSession {
   readonly #what: string;
   #location: URL;
   #offset = 0;
-  /** The least that the registry wants in a chunk, in bytes. */
+  /** The registry's smallest chunk, in bytes. */
   readonly minimum: number;
 
   private constructor(place: RegistryPlace, what: string, opened: RegistryResponse, signal: AbortSignal | undefined) {
@@ -87,9 +87,9 @@ export class UploadSession {
   }
 
   /**
-   * Has the registry take a blob over from another of its repositories; where it does not, this opens an upload.
+   * Mounts a blob from another repository of the registry. If the registry does not mount it, this opens an upload.
    *
-   * @returns undefined when it did
+   * @returns undefined when the blob is mounted
    */
   static async mount(
     place: RegistryPlace,
@@ -127,12 +127,12 @@ export class UploadSession {
     discard(response);
     this.#moveOn(response);
     const known = endOf(response);
-    // It may take less than it was sent; some say nothing useful.
+    // The registry may accept fewer bytes than were sent; some registries send no usable range.
     this.#offset = known !== undefined && known > this.#offset && known < end ? known : end;
   }
 
   /**
-   * Sends the last bytes, if any are left, and makes a blob of all.
+   * Sends the last bytes, if any, and closes the upload as a blob.
    *
    * @throws BodyRefused, CacheError
    */
@@ -150,9 +150,9 @@ export class UploadSession {
   }
 
   /**
-   * Asks how far the registry is, after a failure.
+   * Asks the registry for the offset of the upload, after a failure.
    *
-   * @returns false when it knows nothing of the upload any more
+   * @returns false when the registry has lost the upload
    */
   async recover(): Promise<boolean> {
     const response = await this.#place.client.request({
@@ -165,14 +165,14 @@ export class UploadSession {
     });
     discard(response);
     const known = endOf(response);
-    // Where it does not say, nothing can be added to it.
+    // Without an offset the upload cannot be continued.
     if (response.status >= 300 || known === undefined) return false;
     this.#moveOn(response);
     this.#offset = known;
     return true;
   }
 
-  /** An answer may name the address for the next request; where it names none or an empty one, that stays. */
+  /** Takes the URL for the next request from a response; without a Location, or with an empty one, the URL stays. */
   #moveOn(response: RegistryResponse): void {
     const { location } = response.headers;
     const asked = { ...this.#place, purpose: `write ${this.#what}` };
@@ -190,7 +190,7 @@ export class UploadSession {
       headers: {
         'content-type': 'application/octet-stream',
         'content-length': `${length}`,
-        // Without a unit before it, unlike everywhere else in HTTP.
+        // distribution-spec writes the range without a unit, unlike HTTP.
         ...(length > 0 && (method === 'PATCH' || this.#offset > 0)
           ? { 'content-range': `${this.#offset}-${end}` }
           : {}),
@@ -232,14 +232,14 @@ async function post(
     scopes: [...scopes, ...(mount ? [`repository:${mount.from}:pull`] : [])],
     purpose: opening(what),
     headers: { 'content-length': '0' },
-    hint: 'some registries want a repository to be made before anything is pushed to it',
+    hint: 'some registries need a repository to be created before the first push',
     signal,
   });
   discard(response);
   return response;
 }
 
-/** Behind the last byte that the registry has; an empty upload may say `0-0` as well as `0--1`. */
+/** The offset after the last byte that the registry has. For an empty upload, registries send `0-0` or `0--1`. */
 function endOf({ headers }: RegistryResponse): number | undefined {
   const [, last] = /^(?:bytes[= ])?0-(-?\d+)$/.exec(headerOf(headers, 'range') ?? '') ?? [];
   return last === undefined ? undefined : Number(last) + (last === '0' ? 0 : 1);
