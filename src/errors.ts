@@ -144,12 +144,18 @@ export async function abortable<T>(signal: AbortSignal | undefined, run: () => P
     signal?.throwIfAborted();
     return await run();
   } catch (error) {
-    if (signal?.aborted !== true) throw error;
+    if (signal?.aborted !== true) throw firstError(error);
     const { reason } = signal as { readonly reason: unknown };
     throw new CacheError('ABORTED', reason instanceof Error ? reason.message : 'the call was aborted', {
       cause: reason,
     });
   }
+}
+
+/** What ended a block, where closing what the block had open failed as well: `using` throws a SuppressedError then. */
+function firstError(error: unknown): unknown {
+  const isSuppressed = error instanceof Error && error.name === 'SuppressedError' && 'suppressed' in error;
+  return isSuppressed ? firstError(error.suppressed) : error;
 }
 
 /** Whether an error has one of these codes of the operating system (`ENOENT`, `ENOSPC`, …); without codes: any of them. */

@@ -1,5 +1,5 @@
 import test, { type ExecutionContext } from 'ava';
-import { CacheError } from '../src/errors.js';
+import { abortable, CacheError } from '../src/errors.js';
 import { copyCache } from '../src/operations/copy/copy.js';
 import { resolveCache } from '../src/operations/resolve.js';
 import { Session } from '../src/session.js';
@@ -104,4 +104,14 @@ test('a session fills in what is left out, closes in the reverse order, and make
     t.is(await session.http({ verify: true }), await session.http({ verify: true }));
   }
   t.deepEqual(closed, ['second lease', 'first lease', 'client']);
+});
+
+test('an error is told as it was, when closing fails after it as well', async (t) => {
+  const call = abortable(undefined, async () => {
+    await using session = new Session();
+    session.defer({ [Symbol.asyncDispose]: () => Promise.reject(new Error('cannot close')) });
+    await Promise.resolve();
+    throw new CacheError('BUSY', 'the first');
+  });
+  t.like(await t.throwsAsync(call), { code: 'BUSY', message: 'the first' });
 });

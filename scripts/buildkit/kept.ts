@@ -30,14 +30,10 @@ export async function makeOnce(
   signal: AbortSignal,
 ): Promise<void> {
   await mkdir(dirname(folder), { recursive: true });
-  const lock = await acquireLock(folder, 'exclusive', { timeout: WAIT, signal });
-  try {
-    if (await isMade(folder)) return;
-    const partial = `${folder}.partial`;
-    await rm(partial, { recursive: true, force: true });
-    await make(partial);
-    await rename(partial, folder);
-  } finally {
-    lock.release();
-  }
+  using _ = await acquireLock(folder, 'exclusive', { timeout: WAIT, signal });
+  if (await isMade(folder)) return;
+  const partial = `${folder}.partial`;
+  await rm(partial, { recursive: true, force: true });
+  await make(partial);
+  await rename(partial, folder);
 }

@@ -21,28 +21,24 @@ export interface Workspace {
 export async function openWorkspace(home: string, say: (text: string) => void): Promise<Workspace> {
   const runs = join(home, 'runs');
   await mkdir(runs, { recursive: true });
-  const making = await acquireLock(runs, 'exclusive');
-  try {
-    for (const name of await readdir(runs)) {
-      const lock = await lockOf(join(runs, name));
-      if (lock === undefined) continue;
-      say(`removing what the interrupted run ${name} has left`);
-      await remove(join(runs, name));
-      await lock.close();
-    }
-    const folder = await mkdtemp(join(runs, 'run-'));
-    const lock = await lockOf(folder);
-    return {
-      folder,
-      cgroup: cgroupOf(folder),
-      async remove() {
-        await remove(folder);
-        await lock?.close();
-      },
-    };
-  } finally {
-    making.release();
+  using _ = await acquireLock(runs, 'exclusive');
+  for (const name of await readdir(runs)) {
+    const lock = await lockOf(join(runs, name));
+    if (lock === undefined) continue;
+    say(`removing what the interrupted run ${name} has left`);
+    await remove(join(runs, name));
+    await lock.close();
   }
+  const folder = await mkdtemp(join(runs, 'run-'));
+  const lock = await lockOf(folder);
+  return {
+    folder,
+    cgroup: cgroupOf(folder),
+    async remove() {
+      await remove(folder);
+      await lock?.close();
+    },
+  };
 }
 
 /** The lock of a run's folder, unless that run is alive. */

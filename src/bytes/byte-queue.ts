@@ -1,5 +1,5 @@
 /** Bytes that come in chunks of any size, taken in portions of any other. */
-export class ByteQueue {
+export class ByteQueue implements AsyncDisposable {
   readonly #source: AsyncIterator<Uint8Array>;
   #rest: Uint8Array = new Uint8Array();
 
@@ -31,7 +31,7 @@ export class ByteQueue {
     return Buffer.concat(parts);
   }
 
-  async close(): Promise<void> {
+  async [Symbol.asyncDispose](): Promise<void> {
     await this.#source.return?.();
   }
 }

@@ -24,12 +24,8 @@ export async function withFile<T extends Task>(
   job: (file: number) => Job<T>,
   signal: AbortSignal | undefined,
 ): Promise<Awaited<ReturnType<T>>> {
-  const handle = await content.openFile();
-  try {
-    const { inThread } = await import('./thread.js');
-    const options: JobOptions = { signal, onRead: content.onRead };
-    return await inThread(job(handle.fd), options);
-  } finally {
-    await handle.close();
-  }
+  await using handle = await content.openFile();
+  const { inThread } = await import('./thread.js');
+  const options: JobOptions = { signal, onRead: content.onRead };
+  return await inThread(job(handle.fd), options);
 }

@@ -73,7 +73,7 @@ async function* members(
   onBytes: (bytes: Uint8Array) => void,
   where: string,
 ): AsyncGenerator<Member, void, undefined> {
-  const queue = new ByteQueue(tar);
+  await using queue = new ByteQueue(tar);
   const toc = new TocEntries();
   let parts: Uint8Array[] = [];
   let begun: TocEntry | undefined;
@@ -92,51 +92,47 @@ async function* members(
     size = 0;
     return full;
   };
-  try {
-    for (;;) {
-      const header = await readTarHeader(queue, where);
-      add(header.raw);
-      if (!('name' in header)) break;
-      const { size: dataSize, name } = header;
-      refuse(header, where);
-      const first = toc.entry(header, dataSize >= CHUNK ? CHUNK : undefined);
-      if (first !== undefined) entries.push(first);
-      let file: Hash | undefined;
-      for (let at = 0; at < dataSize;) {
-        const length = Math.min(CHUNK, dataSize - at);
-        const isWhole = length === dataSize;
-        let entry = first;
-        if (at > 0 && first !== undefined) {
-          entry = chunkEntry(name, at, length === CHUNK ? CHUNK : undefined);
-          entries.push(entry);
-        }
-        if (entry !== undefined || size > CHUNK) yield cut(entry);
-        const chunk = createHash('sha256');
-        if (!isWhole) file ??= createHash('sha256');
-        for (let left = length; left > 0;) {
-          const bytes = await queue.some(left);
-          if (bytes.length === 0) throw damaged(where, `${name} is cut short`);
-          chunk.update(bytes);
-          file?.update(bytes);
-          add(bytes);
-          left -= bytes.length;
-        }
-        if (entry !== undefined) entry.chunkDigest = hashDigest('sha256', chunk);
-        at += length;
+  for (;;) {
+    const header = await readTarHeader(queue, where);
+    add(header.raw);
+    if (!('name' in header)) break;
+    const { size: dataSize, name } = header;
+    refuse(header, where);
+    const first = toc.entry(header, dataSize >= CHUNK ? CHUNK : undefined);
+    if (first !== undefined) entries.push(first);
+    let file: Hash | undefined;
+    for (let at = 0; at < dataSize;) {
+      const length = Math.min(CHUNK, dataSize - at);
+      const isWhole = length === dataSize;
+      let entry = first;
+      if (at > 0 && first !== undefined) {
+        entry = chunkEntry(name, at, length === CHUNK ? CHUNK : undefined);
+        entries.push(entry);
       }
-      if (first?.type === 'reg') first.digest = digestOf(first, file);
-      add(await queue.exactly((TAR_BLOCK - (dataSize % TAR_BLOCK)) % TAR_BLOCK));
-      if (size > 2 * CHUNK) yield cut(undefined);
+      if (entry !== undefined || size > CHUNK) yield cut(entry);
+      const chunk = createHash('sha256');
+      if (!isWhole) file ??= createHash('sha256');
+      for (let left = length; left > 0;) {
+        const bytes = await queue.some(left);
+        if (bytes.length === 0) throw damaged(where, `${name} is cut short`);
+        chunk.update(bytes);
+        file?.update(bytes);
+        add(bytes);
+        left -= bytes.length;
+      }
+      if (entry !== undefined) entry.chunkDigest = hashDigest('sha256', chunk);
+      at += length;
     }
-    // What is behind the end of the tar belongs to it; there may be any number of zeros.
-    for (let rest = await queue.some(CHUNK); rest.length > 0; rest = await queue.some(CHUNK)) {
-      add(rest);
-      if (size > 2 * CHUNK) yield cut(undefined);
-    }
-    if (size > 0) yield cut(undefined);
-  } finally {
-    await queue.close();
+    if (first?.type === 'reg') first.digest = digestOf(first, file);
+    add(await queue.exactly((TAR_BLOCK - (dataSize % TAR_BLOCK)) % TAR_BLOCK));
+    if (size > 2 * CHUNK) yield cut(undefined);
   }
+  // What is behind the end of the tar belongs to it; there may be any number of zeros.
+  for (let rest = await queue.some(CHUNK); rest.length > 0; rest = await queue.some(CHUNK)) {
+    add(rest);
+    if (size > 2 * CHUNK) yield cut(undefined);
+  }
+  if (size > 0) yield cut(undefined);
 }
 
 function digestOf(entry: TocEntry, file: Hash | undefined): string {

@@ -15,23 +15,19 @@ const AT_ONCE = 1024 * 1024;
  * @throws CacheError CORRUPT
  */
 export async function readToc(tar: AsyncIterable<Uint8Array>, where: string): Promise<Digest | undefined> {
-  const queue = new ByteQueue(tar);
-  try {
-    const header = await readTarHeader(queue, where);
-    const isToc = 'name' in header && header.name === TOC_NAME;
-    const hash = createHash('sha256');
-    for (let left = isToc ? header.size : 0; left > 0;) {
-      const bytes = await queue.some(left);
-      if (bytes.length === 0) return undefined;
-      hash.update(bytes);
-      left -= bytes.length;
-    }
-    let isEnd = true;
-    for (let rest = await queue.some(AT_ONCE); rest.length > 0; rest = await queue.some(AT_ONCE)) {
-      isEnd &&= rest.every((byte) => byte === 0);
-    }
-    return isToc && isEnd ? hashDigest('sha256', hash) : undefined;
-  } finally {
-    await queue.close();
+  await using queue = new ByteQueue(tar);
+  const header = await readTarHeader(queue, where);
+  const isToc = 'name' in header && header.name === TOC_NAME;
+  const hash = createHash('sha256');
+  for (let left = isToc ? header.size : 0; left > 0;) {
+    const bytes = await queue.some(left);
+    if (bytes.length === 0) return undefined;
+    hash.update(bytes);
+    left -= bytes.length;
   }
+  let isEnd = true;
+  for (let rest = await queue.some(AT_ONCE); rest.length > 0; rest = await queue.some(AT_ONCE)) {
+    isEnd &&= rest.every((byte) => byte === 0);
+  }
+  return isToc && isEnd ? hashDigest('sha256', hash) : undefined;
 }

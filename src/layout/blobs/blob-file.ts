@@ -154,18 +154,14 @@ export async function* readBlobFile(
   { start = 0, end = Number.POSITIVE_INFINITY }: Range = {},
   signal?: AbortSignal,
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  const handle = await openBlobFile(path, digest);
-  try {
-    for (let at = start; at < end;) {
-      signal?.throwIfAborted();
-      const length = Math.min(READ_SIZE, end - at);
-      const { bytesRead, buffer } = await handle.read(Buffer.allocUnsafe(length), 0, length, at);
-      if (bytesRead === 0) return;
-      at += bytesRead;
-      yield buffer.subarray(0, bytesRead);
-    }
-  } finally {
-    await handle.close();
+  await using handle = await openBlobFile(path, digest);
+  for (let at = start; at < end;) {
+    signal?.throwIfAborted();
+    const length = Math.min(READ_SIZE, end - at);
+    const { bytesRead, buffer } = await handle.read(Buffer.allocUnsafe(length), 0, length, at);
+    if (bytesRead === 0) return;
+    at += bytesRead;
+    yield buffer.subarray(0, bytesRead);
   }
 }
 

@@ -89,18 +89,14 @@ export class Conversions {
   async #read(): Promise<Map<string, Conversion>> {
     const known = new Map<string, Conversion>();
     await harmless(async () => {
-      const handle = await openRegular(this.#path);
-      try {
-        if (this.#isPrivate && !(await isOwn(handle))) return;
-        for (const line of (await readSmallFile(handle, this.#path)).toString().split('\n')) {
-          const conversion = parse(line);
-          if (conversion === undefined) continue;
-          // The latest are last.
-          known.delete(keyOf(conversion));
-          known.set(keyOf(conversion), conversion);
-        }
-      } finally {
-        await handle.close();
+      await using handle = await openRegular(this.#path);
+      if (this.#isPrivate && !(await isOwn(handle))) return;
+      for (const line of (await readSmallFile(handle, this.#path)).toString().split('\n')) {
+        const conversion = parse(line);
+        if (conversion === undefined) continue;
+        // The latest are last.
+        known.delete(keyOf(conversion));
+        known.set(keyOf(conversion), conversion);
       }
     });
     return known;

@@ -9,12 +9,8 @@ import { openRegular } from './open-file.js';
  * @throws CacheError CORRUPT for a link, for something that is no regular file, and for one that is too large
  */
 export async function contentOfFile(path: string): Promise<Buffer | undefined> {
-  const handle = await openSmallFile(path);
-  try {
-    return handle && (await readSmallFile(handle, path));
-  } finally {
-    await handle?.close();
-  }
+  await using handle = await openSmallFile(path);
+  return handle && (await readSmallFile(handle, path));
 }
 
 async function openSmallFile(path: string): Promise<FileHandle | undefined> {

@@ -64,21 +64,18 @@ async function isDead(marker: string): Promise<boolean> {
  */
 async function ifDead<T>(marker: string, act: () => Promise<T>): Promise<T | undefined> {
   const { tryFlock } = await import('../lock/flock.js');
-  let handle: FileHandle;
+  let opened: FileHandle;
   try {
-    handle = await openRegular(marker);
+    opened = await openRegular(marker);
   } catch (error) {
     // Files without a marker have nobody who could be alive; a link or a pipe is no marker.
     if (isSystemError(error, 'ENOENT') || error instanceof CacheError) return act();
     if (isSystemError(error, 'EACCES', 'EPERM')) return undefined;
     throw error;
   }
-  try {
-    if (!tryFlock(handle.fd, 'exclusive') || !isSameFile(handle.fd, marker)) return undefined;
-    return await act();
-  } finally {
-    await handle.close();
-  }
+  await using handle = opened;
+  if (!tryFlock(handle.fd, 'exclusive') || !isSameFile(handle.fd, marker)) return undefined;
+  return await act();
 }
 
 /** Empty quarantines, and damage marks of blobs that do not exist. */

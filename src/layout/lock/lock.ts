@@ -15,18 +15,16 @@ export interface LockOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** A lock while it is held. */
-export interface IndexLock {
+/** A lock that was taken. Its disposal deletes the lock file, as BuildKit does, and gives the lock up. */
+export interface IndexLock extends Disposable {
   /**
    * Whether others still meet this lock. BuildKit deletes the lock file after it has given its lock up, and so may
    * delete the one that somebody else has taken by then.
    */
   isSeen(): boolean;
-  /** Deletes the lock file, as BuildKit does, and gives the lock up. */
-  release(): void;
 }
 
-const NO_LOCK: IndexLock = { isSeen: () => true, release: () => undefined };
+const NO_LOCK: IndexLock = { isSeen: () => true, [Symbol.dispose]: () => undefined };
 
 /**
  * Does something while holding BuildKit's lock on an index: see `acquireLock`.
@@ -43,12 +41,8 @@ export async function withLock<T>(
   run: (lock: IndexLock) => T,
   options: LockOptions = {},
 ): Promise<T> {
-  const lock = await acquireLock(indexPath, kind, options);
-  try {
-    return run(lock);
-  } finally {
-    lock.release();
-  }
+  using lock = await acquireLock(indexPath, kind, options);
+  return run(lock);
 }
 
 /**
@@ -86,7 +80,7 @@ function tryLock(path: string, kind: LockKind, tryFlock: Flock): IndexLock | 'ta
     // Whoever had the lock before may have deleted the file that we locked; then the lock is worth nothing.
     taken = tryFlock(fd, kind) && isSameFile(fd, path);
     if (!taken) return 'taken';
-    return { isSeen: () => isSameFile(fd, path), release: () => release(fd, path, kind, tryFlock) };
+    return { isSeen: () => isSameFile(fd, path), [Symbol.dispose]: () => release(fd, path, kind, tryFlock) };
   } catch (cause) {
     throw new CacheError('FAILED', `cannot lock ${path}: ${(cause as Error).message}`, {
       hint: 'the filesystem seems to have no flock(2); work in a local folder, and move that with other tools',

@@ -37,14 +37,11 @@ export async function leaseManifest(path: string): Promise<(() => Promise<void>)
 
 /** Whether a manifest is leased. */
 export async function isLeased(path: string): Promise<boolean> {
-  const handle = await openFile(path);
-  if (handle === undefined || handle === 'unreadable') return false;
-  try {
-    const { tryFlock } = await import('./flock.js');
-    return !tryFlock(handle.fd, 'exclusive');
-  } finally {
-    await handle.close();
-  }
+  const opened = await openFile(path);
+  if (opened === undefined || opened === 'unreadable') return false;
+  await using handle = opened;
+  const { tryFlock } = await import('./flock.js');
+  return !tryFlock(handle.fd, 'exclusive');
 }
 
 /**

@@ -18,18 +18,14 @@ export async function readUserFile(path: string, { pipe = false } = {}): Promise
     throw new CacheError('FAILED', 'it is not a file');
   }
   // The file may have become a pipe since; O_NONBLOCK does not wait for a writer.
-  const handle = await open(path, constants.O_RDONLY | (kind.isFIFO() ? 0 : constants.O_NONBLOCK));
-  try {
-    const chunks: Uint8Array[] = [];
-    let size = 0;
-    for (;;) {
-      const { bytesRead, buffer } = await handle.read(Buffer.alloc(64 * 1024));
-      if (bytesRead === 0) return Buffer.concat(chunks).toString();
-      size += bytesRead;
-      if (size > LIMIT) throw new CacheError('FAILED', `it has more than ${LIMIT} bytes`);
-      chunks.push(buffer.subarray(0, bytesRead));
-    }
-  } finally {
-    await handle.close();
+  await using handle = await open(path, constants.O_RDONLY | (kind.isFIFO() ? 0 : constants.O_NONBLOCK));
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for (;;) {
+    const { bytesRead, buffer } = await handle.read(Buffer.alloc(64 * 1024));
+    if (bytesRead === 0) return Buffer.concat(chunks).toString();
+    size += bytesRead;
+    if (size > LIMIT) throw new CacheError('FAILED', `it has more than ${LIMIT} bytes`);
+    chunks.push(buffer.subarray(0, bytesRead));
   }
 }
