@@ -74,7 +74,7 @@ export interface ImageFit extends RecordFit {
 /** A layer that is to be converted, as far as it tells whether a blob was made from it. */
 export interface ConversionSource {
   readonly blob: Digest;
-  /** What may be taken to unpack it, and what was made from it. */
+  /** The limits for decompressing it, and the blob that was made from it. */
   readonly limits: Pick<RecompressOptions, 'maxSize' | 'windowMemory'>;
   /** The digest of its tar, where its descriptor says it. */
   readonly tar: Digest | undefined;
@@ -107,7 +107,7 @@ export interface CacheTarget extends AsyncDisposable {
    */
   select?(graph: Graph): { readonly graph: Graph; readonly images: readonly ImageFit[] };
   /**
-   * Refuses what `publish` is going to refuse, before anything is brought to the target.
+   * Refuses what `publish` would refuse, before any layer is transferred.
    *
    * @param cache - what is to be published, or something smaller
    */

@@ -38,7 +38,7 @@ export async function* decode(
 function tooLarge(where: string, cause: Error): CacheError {
   const most = MAX_WINDOW / 1024 ** 2;
   return new CacheError('FAILED', `${where}: the zstd stream has a window of more than ${most} MiB`, {
-    hint: `BuildKit refuses it too; pack it anew with a smaller window, as with "zstd --long=27"`,
+    hint: `BuildKit refuses it too; compress it again with a smaller window, as with "zstd --long=27"`,
     cause,
   });
 }

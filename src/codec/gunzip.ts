@@ -3,7 +3,7 @@ import { createGunzip } from 'node:zlib';
 import { CacheError } from '../errors.js';
 
 // Node's own 16 KiB make a task for its threads of every few lines of text.
-// What is unpacked ahead of the reader keeps both busy.
+// What is decompressed ahead of the reader keeps both busy.
 const OPTIONS = { chunkSize: 512 * 1024, highWaterMark: 1024 * 1024 };
 /** More zeros than a gzip member ends with: its checksum, its size and an empty block. */
 const ENOUGH_ZEROS = 64;
@@ -11,7 +11,7 @@ const ENOUGH_ZEROS = 64;
 /**
  * Unpacks gzip members to the end of the last, at which the bytes have to end, too: Node's gunzip would take a zero for
  * the end of everything, and leave alone what is behind it. To Go that is no gzip (compress/gzip). Zeros to the end, which
- * pad a file to the size of a block or so, are passed over: pigz does so, which BuildKit's image and others unpack with.
+ * pad a file to the size of a block or so, are passed over: pigz does so, which BuildKit's image and others decompress with.
  *
  * @param blame - makes the error for a stream that is none; errors of the source pass as they are
  * @param onPadding - told how many zeros are behind the stream, where there are some

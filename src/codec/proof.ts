@@ -12,9 +12,9 @@ export interface ProofOptions {
   readonly digest: Digest;
   /** The sizes that the blob may have, in bytes; one is right, or the blob is damaged. */
   readonly sizes: readonly number[];
-  /** `head`: look at the first bytes. `whole`: unpack it. Left out for what is no layer. */
+  /** `head`: look at the first bytes. `whole`: decompress it. Left out for what is no layer. */
   readonly layer?: 'head' | 'whole' | undefined;
-  /** The most that a layer may unpack to, in bytes. */
+  /** The most that a layer may decompress to, in bytes. */
   readonly maxSize?: number | undefined;
   /** What all zstd windows that are open at once may have together, in bytes; 1 GiB by default. */
   readonly windowMemory?: number | undefined;
@@ -30,7 +30,7 @@ export interface ProofOptions {
 /**
  * Reads a blob to its end, and tells what its bytes prove.
  *
- * @throws CacheError CORRUPT for bytes that are not those of the digest, and for a layer that cannot be unpacked; FAILED
+ * @throws CacheError CORRUPT for bytes that are not those of the digest, and for a layer that cannot be decompressed; FAILED
  *   for one that decompresses to more than `maxSize`
  */
 export async function prove(content: Content, options: ProofOptions): Promise<Proof> {
@@ -60,8 +60,8 @@ async function proveOf(content: Content, size: number, options: ProofOptions): P
     const read = recompress(content, { blob: { digest, size }, diffID: undefined, encoding, where, ...limits });
     for await (const chunk of read.content.open({}, signal)) look(chunk);
     const { compression, diffID, sha512: other, tocDigest, padding } = read.result().source;
-    const unpacked = { diffID, sha512: other, tocDigest, padding };
-    return isUnclear(compression, head) ? { size } : { size, encoding: encodingOf(compression), unpacked };
+    const decompressed = { diffID, sha512: other, tocDigest, padding };
+    return isUnclear(compression, head) ? { size } : { size, encoding: encodingOf(compression), decompressed };
   }
   for await (const chunk of verified(content.open({}, signal), { digest, size }, where)) look(chunk);
   const compression = compressionOf(head);

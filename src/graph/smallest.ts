@@ -4,8 +4,8 @@ import type { Graph } from './graph.js';
 import { renumber } from './renumber.js';
 
 /**
- * A stand-in for what a graph becomes once its layers are packed anew, which takes no more bytes to write than that will:
- * layers that may become one are one, and every index is as short as it can be. It is good for nothing else.
+ * A lower bound for the encoded size of a graph after recompression: a graph in which layers that may become one are one,
+ * and every index is as short as it can be. It is good for nothing else.
  *
  * @param tars - the diffIDs of the layers; where that of one is not known, it might become one with any other
  */

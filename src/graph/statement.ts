@@ -17,8 +17,8 @@ export interface Proof {
   readonly size: number;
   /** What the first bytes are; of layers, but for those that may be anything: no tar, and not compressed. */
   readonly encoding?: LayerEncoding;
-  /** What came out of the layer when it was unpacked. */
-  readonly unpacked?: {
+  /** What came out of the layer when it was decompressed. */
+  readonly decompressed?: {
     readonly diffID: Digest;
     /** The same as sha512, where a manifest says that. */
     readonly sha512?: Digest | undefined;
@@ -57,16 +57,16 @@ export function* faultsOf(layer: Descriptor, proof: Proof | undefined): Generato
     yield { wrong: 'mediaType', expected: mediaType, found, weight: isBelieved(mediaType) ? 'fatal' : 'stale' };
   }
   const { [UNCOMPRESSED]: diffID, [ESTARGZ_TOC_DIGEST]: toc, [CREATED_AT]: createdAt } = annotations;
-  const unpacked = proof?.unpacked;
-  if (!isDigest(diffID)) yield { wrong: 'diffID', expected: diffID, found: unpacked?.diffID, weight: 'missing' };
+  const decompressed = proof?.decompressed;
+  if (!isDigest(diffID)) yield { wrong: 'diffID', expected: diffID, found: decompressed?.diffID, weight: 'missing' };
   else {
-    const found = [unpacked?.diffID, unpacked?.sha512].find((known) => known && isComparable(diffID, known));
+    const found = [decompressed?.diffID, decompressed?.sha512].find((known) => known && isComparable(diffID, known));
     if (found !== undefined && found !== diffID) {
       yield { wrong: 'diffID', expected: diffID, found, weight: 'stale' };
     }
   }
-  if (toc !== undefined && unpacked !== undefined && toc !== unpacked.tocDigest) {
-    yield { wrong: 'toc', expected: toc, found: unpacked.tocDigest, weight: 'stale' };
+  if (toc !== undefined && decompressed !== undefined && toc !== decompressed.tocDigest) {
+    yield { wrong: 'toc', expected: toc, found: decompressed.tocDigest, weight: 'stale' };
   }
   if (createdAt !== undefined && !isTimestamp(createdAt)) {
     yield { wrong: 'createdAt', expected: undefined, found: createdAt, weight: 'missing' };
@@ -85,11 +85,12 @@ export function needsProof(layer: Descriptor): boolean {
 export function corrected(layer: Descriptor, proof: Proof | undefined): Descriptor {
   const wrong = new Set(Array.from(faultsOf(layer, proof), (fault) => fault.wrong));
   if (wrong.size === 0) return layer;
-  const { encoding, unpacked } = proof ?? {};
+  const { encoding, decompressed } = proof ?? {};
   const annotations = new Map(Object.entries(layer.annotations ?? {}));
-  if (wrong.has('diffID') && unpacked !== undefined) annotations.set(UNCOMPRESSED, unpacked.diffID);
+  if (wrong.has('diffID') && decompressed !== undefined) annotations.set(UNCOMPRESSED, decompressed.diffID);
   if (wrong.has('createdAt')) annotations.delete(CREATED_AT);
-  if (wrong.has('toc') && unpacked?.tocDigest !== undefined) annotations.set(ESTARGZ_TOC_DIGEST, unpacked.tocDigest);
+  if (wrong.has('toc') && decompressed?.tocDigest !== undefined)
+    annotations.set(ESTARGZ_TOC_DIGEST, decompressed.tocDigest);
   else if (wrong.has('toc'))
     for (const name of [ESTARGZ_TOC_DIGEST, ESTARGZ_UNCOMPRESSED_SIZE]) annotations.delete(name);
   const right = {

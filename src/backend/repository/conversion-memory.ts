@@ -9,7 +9,7 @@ import type { Repository } from './repository.js';
 
 /**
  * What layers became in a folder is written down in the folder, and so goes where the folder goes. Others may have
- * written to it: the blob that it names is unpacked, and has to be the layer's tar. That costs less than to pack it.
+ * written to it: the blob that it names is decompressed, and has to be the layer's tar. That costs less than compressing it.
  */
 export function layoutConversions({ root, blobs }: Layout, leased: LeasedBlobs): ConversionMemory {
   const conversions = conversionsIn(root);

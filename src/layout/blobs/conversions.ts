@@ -18,7 +18,7 @@ export interface Conversion {
   /** What made it: `encoderName` of the codec. */
   readonly encoder: string;
   readonly to: BlobId;
-  /** Of what `to` unpacks to. */
+  /** Of what `to` decompresses to. */
   readonly diffID: Digest;
   /** There for estargz. */
   readonly estargz?: { readonly tocDigest: Digest; readonly uncompressedSize: number } | undefined;

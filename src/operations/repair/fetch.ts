@@ -65,8 +65,8 @@ export class Fetching {
     const { maxLayerSize: maxSize, windowMemory, signal } = this.#options;
     const { name: where } = this.#store;
     const replacements = new Map<Digest, Descriptor>();
-    for (const [digest, { size, unpacked }] of proofs) {
-      if (unpacked?.padding === undefined || !walk.needs.has(digest)) continue;
+    for (const [digest, { size, decompressed }] of proofs) {
+      if (decompressed?.padding === undefined || !walk.needs.has(digest)) continue;
       const options = { blob: { digest, size }, diffID: undefined, encoding: GZIP, where, maxSize, windowMemory };
       const { content } = recompress(this.#store.blob({ digest, size }), options);
       const blob = this.#isDry ? await hashContent(content, signal) : await this.#repair.write(content, signal);

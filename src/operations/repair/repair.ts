@@ -31,7 +31,7 @@ export interface RepairOptions extends SessionOptions {
   /** Only find out what would be done. */
   readonly dryRun?: boolean | undefined;
   readonly concurrency?: number | undefined;
-  /** The most that a layer may unpack to, in bytes; 128 GiB by default. */
+  /** The most that a layer may decompress to, in bytes; 128 GiB by default. */
   readonly maxLayerSize?: number | undefined;
   /** What the windows of all zstd layers that are read at once may have together, in bytes; 1 GiB by default. */
   readonly windowMemory?: number | undefined;

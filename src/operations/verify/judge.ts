@@ -27,12 +27,12 @@ export function judge(report: Report, need: Need, proof: Proof | undefined): voi
     const { role, origins } = statement;
     if (role === 'layer') {
       for (const fault of faultsOf(statement.descriptor, proof)) report.say(remarkOf(need, fault), origins);
-      if (proof?.unpacked?.padding !== undefined) report.say(paddingOf(need, proof.unpacked.padding), origins);
+      if (proof?.decompressed?.padding !== undefined) report.say(paddingOf(need, proof.decompressed.padding), origins);
     } else if (role !== 'manifest' && proof !== undefined) judgeSize(report, need, statement, proof);
   }
 }
 
-/** BuildKit's own image unpacks with pigz, which passes them over; Go's reader, which others have, does not (compress/gzip). */
+/** BuildKit's own image decompresses with pigz, which passes them over; Go's reader, which others have, does not (compress/gzip). */
 function paddingOf({ digest }: Need, zeros: number): Remark {
   return {
     severity: 'note',

@@ -31,7 +31,7 @@ export interface Need {
 }
 
 export const isRequired = ({ statements }: Need): boolean => statements.some(({ required }) => required);
-/** Whether it can be unpacked. */
+/** Whether it can be decompressed. */
 export const isLayer = ({ statements }: Need): boolean =>
   statements.some(({ role, descriptor }) => {
     return role === 'layer' || (role === 'part' && layerEncoding(descriptor.mediaType) !== undefined);
