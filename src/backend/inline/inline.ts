@@ -1,12 +1,11 @@
 import type { CacheOptions } from '../../buildkit/options.js';
 import { CacheError, type Side } from '../../errors.js';
 import { openLayout } from '../../layout/layout.js';
-import type { Backend } from '../backend.js';
+import type { Backend, CacheTarget } from '../backend.js';
 import { layoutRepository } from '../local/layout-repository.js';
 import { LATEST, localBackend } from '../local/local.js';
 import { exportTag } from '../registry/export-tag.js';
 import { openRegistryRepository, registryBackend } from '../registry/registry.js';
-import { onSide } from '../sides.js';
 
 /**
  * A cache inside an image: `type=inline,ref=…` in a registry, `type=inline,src=…` or `dest=…` with `tag=…` in a folder.
@@ -25,7 +24,7 @@ export const inlineBackend: Backend = {
   async target(at, session, settings) {
     const { ref, tag = LATEST } = at.options.attributes;
     const { inlineTarget } = await import('./inline-target.js');
-    return onSide('export', async () => {
+    return onExport(async () => {
       if (ref !== undefined) {
         const repository = await openRegistryRepository(at, session, 'export');
         return inlineTarget(repository, exportTag(ref), session.signal);
@@ -57,4 +56,13 @@ function checkPlace({ attributes }: CacheOptions, side: Side): void {
   const hint =
     stranger === 'tag' ? 'a reference has its tag in it: ref=host/name:tag' : `name ref= or ${folder}=, not both`;
   throw new CacheError('USAGE', `type=inline has no ${stranger}= beside ref=`, { hint, side });
+}
+
+/** Says of an error that has no side that it is of the export. */
+async function onExport(open: () => Promise<CacheTarget>): Promise<CacheTarget> {
+  try {
+    return await open();
+  } catch (error) {
+    throw error instanceof CacheError ? error.on('export') : error;
+  }
 }

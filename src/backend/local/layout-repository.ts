@@ -19,7 +19,7 @@ import { decodeManifest } from '../../oci/manifest.js';
 import { layoutConversions } from '../repository/conversion-memory.js';
 import { presentOf } from '../repository/present.js';
 import type { LeasedManifest, Reference, Repository, RepositoryReader } from '../repository/repository.js';
-import { readingImport, sourceOf } from '../sides.js';
+import { readingImport, sourceOf } from '../repository/import-bytes.js';
 import { shownNames } from '../cache-store.js';
 import { entriesOf } from './folder-entries.js';
 

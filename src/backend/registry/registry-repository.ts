@@ -19,7 +19,7 @@ import { listTags } from './registry-tags.js';
 import { uploadStream } from './registry-stream.js';
 import { uploadBlob } from './registry-upload.js';
 import type { Reference, Repository, RepositoryEntry, UnreadEntry } from '../repository/repository.js';
-import { readingImport } from '../sides.js';
+import { readingImport } from '../repository/import-bytes.js';
 
 const ACCEPT = [OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_MANIFEST_LIST].join(', ');
 /** How many requests run in parallel; most of their time is network latency. */

@@ -5,7 +5,7 @@ import type { Content } from '../../oci/content.js';
 import type { BlobId } from '../../oci/descriptor.js';
 import { CheckedContent } from './checked-content.js';
 import { nameOf, type RegistryPlace } from './registry-place.js';
-import { sourceOf } from '../sides.js';
+import { sourceOf } from '../repository/import-bytes.js';
 import { BodyRefused, UploadSession } from './upload-session.js';
 
 /** Blobs over this size are sent in chunks of this size, since proxies limit the size of bodies. In bytes. */

@@ -76,7 +76,7 @@ async function repair(
   options: RepairOptions,
   session: Session,
 ): Promise<RepairResult> {
-  const copies = new Copies(await openSources(options.from ?? [], session, options.onNote), options.signal);
+  const copies = new Copies(await openSources(options.from ?? [], session), options.signal);
   await using mending = store.repair();
   const { actions, findings } = await new Repair(store, mending, copies, options).run();
   const { lacked } = copies;

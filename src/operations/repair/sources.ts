@@ -2,7 +2,7 @@ import type { Location } from '../../backend/backend.js';
 import { locate, openSource, openStore } from '../../backend/backends.js';
 import type { CacheStore } from '../../backend/cache-store.js';
 import { readImport } from '../../backend/option-string.js';
-import { formatOptions, type OnNote } from '../../buildkit/options.js';
+import { formatOptions } from '../../buildkit/options.js';
 import { CacheError } from '../../errors.js';
 import type { Content } from '../../oci/content.js';
 import type { Descriptor } from '../../oci/descriptor.js';
@@ -26,14 +26,10 @@ export interface BlobSource {
  *
  * @throws CacheError USAGE, NOT_FOUND, CORRUPT
  */
-export async function openSources(
-  texts: readonly string[],
-  session: Session,
-  onNote: OnNote | undefined,
-): Promise<BlobSource[]> {
+export async function openSources(texts: readonly string[], session: Session): Promise<BlobSource[]> {
   const sources: BlobSource[] = [];
   for (const text of texts) {
-    const options = await readImport(text, onNote);
+    const options = await readImport(text, (note) => session.note(note));
     const at = await locate(options, 'import', session);
     const store = await openStore(at, session);
     if (store.blobs !== undefined) await refuseEmpty(store, store.blobs(session.signal));

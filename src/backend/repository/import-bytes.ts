@@ -1,5 +1,5 @@
-import { CacheError, type Side } from '../errors.js';
-import type { Content } from '../oci/content.js';
+import { CacheError } from '../../errors.js';
+import type { Content } from '../../oci/content.js';
 
 /** Where bytes that are being written come from, for messages; undefined where they are made on the way. */
 export function sourceOf({ path, origin }: Content): string | undefined {
@@ -14,14 +14,5 @@ export async function readingImport<T>(write: () => Promise<T>): Promise<T> {
     // What was compared on the way is what was read.
     const isRead = error instanceof CacheError && error.wrong !== undefined;
     throw isRead ? error.on('import') : error;
-  }
-}
-
-/** Says of every error that has no side yet which one it is of. */
-export async function onSide<T>(side: Side, run: () => Promise<T>): Promise<T> {
-  try {
-    return await run();
-  } catch (error) {
-    throw error instanceof CacheError ? error.on(side) : error;
   }
 }
