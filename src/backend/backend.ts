@@ -57,7 +57,7 @@ export interface Publication {
   readonly shape: Shape | undefined;
   /** The documents of this very graph in this shape, where there are some already. */
   readonly saved: SavedCache | undefined;
-  /** What else is to stand in its manifest, where that is written anew. */
+  /** Other fields of its manifest, where that is encoded again. */
   readonly fields?: ManifestFields | undefined;
 }
 

@@ -46,7 +46,7 @@ function descriptorOf(digest: Digest, annotations: LayerAnnotations, where: stri
 
 function faultOf(where: string, field: string, expected: string, found: string | undefined): CacheError {
   return new CacheError('CORRUPT', `${where}: ${field}: expected ${expected} but found ${found ?? 'nothing'}`, {
-    hint: 'BuildKit refuses this cache too; export it anew',
+    hint: 'BuildKit refuses this cache too; export it again',
     field,
     expected,
     found,

@@ -22,7 +22,7 @@ export function checkConfig(config: CacheConfig, where: string): void {
   if (first === undefined) return;
   const more = others.length === 0 ? '' : ` (and ${others.length} more such faults)`;
   throw new CacheError('CORRUPT', `${where}: ${first}${more}`, {
-    hint: 'BuildKit refuses this cache too; export it anew',
+    hint: 'BuildKit refuses this cache too; export it again',
   });
 }
 

@@ -33,7 +33,7 @@ export function joinEnds(records: readonly CacheRecord[]): readonly CacheRecord[
 export function withoutJoin(records: readonly CacheRecord[]): readonly CacheRecord[] {
   if (!records.some(isJoin)) return records;
   const kept = new Set(records.flatMap((record, index) => (isJoin(record) ? [] : [index])));
-  // A set that grows while it is walked is walked to its end.
+  // The walk of a set reaches what is added during the walk.
   for (const index of kept) for (const link of links(records[index])) kept.add(link);
   return keepRecords(records, kept);
 }

@@ -22,10 +22,10 @@ export function evict(graph: Graph, blobs: ReadonlySet<Digest>): Graph {
 }
 
 /**
- * The blobs of some graphs in the order in which they are to go: what was used least recently first, then what least
- * stands on, then the largest. A blob never goes before one that stands on it, since that would go with it.
+ * The blobs of some graphs in the order of eviction: least recently used first, then the topmost of a stack, then the
+ * largest. A blob never comes before one that stands on it, since the upper blob would go with it.
  *
- * Evicting the first few, and then a few more, is evicting those at once: a lower limit drops all that a higher one does.
+ * Eviction in two steps equals eviction in one: a lower limit drops all that a higher limit drops.
  */
 export function evictionOrder(graphs: readonly UsedGraph[]): readonly Digest[] {
   const lastUse = new Map<Digest, number>();
@@ -66,7 +66,7 @@ function* resultsOf({ graph, lastUsed }: UsedGraph): Generator<{ layers: Digest[
   }
 }
 
-/** How many blobs stand on each at most, one above the other. */
+/** The height of the highest stack on each blob. */
 function heightsOf(above: ReadonlyMap<Digest, ReadonlySet<Digest>>): Map<Digest, number> {
   const blobs = [...above.keys()];
   const indexOf = new Map(blobs.map((blob, index) => [blob, index]));
@@ -83,8 +83,8 @@ function heightsOf(above: ReadonlyMap<Digest, ReadonlySet<Digest>>): Map<Digest,
 }
 
 /**
- * Drops the keys that lead to no result any more. Nothing can be found by them; they are kept where there is room, since
- * the next export of a build may have use of them.
+ * Drops the keys that lead to no result any more. They find nothing, and stay where there is room: the next export of a
+ * build may use them.
  */
 export function dropDeadKeys(graph: Graph): Graph {
   const left = dropUnusedRecords(graph);

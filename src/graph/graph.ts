@@ -52,7 +52,7 @@ export function layersOfAll({ layers }: Graph, records: readonly CacheRecord[]):
   return stacks;
 }
 
-/** Whether something came of the record, beside its being a key for others. */
+/** Whether a record has results, and is not only a key for others. */
 export function hasResults(record: CacheRecord): boolean {
   return record.results.length + record.chains.length > 0;
 }

@@ -5,10 +5,9 @@ import { type Graph, hasResults, type Layer, layersOfAll, withParents } from './
 import { renumber } from './renumber.js';
 
 /**
- * Drops the results that the test does not want to keep, and the layers that no result needs any more. Every record
- * stays as a key.
+ * Keeps the results that pass a test, and the layers that these need. Every record stays as a key.
  *
- * @param keep - is given the indexes of all layers of a result
+ * @param keep - the test, on the indexes of all layers of a result
  */
 export function keepResults(graph: Graph, keep: (layers: readonly number[]) => boolean): Graph {
   let dropped = false;
@@ -25,7 +24,7 @@ export function keepResults(graph: Graph, keep: (layers: readonly number[]) => b
   return dropped ? canonical(dropUnusedLayers({ ...graph, records })) : graph;
 }
 
-/** Drops the layers that no result needs, also those that only a manifest lists. */
+/** Keeps the layers that a result needs, and drops others, also those that only a manifest lists. */
 export function dropUnusedLayers(graph: Graph): Graph {
   const used = layersOfAll(graph, graph.records);
   const listed = new Set(graph.layers.map(({ blob }) => blob));
@@ -53,10 +52,10 @@ export function keepLayers<L extends Layer>(
   };
 }
 
-/** Drops the records that lead to no result: nothing can come of them as keys either. */
+/** Drops the records that lead to no result: as keys they find nothing. */
 export function dropUnusedRecords(graph: Graph): Graph {
   const used = new Set(graph.records.flatMap((record, index) => (hasResults(record) ? [index] : [])));
-  // A set that grows while it is walked is walked to its end.
+  // The walk of a set reaches what is added during the walk.
   for (const index of used) for (const link of links(graph.records[index])) used.add(link);
   if (used.size === graph.records.length) return graph;
   return { ...graph, records: keepRecords(graph.records, used) };

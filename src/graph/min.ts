@@ -3,10 +3,9 @@ import { type Graph, layersOfAll } from './graph.js';
 import { keepResults } from './keep.js';
 
 /**
- * Keeps the results that BuildKit's mode=min would have kept: those all of whose layers belong to what was built in
- * the end, which are the layers of the records that no other record links to. The blob counts, not what it lies on:
- * a layer of COPY --link is the same in the image and by itself. Every key stays
- * (solver/exporter.go, CacheExportModeMin).
+ * Keeps what mode=min keeps (solver/exporter.go, CacheExportModeMin): a result survives if all its layers occur in a final
+ * record, one that no other record links to. Layers are compared by their blobs, not by their parents: a layer of
+ * COPY --link is the same in the image and by itself. Every key stays.
  */
 export function min(graph: Graph): Graph {
   const blobOf = (layer: number) => graph.layers[layer]?.blob;

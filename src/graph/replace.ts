@@ -5,8 +5,8 @@ import type { Graph } from './graph.js';
 import { mergeDescriptors } from './merge.js';
 
 /**
- * Puts other blobs in the place of some, such as re-encoded layers in the place of the originals. Of several that
- * become one, that one has what was said of each: merging before or after comes to the same.
+ * Replaces blobs by others, such as layers by their recompressed form. Where several blobs become one, its descriptor is
+ * merged from theirs, so that a merge of graphs before or after gives the same graph.
  */
 export function replaceBlobs(graph: Graph, replacements: ReadonlyMap<Digest, Descriptor>): Graph {
   if (replacements.size === 0) return graph;

@@ -8,7 +8,7 @@ import { digestOf, graphs } from '../support/graphs.js';
 
 const sizeOf = (graph: Parameters<typeof saveGraph>[0]) => saveGraph(graph, 'index').documents[0].bytes.length;
 
-test('nothing that packing anew can make of a graph takes fewer bytes than the smallest', (t) => {
+test('nothing that recompression can make of a graph takes fewer bytes than the smallest', (t) => {
   fc.assert(
     fc.property(graphs, fc.array(fc.nat(3), { minLength: 4, maxLength: 4 }), fc.nat(4), (graph, tars, known) => {
       const blobs = [...graph.descriptors.values()];

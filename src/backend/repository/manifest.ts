@@ -28,7 +28,7 @@ export async function readManifest(
   const content = decodeManifest(bytes, where);
   if (content.fault !== undefined) {
     throw new CacheError('CORRUPT', `${where} contradicts itself: ${content.fault}`, {
-      hint: 'BuildKit refuses this cache too; export it anew',
+      hint: 'BuildKit refuses this cache too; export it again',
     });
   }
   return { descriptor: { ...descriptor, mediaType: content.mediaType, size: bytes.length }, bytes, content };

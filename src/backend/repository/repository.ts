@@ -5,7 +5,7 @@ import type { Digest } from '../../oci/digest.js';
 import type { Document } from '../../oci/document.js';
 import type { ConversionMemory } from '../backend.js';
 
-/** What names a manifest in a repository. */
+/** A reference as the distribution-spec has it: what names a manifest in a repository. */
 export type Reference = { readonly tag: string } | { readonly digest: Digest };
 
 /** A manifest that gc keeps until the lease ends. */
