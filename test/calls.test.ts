@@ -4,8 +4,8 @@ import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
 import * as library from '../src/index.js';
 import { CacheError } from '../src/errors.js';
-import { age, grown } from './support/folders.js';
-import { copyFixture, temporary } from './support/fixtures.js';
+import { age, copyFixture, grown } from './support/folders.js';
+import { temporary } from './support/fixtures.js';
 
 type Call = (...given: readonly unknown[]) => unknown;
 

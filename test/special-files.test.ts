@@ -11,7 +11,8 @@ import { dockerCredentials } from '../src/net/registry/docker-credentials.js';
 import { CacheError } from '../src/errors.js';
 import { resolveCache } from '../src/operations/resolve.js';
 import { bkcache } from './support/command.js';
-import { copyFixture, importOf, temporary } from './support/fixtures.js';
+import { importOf, temporary } from './support/fixtures.js';
+import { copyFixture } from './support/folders.js';
 
 const MAIN = fileURLToPath(new URL('../src/cli/main.js', import.meta.url));
 const MARKER = '.bkcache/0a1b2c3d-0000-4000-8000-000000000000';

@@ -9,7 +9,8 @@ import type { Value, Verb } from '../../src/cli/verb.js';
 import { VERBS } from '../../src/cli/verbs.js';
 import { CacheError } from '../../src/errors.js';
 import { bkcache } from '../support/command.js';
-import { copyFixture, fixture, temporary } from '../support/fixtures.js';
+import { fixture, temporary } from '../support/fixtures.js';
+import { copyFixture } from '../support/folders.js';
 
 async function read(line: string): Promise<Command> {
   return readCommandLine(line === '' ? [] : line.split(' '));

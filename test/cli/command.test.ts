@@ -15,7 +15,9 @@ import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
 import { bkcache, type Outcome } from '../support/command.js';
 import { FAULTS, FaultyFolder } from '../support/faults.js';
-import { copyFixture, digestOfCache, fixture, importOf, loadFixture, temporary } from '../support/fixtures.js';
+import { fixture, importOf, loadFixture, temporary } from '../support/fixtures.js';
+import { copyFixture } from '../support/folders.js';
+import { digestOfCache } from '../support/caches.js';
 
 /** A copy of a fixture that may be damaged. */
 function damaged(t: ExecutionContext, change: (folder: string) => void, name = 'max-gzip'): string {

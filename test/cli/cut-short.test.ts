@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { collectGarbage } from '../../src/operations/gc.js';
 import { bkcache } from '../support/command.js';
-import { copyFixture, importOf, temporary } from '../support/fixtures.js';
-import { age, pathOf, put } from '../support/folders.js';
+import { importOf, temporary } from '../support/fixtures.js';
+import { age, copyFixture, blobPath, put } from '../support/folders.js';
 
 /** A folder as a first copy leaves it that was killed: blobs, and no index.json. */
 function cutShort(t: ExecutionContext): { folder: string; blob: string } {
@@ -12,7 +12,7 @@ function cutShort(t: ExecutionContext): { folder: string; blob: string } {
   mkdirSync(join(folder, 'blobs', 'sha256'), { recursive: true });
   writeFileSync(join(folder, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}');
   const { digest } = put(folder, 'a layer');
-  return { folder, blob: pathOf(folder, digest) };
+  return { folder, blob: blobPath(folder, digest) };
 }
 
 test('verbs work on what a first copy left that was cut short', async (t) => {
@@ -52,7 +52,7 @@ test('what an index.json that was lost may have listed is kept, and found again'
   const { removed, live } = await collectGarbage(folder);
   t.is(removed.count, 1);
   t.is(live.count, before.length - 1);
-  t.false(existsSync(pathOf(folder, digest)));
+  t.false(existsSync(blobPath(folder, digest)));
   t.is((await bkcache(['repair', folder])).code, 0);
   t.is((await bkcache(['resolve', folder])).code, 0);
 });

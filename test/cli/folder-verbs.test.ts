@@ -1,5 +1,5 @@
 import { spawn, spawnSync } from 'node:child_process';
-import { closeSync, openSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -8,7 +8,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
 import { parseAge, parseDuration, parseSample, parseSize } from '../../src/cli/quantities.js';
 import { CacheError } from '../../src/errors.js';
-import { copyFixture, fixture, importOf, temporary } from '../support/fixtures.js';
+import { fixture, importOf, temporary } from '../support/fixtures.js';
+import { grown } from '../support/folders.js';
 
 const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
 
@@ -25,15 +26,6 @@ function bkcache(
     if (stopWith !== undefined) void when?.then(() => child.kill(stopWith));
     child.on('error', reject).on('close', (code) => resolve({ code, text }));
   });
-}
-
-function grown(t: ExecutionContext): string {
-  const folder = join(temporary(t), 'cache');
-  copyFixture('grown', folder);
-  const old = new Date(Date.now() - 3 * 3_600_000);
-  for (const path of readdirSync(folder, { recursive: true, encoding: 'utf8' }))
-    utimesSync(join(folder, path), old, old);
-  return folder;
 }
 
 test('verify, repair, gc and prune: what they print, and their exit codes', async (t) => {

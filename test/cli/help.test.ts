@@ -5,7 +5,8 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import test, { type ExecutionContext } from 'ava';
 import { copyCache } from '../../src/operations/copy/copy.js';
-import { copyFixture, importOf, temporary } from '../support/fixtures.js';
+import { importOf, temporary } from '../support/fixtures.js';
+import { copyFixture } from '../support/folders.js';
 
 const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
 const run = promisify(execFile);

@@ -2,7 +2,8 @@ import { join } from 'node:path';
 import test from 'ava';
 import { importCache } from '../../src/operations/import.js';
 import { bkcache } from '../support/command.js';
-import { copyFixture, fixture, importOf, temporary } from '../support/fixtures.js';
+import { fixture, importOf, temporary } from '../support/fixtures.js';
+import { copyFixture } from '../support/folders.js';
 
 const MAIN = `type=local,src=${fixture('grown')},tag=main`;
 const NOTE = 'bkcache: note: mode= has no effect on an import of type=local\n';

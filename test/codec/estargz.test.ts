@@ -13,10 +13,11 @@ import { ESTARGZ_TOC_DIGEST, ESTARGZ_UNCOMPRESSED_SIZE } from '../../src/oci/des
 import { type Digest, sha256 } from '../../src/oci/digest.js';
 import { goJson } from '../../src/oci/json.js';
 import { verifyFolder } from '../../src/operations/verify/verify.js';
-import { copyFixture, fixture, importOf, temporary } from '../support/fixtures.js';
+import { fixture, importOf, temporary } from '../support/fixtures.js';
 import { assertSound } from '../support/sound.js';
 import { loadFolder } from '../support/caches.js';
 import { collect } from '../../src/bytes/collect.js';
+import { copyFixture } from '../support/folders.js';
 
 const FORCED = 'compression=estargz,force-compression=true';
 

@@ -18,8 +18,9 @@ import { CREATED_AT, type Descriptor, UNCOMPRESSED } from '../../src/oci/descrip
 import type { Digest } from '../../src/oci/digest.js';
 import { decodeManifest } from '../../src/oci/manifest.js';
 import { contentsOf } from '../../src/oci/successors.js';
-import { blobPath, fixture, FIXTURES, loadFixture } from '../support/fixtures.js';
+import { fixture, FIXTURES, loadFixture } from '../support/fixtures.js';
 import { digestOf, graphs } from '../support/graphs.js';
+import { blobPath } from '../support/folders.js';
 
 const BUCKET = readFileSync(join(fixture('s3-bucket'), 'manifests', 'tiny'));
 const D = digestOf('a layer');

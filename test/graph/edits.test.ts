@@ -9,8 +9,9 @@ import { merge } from '../../src/graph/merge.js';
 import { min } from '../../src/graph/min.js';
 import { replaceBlobs } from '../../src/graph/replace.js';
 import { saveGraph } from '../../src/graph/save.js';
-import { digestOfCache, FIXTURES, loadFixture } from '../support/fixtures.js';
+import { FIXTURES, loadFixture } from '../support/fixtures.js';
 import { digestOf, graphs } from '../support/graphs.js';
+import { digestOfCache } from '../support/caches.js';
 
 for (const [folder, tag] of FIXTURES) {
   test(`${folder}:${tag}: its config decodes and encodes to the same bytes, and is in canonical order`, async (t) => {

@@ -1,4 +1,4 @@
-import { cpSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import { cpSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { collectGarbage } from '../../src/operations/gc.js';
@@ -13,9 +13,10 @@ import { resolveCache } from '../../src/operations/resolve.js';
 import { importCache } from '../../src/operations/import.js';
 import { removeCache } from '../../src/operations/remove.js';
 import { verifyFolder } from '../../src/operations/verify/verify.js';
-import { copyFixture, fixture, importOf, temporary } from '../support/fixtures.js';
+import { fixture, importOf, temporary } from '../support/fixtures.js';
 import { type Loss, record } from '../support/power.js';
 import { DEFAULT_LAYOUT_SETTINGS } from '../../src/layout/settings.js';
+import { copyFixture, OLD, setTimes } from '../support/folders.js';
 
 /** Something that changes a folder, and what has to be true of the folder whenever it is cut off. */
 interface Scenario {
@@ -27,16 +28,9 @@ interface Scenario {
   readonly damaged?: boolean;
 }
 
-const old = new Date(Date.now() - 3 * 3_600_000);
-
-function age(folder: string): void {
-  for (const path of readdirSync(folder, { recursive: true, encoding: 'utf8' }))
-    utimesSync(join(folder, path), old, old);
-}
-
 function grown(folder: string): void {
   copyFixture('grown', folder);
-  age(folder);
+  setTimes(folder, OLD);
 }
 
 const SCENARIOS: Readonly<Record<string, Scenario>> = {

@@ -2,7 +2,9 @@ import { renameSync, rmSync, symlinkSync } from 'node:fs';
 import test from 'ava';
 import { inspectCache } from '../../src/operations/inspect.js';
 import { inspectText } from '../../src/report/text/inspect.js';
-import { blobPath, changedFixture, FIXTURES, importOf } from '../support/fixtures.js';
+import { FIXTURES, importOf } from '../support/fixtures.js';
+import { blobPath } from '../support/folders.js';
+import { changedFixture } from '../support/changed-fixture.js';
 
 test('inspect says why a layer cannot be read', async (t) => {
   const folder = changedFixture(t, 'max-gzip', () => {});

@@ -3,7 +3,7 @@ import { chmodSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ExecutionContext } from 'ava';
 import { type Content, contentOf } from '../../src/oci/content.js';
-import { copyFixture, temporary } from './fixtures.js';
+import { blobPath, folderOf } from './folders.js';
 
 export interface Entry {
   mediaType: string;
@@ -18,8 +18,7 @@ export class ImageFolder {
   readonly path: string;
 
   constructor(t: ExecutionContext, name: string) {
-    this.path = join(temporary(t), 'image');
-    copyFixture(name, this.path);
+    this.path = folderOf(t, name);
   }
 
   text(digest: string): string {
@@ -72,7 +71,7 @@ export class ImageFolder {
   }
 
   #file(digest: string): string {
-    return join(this.path, 'blobs', ...digest.split(':'));
+    return blobPath(this.path, digest);
   }
 }
 

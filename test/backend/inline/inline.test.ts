@@ -1,9 +1,7 @@
-import { readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { inlineTarget } from '../../../src/backend/inline/inline-target.js';
 import { layoutRepository } from '../../../src/backend/local/layout-repository.js';
-import { copyCache, type ExportResult } from '../../../src/operations/copy/copy.js';
+import { copyCache } from '../../../src/operations/copy/copy.js';
 import { CacheError } from '../../../src/errors.js';
 import { parseDigest } from '../../../src/oci/digest.js';
 import { openLayout } from '../../../src/layout/layout.js';
@@ -18,20 +16,14 @@ import { verifyCache, verifyFolder } from '../../../src/operations/verify/verify
 import { fixture, importOf, loadFixture, temporary } from '../../support/fixtures.js';
 import { type Entry, ImageFolder, stripped } from '../../support/image.js';
 import { assertSound } from '../../support/sound.js';
-import { loadFolder } from '../../support/caches.js';
+import { copyOne, loadFolder } from '../../support/caches.js';
+import { contentsOf } from '../../support/folders.js';
 
 const INDEX = 'application/vnd.oci.image.index.v1+json';
 const SINGLE = importOf('inline-image', 'inline');
 const MULTI = importOf('inline-multiplatform', 'multi');
 const THEIRS = parseDigest('sha256:7d7e7b238f379786109ba402e383e0e01ae749d80a6fc1642b04d77140fd7784', 'fixture');
 const THEIR_INDEX = parseDigest('sha256:5048b6c4bb62bd1b740dc937b00ca98f9160aaf4ecd5423d74d1d126f5a8324a', 'fixture');
-
-async function copyOne(imported: string, exported: string): Promise<ExportResult> {
-  const { exports } = await copyCache({ imports: [imported], exports: [exported] });
-  const [only] = exports;
-  if (only === undefined) throw new Error('nothing was exported');
-  return only;
-}
 
 /** BuildKit's image as it is without the cache in it. */
 function bare(t: ExecutionContext): ImageFolder {
@@ -53,13 +45,6 @@ function bareIndex(
 }
 
 const spaced = (index: object) => JSON.stringify(index, null, 2);
-
-/** All that is in a folder. */
-function contents(folder: string): Record<string, string> {
-  const files = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
-  const paths = files.map(({ parentPath, name }) => join(parentPath, name)).toSorted();
-  return Object.fromEntries(paths.map((path) => [path, readFileSync(path, 'latin1')]));
-}
 
 async function refusal(t: ExecutionContext, run: Promise<unknown>): Promise<CacheError> {
   return t.throwsAsync(run, { instanceOf: CacheError });
@@ -132,10 +117,10 @@ test('each platform of an index gets its own', async (t) => {
 
 test('the very cache that is there already changes nothing', async (t) => {
   const image = new ImageFolder(t, 'inline-multiplatform');
-  const before = contents(image.path);
+  const before = contentsOf(image.path);
   const result = await copyOne(MULTI, `type=inline,dest=${image.path},tag=multi`);
   t.is(result.descriptor.digest, THEIR_INDEX);
-  t.deepEqual(contents(image.path), before);
+  t.deepEqual(contentsOf(image.path), before);
 });
 
 test('attestations, annotations, unknown fields, odd numbers and spaces survive', async (t) => {
@@ -226,11 +211,11 @@ test('a copy says which records fit and which did not, and for want of which lay
 
 test('a cache of which nothing fits leaves the image alone, unless another platform takes some', async (t) => {
   const image = new ImageFolder(t, 'inline-image');
-  const before = contents(image.path);
+  const before = contentsOf(image.path);
   const error = await refusal(t, copyOne(importOf('grown', 'main'), `type=inline,dest=${image.path},tag=inline`));
   t.is(error.code, 'FAILED');
   t.regex(error.message, /nothing in the import consists of the layers/);
-  t.deepEqual(contents(image.path), before);
+  t.deepEqual(contentsOf(image.path), before);
 
   // The second platform has other layers.
   const two = bareIndex(t, (index, folder) => {
@@ -307,7 +292,7 @@ for (const [name, change] of Object.entries({
 
 test('targets that are none, and options that make no sense, are refused', async (t) => {
   const image = new ImageFolder(t, 'inline-image');
-  const before = contents(image.path);
+  const before = contentsOf(image.path);
   const cache = temporary(t);
   await copyOne(SINGLE, `type=local,dest=${cache}`);
   for (const [target, code, message] of [
@@ -323,7 +308,7 @@ test('targets that are none, and options that make no sense, are refused', async
     t.regex(error.message, message);
     if (code === 'NOT_FOUND') t.is(error.side, 'export', target);
   }
-  t.deepEqual(contents(image.path), before);
+  t.deepEqual(contentsOf(image.path), before);
 });
 
 test('an entry of the same name for another platform stays, and one that carries its manifest carries the new one', async (t) => {

@@ -11,8 +11,10 @@ import { sha256 } from '../../../src/oci/digest.js';
 import { listCaches } from '../../../src/operations/list.js';
 import { resolveCache } from '../../../src/operations/resolve.js';
 import { Session } from '../../../src/session.js';
-import { changedFixture, copyFixture, fixture, importOf, temporary } from '../../support/fixtures.js';
+import { fixture, importOf, temporary } from '../../support/fixtures.js';
 import { assertSound } from '../../support/sound.js';
+import { changedFixture } from '../../support/changed-fixture.js';
+import { copyFixture } from '../../support/folders.js';
 
 interface Entry {
   digest: string;

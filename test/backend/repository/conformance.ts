@@ -12,10 +12,11 @@ import { OCI_INDEX } from '../../../src/oci/media-types.js';
 import { inspectCache } from '../../../src/operations/inspect.js';
 import { listCaches } from '../../../src/operations/list.js';
 import { resolveCache } from '../../../src/operations/resolve.js';
-import { digestOfCache, FIXTURES, importOf, loadFixture, temporary } from '../../support/fixtures.js';
+import { FIXTURES, importOf, loadFixture, temporary } from '../../support/fixtures.js';
 import { assertSound } from '../../support/sound.js';
 import { hasBlob } from '../../support/repositories.js';
 import { collect } from '../../../src/bytes/collect.js';
+import { digestOfCache } from '../../support/caches.js';
 
 /** A place for caches that is empty at first. */
 export interface Place {

@@ -5,7 +5,8 @@ import { copyCache } from '../../../src/operations/copy/copy.js';
 import { CacheError } from '../../../src/errors.js';
 import { prune } from '../../../src/operations/prune/prune.js';
 import { verifyCache, verifyFolder } from '../../../src/operations/verify/verify.js';
-import { copyFixture, importOf, temporary } from '../../support/fixtures.js';
+import { importOf, temporary } from '../../support/fixtures.js';
+import { copyFixture } from '../../support/folders.js';
 
 /** Deletes what index.json does not reach, as an export of BuildKit does with reset=true (client/solve.go). */
 function reset(folder: string): number {

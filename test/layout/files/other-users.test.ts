@@ -3,7 +3,8 @@ import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'n
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
-import { copyFixture, importOf, temporary } from '../../support/fixtures.js';
+import { importOf } from '../../support/fixtures.js';
+import { folderOf } from '../../support/folders.js';
 
 const MAIN = fileURLToPath(new URL('../../../src/cli/main.js', import.meta.url));
 
@@ -21,12 +22,6 @@ function isPossible(t: ExecutionContext): boolean {
   if (asUser('--version').status === 0) return true;
   t.pass('nobody but root can run the command here');
   return false;
-}
-
-function folderOf(t: ExecutionContext): string {
-  const folder = join(temporary(t), 'cache');
-  copyFixture('max-gzip', folder);
-  return folder;
 }
 
 test('the lock of another user is waited for by writers, and said to be one; readers need none', (t) => {

@@ -15,8 +15,8 @@ import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
 import { collectGarbage } from '../../../src/operations/gc.js';
 import { bkcache } from '../../support/command.js';
-import { blobPath, copyFixture, importOf, temporary } from '../../support/fixtures.js';
-import { entriesOf, tagsOf } from '../../support/folders.js';
+import { importOf, temporary } from '../../support/fixtures.js';
+import { blobPath, entriesOf, folderOf, tagsOf } from '../../support/folders.js';
 import { refusing } from '../../support/refusing.js';
 
 const MAIN = fileURLToPath(new URL('../../../src/cli/main.js', import.meta.url));
@@ -36,12 +36,6 @@ const copyTo = (folder: string, tag: string, source = 'min-zstd-index') => [
   '--export-cache',
   `type=local,dest=${folder},tag=${tag}`,
 ];
-
-function folderOf(t: ExecutionContext, fixture = 'max-gzip'): string {
-  const folder = join(temporary(t), 'cache');
-  copyFixture(fixture, folder);
-  return folder;
-}
 
 /** Runs the command with a umask, and as another user where one is named. */
 function run(args: readonly string[], { umask = '022', as = [] as string[] } = {}) {

@@ -13,7 +13,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import test, { type ExecutionContext } from 'ava';
+import test from 'ava';
 import { copyCache } from '../../../src/operations/copy/copy.js';
 import { CacheError } from '../../../src/errors.js';
 import { collectGarbage } from '../../../src/operations/gc.js';
@@ -25,33 +25,22 @@ import { sha256 } from '../../../src/oci/digest.js';
 import { prune } from '../../../src/operations/prune/prune.js';
 import { repairFolder } from '../../../src/operations/repair/repair.js';
 import { verifyFolder } from '../../../src/operations/verify/verify.js';
-import { copyFixture, importOf, loadFixture, temporary } from '../../support/fixtures.js';
+import { importOf, loadFixture, temporary } from '../../support/fixtures.js';
 import { DEFAULT_LAYOUT_SETTINGS } from '../../../src/layout/settings.js';
-
-const old = new Date(Date.now() - 3 * 3_600_000);
-
-function folderOf(t: ExecutionContext, name: string): string {
-  const folder = join(temporary(t), 'cache');
-  copyFixture(name, folder);
-  for (const path of readdirSync(folder, { recursive: true, encoding: 'utf8' }))
-    utimesSync(join(folder, path), old, old);
-  return folder;
-}
-
-const pathOf = (folder: string, digest: string) => join(folder, 'blobs', 'sha256', digest.slice('sha256:'.length));
+import { blobPath, OLD, oldFolderOf } from '../../support/folders.js';
 
 /** A blob that nothing refers to, as BuildKit would leave it. */
 function stray(folder: string, text: string, { young = false } = {}): string {
   const digest = sha256(text);
-  writeFileSync(pathOf(folder, digest), text);
-  if (!young) utimesSync(pathOf(folder, digest), old, old);
+  writeFileSync(blobPath(folder, digest), text);
+  if (!young) utimesSync(blobPath(folder, digest), OLD, OLD);
   return digest;
 }
 
 const list = (folder: string) => readdirSync(join(folder, 'blobs', 'sha256')).length;
 
 test('what no tag reaches goes, and every tag is whole; a second time there is nothing to do', async (t) => {
-  const folder = folderOf(t, 'grown');
+  const folder = oldFolderOf(t, 'grown');
   const plan = await collectGarbage(folder, { dryRun: true });
   t.is(list(folder), 20);
   const result = await collectGarbage(folder);
@@ -65,7 +54,7 @@ test('what no tag reaches goes, and every tag is whole; a second time there is n
 });
 
 test('it is said what each tag needs, alone and together with others', async (t) => {
-  const { tags } = await collectGarbage(folderOf(t, 'grown'));
+  const { tags } = await collectGarbage(oldFolderOf(t, 'grown'));
   t.deepEqual(
     tags.map(({ tag, total, shared, exclusive }) => [tag, total, shared, exclusive]),
     [
@@ -83,7 +72,7 @@ for (const name of [
   'min-zstd-index',
 ]) {
   test(`everything of ${name} is needed`, async (t) => {
-    const folder = folderOf(t, name);
+    const folder = oldFolderOf(t, name);
     const before = list(folder);
     await collectGarbage(folder, { grace: 0 });
     t.is(list(folder), before);
@@ -91,13 +80,13 @@ for (const name of [
 }
 
 test('young blobs stay, and old ones are set aside while an export may be under way', async (t) => {
-  const folder = folderOf(t, 'grown');
+  const folder = oldFolderOf(t, 'grown');
   const young = stray(folder, 'a layer that a build is exporting', { young: true });
   const result = await collectGarbage(folder);
   t.is(result.removed.count, 0);
   t.is(result.setAside.count, 8);
   t.is(result.young.count, 1);
-  t.true(existsSync(pathOf(folder, young)));
+  t.true(existsSync(blobPath(folder, young)));
   t.is(list(folder), 13);
   t.true((await verifyFolder(folder)).sound);
   // Nothing has needed them since: they go with the grace period.
@@ -107,12 +96,12 @@ test('young blobs stay, and old ones are set aside while an export may be under 
 });
 
 test('a blob that an export relied on without a word comes back', async (t) => {
-  const folder = folderOf(t, 'grown');
+  const folder = oldFolderOf(t, 'grown');
   stray(folder, 'something that the build is exporting', { young: true });
   const blob = stray(folder, 'an old layer');
   const { setAside } = await collectGarbage(folder);
   t.is(setAside.count, 9);
-  t.false(existsSync(pathOf(folder, blob)));
+  t.false(existsSync(blobPath(folder, blob)));
   // BuildKit had found the blob before, and only now writes what refers to it.
   const layer = { mediaType: 'application/vnd.oci.image.layer.v1.tar', digest: blob, size: 12 };
   const manifest = JSON.stringify({ schemaVersion: 2, config: layer, layers: [layer] });
@@ -122,11 +111,11 @@ test('a blob that an export relied on without a word comes back', async (t) => {
   writeFileSync(join(folder, 'index.json'), JSON.stringify(index));
   const { putBack } = await collectGarbage(folder);
   t.is(putBack.count, 1);
-  t.is(readFileSync(pathOf(folder, blob), 'utf8'), 'an old layer');
+  t.is(readFileSync(blobPath(folder, blob), 'utf8'), 'an old layer');
 });
 
 test('an export of BuildKit that is writing a blob shows in ingest/, and what died there goes', async (t) => {
-  const folder = folderOf(t, 'grown');
+  const folder = oldFolderOf(t, 'grown');
   const ingest = join(folder, 'ingest', 'a'.repeat(64));
   mkdirSync(ingest, { recursive: true });
   writeFileSync(join(ingest, 'data'), 'half a layer');
@@ -138,7 +127,7 @@ test('an export of BuildKit that is writing a blob shows in ingest/, and what di
 });
 
 test('an export that begins while gc waits for the lock shows as well', async (t) => {
-  const folder = folderOf(t, 'grown');
+  const folder = oldFolderOf(t, 'grown');
   const build = openSync(join(folder, 'index.json.lock'), 'w');
   // Others may read meanwhile, and not write.
   t.true(tryFlock(build, 'shared'));
@@ -151,31 +140,31 @@ test('an export that begins while gc waits for the lock shows as well', async (t
 });
 
 test('a blob that was written after the manifest of a dropped tag was for another export', async (t) => {
-  const folder = folderOf(t, 'max-gzip');
+  const folder = oldFolderOf(t, 'max-gzip');
   const { graph } = await loadFixture('max-gzip');
   const [layer = ''] = graph.descriptors.keys();
-  utimesSync(pathOf(folder, layer), new Date(), new Date());
+  utimesSync(blobPath(folder, layer), new Date(), new Date());
   const { collected } = await prune(folder, { untag: ['latest'] });
   t.deepEqual([collected.removed.count, collected.setAside.count], [0, 8]);
 });
 
 test('with a grace period of nothing, times that are still to come keep nothing', async (t) => {
-  const folder = folderOf(t, 'grown');
+  const folder = oldFolderOf(t, 'grown');
   const late = stray(folder, 'from a machine with another clock');
   const tomorrow = new Date(Date.now() + 86_400_000);
-  utimesSync(pathOf(folder, late), tomorrow, tomorrow);
+  utimesSync(blobPath(folder, late), tomorrow, tomorrow);
   t.is((await collectGarbage(folder)).young.count, 1);
   t.is((await collectGarbage(folder, { grace: 0 })).removed.count, 9);
 });
 
 test('two collections at once put back the same blob', async (t) => {
   for (let round = 0; round < 5; round++) {
-    const folder = folderOf(t, 'grown');
+    const folder = oldFolderOf(t, 'grown');
     const { graph } = await loadFixture('grown', 'main');
     const [layer = ''] = graph.descriptors.keys();
     const aside = join(folder, '.bkcache', `removed-${Date.now()}`);
     mkdirSync(aside, { recursive: true });
-    renameSync(pathOf(folder, layer), join(aside, layer));
+    renameSync(blobPath(folder, layer), join(aside, layer));
     await t.notThrowsAsync(Promise.all([collectGarbage(folder), collectGarbage(folder)]));
     t.true((await verifyFolder(folder)).sound);
   }
@@ -183,8 +172,8 @@ test('two collections at once put back the same blob', async (t) => {
 
 for (const inner of ['blobs/elsewhere', 'ingest', '.bkcache']) {
   test(`what ${inner} leads to stays, when that is a link`, async (t) => {
-    const other = folderOf(t, 'max-gzip');
-    const folder = folderOf(t, 'grown');
+    const other = oldFolderOf(t, 'max-gzip');
+    const folder = oldFolderOf(t, 'grown');
     symlinkSync(join(other, 'blobs', 'sha256'), join(folder, inner));
     for (const work of [() => collectGarbage(folder, { grace: 0 }), () => verifyFolder(folder)]) {
       const error = await t.throwsAsync(work(), { instanceOf: CacheError });
@@ -196,11 +185,11 @@ for (const inner of ['blobs/elsewhere', 'ingest', '.bkcache']) {
 }
 
 test('a link that stood in the place of a blob goes like any other file that was set aside', async (t) => {
-  const folder = folderOf(t, 'max-gzip');
+  const folder = oldFolderOf(t, 'max-gzip');
   const { graph } = await loadFixture('max-gzip');
   const [layer = ''] = graph.descriptors.keys();
-  rmSync(pathOf(folder, layer));
-  symlinkSync('/etc/passwd/nowhere', pathOf(folder, layer));
+  rmSync(blobPath(folder, layer));
+  symlinkSync('/etc/passwd/nowhere', blobPath(folder, layer));
   await repairFolder(folder, { from: [importOf('max-gzip')] });
   t.true((await verifyFolder(folder)).sound);
   t.is((await collectGarbage(folder, { grace: 0 })).removed.count, 1);
@@ -208,15 +197,15 @@ test('a link that stood in the place of a blob goes like any other file that was
 });
 
 test('what a running process relies on stays, whoever refers to it, and a dead one keeps nothing', async (t) => {
-  const folder = folderOf(t, 'grown');
+  const folder = oldFolderOf(t, 'grown');
   const blob = stray(folder, 'relied on');
   const layout = await openLayout(folder);
   t.true(await new LeasedBlobs(layout).has({ digest: blob as never, size: 9 }));
   await collectGarbage(folder, { grace: 0 });
-  t.true(existsSync(pathOf(folder, blob)));
+  t.true(existsSync(blobPath(folder, blob)));
   await layout[Symbol.asyncDispose]();
   await collectGarbage(folder, { grace: 0 });
-  t.false(existsSync(pathOf(folder, blob)));
+  t.false(existsSync(blobPath(folder, blob)));
 
   mkdirSync(join(folder, '.bkcache'));
   const id = '01234567-0123-4123-8123-0123456789ab';
@@ -228,7 +217,7 @@ test('what a running process relies on stays, whoever refers to it, and a dead o
 });
 
 test('a cache that is being copied stays whole, though its tag and all time have passed', async (t) => {
-  const folder = folderOf(t, 'grown');
+  const folder = oldFolderOf(t, 'grown');
   const out = temporary(t);
   let collected = false;
   const exported = `type=local,dest=${out},compression=zstd,force-compression=true`;
@@ -252,11 +241,11 @@ for (const [name, damage] of Object.entries({
   'a missing manifest': (path: string) => rmSync(path),
 })) {
   test(`with ${name} nothing is deleted`, async (t) => {
-    const folder = folderOf(t, 'grown');
+    const folder = oldFolderOf(t, 'grown');
     const { manifests } = JSON.parse(readFileSync(join(folder, 'index.json'), 'utf8')) as {
       manifests: [{ digest: string }];
     };
-    damage(pathOf(folder, manifests[0].digest));
+    damage(blobPath(folder, manifests[0].digest));
     const before = list(folder);
     const error = await t.throwsAsync(collectGarbage(folder, { grace: 0 }), { instanceOf: CacheError });
     t.is(error.code, 'CORRUPT');
@@ -266,7 +255,7 @@ for (const [name, damage] of Object.entries({
 }
 
 test('what belongs to a kept manifest by subject stays, and what a manifest of an unknown kind names', async (t) => {
-  const folder = folderOf(t, 'max-gzip');
+  const folder = oldFolderOf(t, 'max-gzip');
   const index = JSON.parse(readFileSync(join(folder, 'index.json'), 'utf8')) as { manifests: { digest: string }[] };
   const subject = {
     mediaType: 'application/vnd.oci.image.manifest.v1+json',
@@ -283,8 +272,8 @@ test('what belongs to a kept manifest by subject stays, and what a manifest of a
   index.manifests.push({ mediaType: 'application/x-unknown', digest: unknown, size: 1 } as never);
   writeFileSync(join(folder, 'index.json'), JSON.stringify(index));
   await collectGarbage(folder, { grace: 0 });
-  for (const digest of [signature, referrer, deep, inner, unknown]) t.true(existsSync(pathOf(folder, digest)));
-  t.false(existsSync(pathOf(folder, orphan)));
+  for (const digest of [signature, referrer, deep, inner, unknown]) t.true(existsSync(blobPath(folder, digest)));
+  t.false(existsSync(blobPath(folder, orphan)));
 });
 
 test('reset=true frees what the tag stood for, and leaves alone what others are writing', async (t) => {
@@ -295,7 +284,7 @@ test('reset=true frees what the tag stood for, and leaves alone what others are 
   t.is(list(folder), 5);
   const young = stray(folder, 'of another build', { young: true });
   await copyCache({ imports: [importOf('max-zstd')], exports: [`${exported},reset=true`] });
-  t.true(existsSync(pathOf(folder, young)));
+  t.true(existsSync(blobPath(folder, young)));
   t.true((await verifyFolder(folder)).sound);
 });
 

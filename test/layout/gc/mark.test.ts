@@ -6,7 +6,7 @@ import type { Digest } from '../../../src/oci/digest.js';
 import { documentOf } from '../../../src/oci/document.js';
 import { OCI_MANIFEST } from '../../../src/oci/media-types.js';
 import { fixture } from '../../support/fixtures.js';
-import { entriesOf, pathOf } from '../../support/folders.js';
+import { entriesOf, blobPath } from '../../support/folders.js';
 
 async function reachOf(folder: string, text: string): Promise<readonly Digest[]> {
   const layout = await openLayout(folder);
@@ -31,7 +31,7 @@ for (const [name, change] of [
   test(`the blobs of a manifest are reached, whatever Go makes of it: ${name}`, async (t) => {
     for (const shape of ['max-gzip', 'max-gzip-index']) {
       const folder = fixture(shape);
-      const text = readFileSync(pathOf(folder, entriesOf(folder)[0]?.digest ?? ''), 'utf8');
+      const text = readFileSync(blobPath(folder, entriesOf(folder)[0]?.digest ?? ''), 'utf8');
       t.not(change(text), text);
       const reached = await reachOf(folder, change(text));
       t.true(reached.length > 3);

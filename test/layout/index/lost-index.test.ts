@@ -7,7 +7,8 @@ import { copyCache } from '../../../src/operations/copy/copy.js';
 import { listCaches } from '../../../src/operations/list.js';
 import { repairFolder } from '../../../src/operations/repair/repair.js';
 import { verifyFolder } from '../../../src/operations/verify/verify.js';
-import { copyFixture, importOf, temporary } from '../../support/fixtures.js';
+import { importOf, temporary } from '../../support/fixtures.js';
+import { copyFixture } from '../../support/folders.js';
 
 const tagsOf = async (folder: string) => (await listCaches(folder)).map(({ tag }) => tag);
 

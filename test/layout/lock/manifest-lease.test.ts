@@ -1,25 +1,24 @@
-import { existsSync, readdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import test, { type ExecutionContext } from 'ava';
+import test from 'ava';
 import { layoutReader } from '../../../src/backend/local/layout-repository.js';
 import { collectGarbage } from '../../../src/operations/gc.js';
 import { tryFlock } from '../../../src/layout/lock/flock.js';
 import { leaseManifest, moveUnlessLeased } from '../../../src/layout/lock/manifest-lease.js';
 import { openLayout } from '../../../src/layout/layout.js';
 import { type Digest, sha256 } from '../../../src/oci/digest.js';
-import { copyFixture, temporary } from '../../support/fixtures.js';
+import { temporary } from '../../support/fixtures.js';
+import { blobPath, copyFixture, grown, OLD } from '../../support/folders.js';
 
-const old = new Date(Date.now() - 3 * 3_600_000);
 const MANIFEST = 'application/vnd.oci.image.manifest.v1+json';
 const INDEX = 'application/vnd.oci.image.index.v1+json';
 
-const pathOf = (folder: string, digest: string) => join(folder, 'blobs', 'sha256', digest.slice('sha256:'.length));
-const isThere = (folder: string, digest: string) => existsSync(pathOf(folder, digest));
+const isThere = (folder: string, digest: string) => existsSync(blobPath(folder, digest));
 
 function blob(folder: string, content: string, { young = false } = {}): Digest {
   const digest = sha256(content);
-  writeFileSync(pathOf(folder, digest), content);
-  if (!young) utimesSync(pathOf(folder, digest), old, old);
+  writeFileSync(blobPath(folder, digest), content);
+  if (!young) utimesSync(blobPath(folder, digest), OLD, OLD);
   return digest;
 }
 
@@ -28,14 +27,6 @@ function manifest(folder: string, layers: readonly Digest[], settings: { young?:
   const annotations = { padding: 'x'.repeat(settings.padding ?? 0) };
   const document = { schemaVersion: 2, mediaType: MANIFEST, config: descriptors[0], layers: descriptors, annotations };
   return blob(folder, JSON.stringify(document), settings);
-}
-
-function grown(t: ExecutionContext): string {
-  const folder = join(temporary(t), 'cache');
-  copyFixture('grown', folder);
-  for (const path of readdirSync(folder, { recursive: true, encoding: 'utf8' }))
-    utimesSync(join(folder, path), old, old);
-  return folder;
 }
 
 const collectAll = (folder: string) => collectGarbage(folder, { grace: 0 });
@@ -48,7 +39,7 @@ for (const [what, padding] of [
     const folder = grown(t);
     const layer = blob(folder, 'a layer');
     const digest = manifest(folder, [layer], { padding });
-    const release = await leaseManifest(pathOf(folder, digest));
+    const release = await leaseManifest(blobPath(folder, digest));
     await collectAll(folder);
     t.true(isThere(folder, digest) && isThere(folder, layer));
     await release?.();
@@ -63,7 +54,7 @@ test('what is held through an index of manifests stays to the last layer', async
   const inner = manifest(folder, [layer]);
   const manifests = [{ mediaType: MANIFEST, digest: inner, size: 1 }];
   const outer = blob(folder, JSON.stringify({ schemaVersion: 2, mediaType: INDEX, manifests }));
-  const release = await leaseManifest(pathOf(folder, outer));
+  const release = await leaseManifest(blobPath(folder, outer));
   await collectAll(folder);
   for (const digest of [layer, inner, outer]) t.true(isThere(folder, digest));
   await release?.();
@@ -71,7 +62,7 @@ test('what is held through an index of manifests stays to the last layer', async
 
 test('a manifest that gc moves first cannot be held afterwards; one that is held first is not moved', async (t) => {
   const folder = grown(t);
-  const [first, second] = ['1', '2'].map((name) => pathOf(folder, blob(folder, `{"manifest":${name}}`)));
+  const [first, second] = ['1', '2'].map((name) => blobPath(folder, blob(folder, `{"manifest":${name}}`)));
   if (first === undefined || second === undefined) throw new Error('there are two');
   let holding: ReturnType<typeof leaseManifest> | undefined;
   const moved = moveUnlessLeased(
@@ -106,7 +97,7 @@ test('whoever finds a manifest while gc takes it away reads a whole cache, or fi
   const index = readFileSync(join(folder, 'index.json'), 'utf8');
   const { manifests } = JSON.parse(index) as { manifests: { digest: Digest }[] };
   const layersOf = (digest: Digest) => {
-    const { layers } = JSON.parse(readFileSync(pathOf(folder, digest), 'utf8')) as { layers: { digest: Digest }[] };
+    const { layers } = JSON.parse(readFileSync(blobPath(folder, digest), 'utf8')) as { layers: { digest: Digest }[] };
     return layers.map((layer) => layer.digest);
   };
   const layers = new Map(manifests.map(({ digest }) => [digest, layersOf(digest)]));
@@ -118,7 +109,7 @@ test('whoever finds a manifest while gc takes it away reads a whole cache, or fi
     copyFixture('grown', aside);
     for (const { digest } of manifests) {
       for (const name of [digest, ...(layers.get(digest) ?? [])]) {
-        if (!isThere(folder, name)) writeFileSync(pathOf(folder, name), readFileSync(pathOf(aside, name)));
+        if (!isThere(folder, name)) writeFileSync(blobPath(folder, name), readFileSync(blobPath(aside, name)));
       }
     }
     writeFileSync(join(folder, 'index.json'), index);

@@ -24,8 +24,8 @@ import { Workspace } from '../../../src/layout/workspace/workspace.js';
 import { type Digest, sha256 } from '../../../src/oci/digest.js';
 import { collectGarbage } from '../../../src/operations/gc.js';
 import { temporary } from '../../support/fixtures.js';
+import { OLD } from '../../support/folders.js';
 
-const old = new Date(Date.now() - 3 * 3_600_000);
 const digests = Array.from({ length: 8 }, (_, number) => sha256(`blob ${number}`));
 const many = Array.from({ length: 1000 }, (_, number) => sha256(`${number}`));
 const [a, b] = digests as [Digest, Digest];
@@ -37,7 +37,7 @@ function oldBlob(root: string, content: string): { readonly digest: Digest; read
   const digest = sha256(content);
   const path = join(root, 'blobs', 'sha256', digest.slice('sha256:'.length));
   writeFileSync(path, content);
-  utimesSync(path, old, old);
+  utimesSync(path, OLD, OLD);
   return { digest, size: content.length };
 }
 

@@ -22,16 +22,13 @@ import { LeasedBlobs } from '../../../src/layout/blobs/leased-blobs.js';
 import { digestOfName, portableName } from '../../../src/layout/files/portable-name.js';
 import { type Digest, sha256 } from '../../../src/oci/digest.js';
 import { verifyFolder } from '../../../src/operations/verify/verify.js';
-import { copyFixture, importOf, loadFixture, temporary } from '../../support/fixtures.js';
+import { importOf, loadFixture, temporary } from '../../support/fixtures.js';
+import { copyFixture, OLD, oldFolderOf } from '../../support/folders.js';
 
 const ID = '01234567-0123-4123-8123-0123456789ab';
-const old = new Date(Date.now() - 3 * 3_600_000);
 
 function grown(t: ExecutionContext): string {
-  const folder = join(temporary(t), 'cache');
-  copyFixture('grown', folder);
-  for (const path of readdirSync(folder, { recursive: true, encoding: 'utf8' }))
-    utimesSync(join(folder, path), old, old);
+  const folder = oldFolderOf(t, 'grown');
   mkdirSync(join(folder, '.bkcache'));
   return folder;
 }
@@ -50,7 +47,7 @@ test('the marker of a process that is about to lock it stays; one that was left 
   writeFileSync(marker, '');
   await collectGarbage(folder, { grace: 0 });
   t.deepEqual(left(folder), [`new.${ID}`]);
-  utimesSync(marker, old, old);
+  utimesSync(marker, OLD, OLD);
   const process = openSync(marker, 'a');
   t.true(tryFlock(process, 'exclusive'));
   // It has just come to it.
@@ -146,7 +143,7 @@ test('names are portable to FAT, differ where case does not matter, and those of
   // What gc sets aside meanwhile has such a name.
   writeFileSync(pathOf(sha256('young')), 'young');
   writeFileSync(pathOf(sha256('old')), 'old');
-  utimesSync(pathOf(sha256('old')), old, old);
+  utimesSync(pathOf(sha256('old')), OLD, OLD);
   await collectGarbage(folder);
   const all = readdirSync(join(folder, '.bkcache'), { recursive: true, encoding: 'utf8' });
   t.true(all.some((name) => name.endsWith(portableName(sha256('old')))));

@@ -20,8 +20,9 @@ import {
 } from '../../../src/index.js';
 import { startBentRegistry } from '../../support/bent-registry.js';
 import { makeCertificate } from '../../support/certificate.js';
-import { copyFixture, importOf, temporary } from '../../support/fixtures.js';
+import { importOf, temporary } from '../../support/fixtures.js';
 import { listening } from '../../support/servers.js';
+import { copyFixture } from '../../support/folders.js';
 
 /**
  * How long an aborted call may take to settle: a second, counted in turns of this process, so that a machine that is busy

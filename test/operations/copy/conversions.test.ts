@@ -24,8 +24,9 @@ import { tryFlock } from '../../../src/layout/lock/flock.js';
 import { sha256 } from '../../../src/oci/digest.js';
 import type { ProgressEvent } from '../../../src/operations/copy/progress.js';
 import { bkcache } from '../../support/command.js';
-import { blobPath, copyFixture, importOf, temporary } from '../../support/fixtures.js';
+import { importOf, temporary } from '../../support/fixtures.js';
 import { assertSound } from '../../support/sound.js';
+import { blobPath, copyFixture } from '../../support/folders.js';
 
 const GZIP_TO_ZSTD = ['max-gzip', 'zstd'] as const;
 

@@ -1,23 +1,16 @@
 import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
-import { copyCache, type ExportResult } from '../../../src/operations/copy/copy.js';
+import { copyCache } from '../../../src/operations/copy/copy.js';
 import { hasResults } from '../../../src/graph/graph.js';
 import { UNCOMPRESSED } from '../../../src/oci/descriptor.js';
 import { CacheError } from '../../../src/errors.js';
 import { sha256 } from '../../../src/oci/digest.js';
-import {
-  blobPath,
-  changedFixture,
-  digestOfCache,
-  fixture,
-  FIXTURES,
-  importOf,
-  loadFixture,
-  temporary,
-} from '../../support/fixtures.js';
+import { fixture, FIXTURES, importOf, loadFixture, temporary } from '../../support/fixtures.js';
 import { assertSound } from '../../support/sound.js';
-import { loadFolder } from '../../support/caches.js';
+import { copyOne, digestOfCache, loadFolder } from '../../support/caches.js';
+import { blobPath } from '../../support/folders.js';
+import { changedFixture } from '../../support/changed-fixture.js';
 
 const ENCODINGS = [
   'compression=gzip,compression-level=1',
@@ -35,13 +28,6 @@ const SHAPES = [
   'image-manifest=false,oci-mediatypes=true',
   'oci-mediatypes=false',
 ];
-
-async function copyOne(imported: string, exported: string): Promise<ExportResult> {
-  const result = await copyCache({ imports: [imported], exports: [exported] });
-  const [only] = result.exports;
-  if (only === undefined) throw new Error('nothing was exported');
-  return only;
-}
 
 for (const [folder, tag] of FIXTURES) {
   test(`${folder}:${tag} copied unchanged has the same manifest digest`, async (t) => {

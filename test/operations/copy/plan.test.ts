@@ -1,21 +1,15 @@
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
-import { copyCache, type ExportResult } from '../../../src/operations/copy/copy.js';
+import { copyCache } from '../../../src/operations/copy/copy.js';
 import { sha256 } from '../../../src/oci/digest.js';
-import { blobPath, changedFixture, digestOfCache, importOf, temporary } from '../../support/fixtures.js';
+import { importOf, temporary } from '../../support/fixtures.js';
 import { assertSound } from '../../support/sound.js';
-import { loadFolder } from '../../support/caches.js';
-
-async function copyOne(imported: string, exported: string): Promise<ExportResult> {
-  const { exports } = await copyCache({ imports: [imported], exports: [exported] });
-  const [only] = exports;
-  if (only === undefined) throw new Error('nothing was exported');
-  return only;
-}
+import { copyOne, descriptorsIn, digestOfCache, loadFolder } from '../../support/caches.js';
+import { blobPath } from '../../support/folders.js';
+import { changedFixture } from '../../support/changed-fixture.js';
 
 const load = (folder: string) => loadFolder(folder);
-const descriptorsIn = async (folder: string) => [...(await load(folder)).graph.descriptors.values()];
 
 /** The media types that a folder's manifest list has for its layers. */
 function listedTypes(folder: string): string[] {

@@ -1,25 +1,20 @@
 import { chmodSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import test, { type ExecutionContext } from 'ava';
+import test from 'ava';
 import { copyCache } from '../../../src/operations/copy/copy.js';
 import { JOIN } from '../../../src/graph/ends.js';
 import { prune } from '../../../src/operations/prune/prune.js';
 import { repairFolder } from '../../../src/operations/repair/repair.js';
 import { inspectCache } from '../../../src/operations/inspect.js';
 import { verifyCache, verifyFolder } from '../../../src/operations/verify/verify.js';
-import { blobPath, changedFixture, copyFixture, importOf, temporary } from '../../support/fixtures.js';
-import { entriesOf, sizeOf } from '../../support/folders.js';
+import { importOf, temporary } from '../../support/fixtures.js';
+import { blobPath, entriesOf, folderOf, sizeOf } from '../../support/folders.js';
 import { assertSound } from '../../support/sound.js';
 import { loadFolder } from '../../support/caches.js';
+import { changedFixture } from '../../support/changed-fixture.js';
 
 /** BuildKit 0.25 wrote it for two platforms, whose builds end in different files. */
 const TWO_ENDS = 'buildkit-0.25-two-ends';
-
-function folderOf(t: ExecutionContext, name: string): string {
-  const folder = join(temporary(t), 'cache');
-  copyFixture(name, folder);
-  return folder;
-}
 
 interface Written {
   readonly records: readonly { readonly digest: string; readonly inputs?: { readonly link: number }[][] }[];

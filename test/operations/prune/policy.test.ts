@@ -7,8 +7,8 @@ import { globTest } from '../../../src/operations/prune/glob.js';
 import { patternOf, type TagPolicy, TagRules } from '../../../src/operations/prune/policy.js';
 import { prune } from '../../../src/operations/prune/prune.js';
 import { verifyFolder } from '../../../src/operations/verify/verify.js';
-import { copyFixture, temporary } from '../../support/fixtures.js';
-import { age, entriesOf, type Entry, grown, writeEntries } from '../../support/folders.js';
+import { temporary } from '../../support/fixtures.js';
+import { age, copyFixture, entriesOf, type Entry, grown, writeEntries } from '../../support/folders.js';
 
 test('tags go by name, age and number, and --keep is stronger than all of them', (t) => {
   const day = 86_400_000;

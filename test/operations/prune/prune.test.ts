@@ -12,8 +12,19 @@ import { prune } from '../../../src/operations/prune/prune.js';
 import { resolveCache } from '../../../src/operations/resolve.js';
 import { importCache } from '../../../src/operations/import.js';
 import { verifyFolder } from '../../../src/operations/verify/verify.js';
-import { copyFixture, importOf, loadFixture, temporary } from '../../support/fixtures.js';
-import { age, entriesOf, type Entry, grown, pathOf, put, sizeOf, tagsOf, writeEntries } from '../../support/folders.js';
+import { importOf, loadFixture, temporary } from '../../support/fixtures.js';
+import {
+  age,
+  copyFixture,
+  entriesOf,
+  type Entry,
+  grown,
+  blobPath,
+  put,
+  sizeOf,
+  tagsOf,
+  writeEntries,
+} from '../../support/folders.js';
 
 // The results of fixtures are older than that.
 const DAY = 86_400_000;
@@ -100,7 +111,7 @@ test('foreign layers that are not there need no room', async (t) => {
     const [layer] = manifest.layers.toSorted((a, b) => b.size - a.size);
     if (layer === undefined) return;
     layer.mediaType = `${LAYER.replace('layer', 'layer.nondistributable')}+gzip`;
-    rmSync(pathOf(manifest.folder, layer.digest));
+    rmSync(blobPath(manifest.folder, layer.digest));
   });
   t.like((await verifyFolder(folder)).findings, [{ kind: 'missing' }]);
   const all = sizeOf(folder);
@@ -126,9 +137,9 @@ function cacheWith(t: ExecutionContext, change: (manifest: Manifest) => void): s
   const folder = join(temporary(t), 'cache');
   copyFixture('max-gzip', folder);
   const [entry] = entriesOf(folder);
-  const manifest = JSON.parse(readFileSync(pathOf(folder, entry?.digest ?? ''), 'utf8')) as Omit<Manifest, 'folder'>;
+  const manifest = JSON.parse(readFileSync(blobPath(folder, entry?.digest ?? ''), 'utf8')) as Omit<Manifest, 'folder'>;
   change({ ...manifest, folder });
-  rmSync(pathOf(folder, entry?.digest ?? ''));
+  rmSync(blobPath(folder, entry?.digest ?? ''));
   writeEntries(folder, [{ ...entry, ...put(folder, JSON.stringify(manifest)) }]);
   return folder;
 }
@@ -191,8 +202,8 @@ test('what is of an unknown media type, and images that are there in part, are k
 test('a cache that cannot be read is an error, and nothing is changed', async (t) => {
   const folder = grown(t);
   const [main] = entriesOf(folder);
-  const { config } = JSON.parse(readFileSync(pathOf(folder, main?.digest ?? ''), 'utf8')) as { config: Entry };
-  rmSync(pathOf(folder, config.digest));
+  const { config } = JSON.parse(readFileSync(blobPath(folder, main?.digest ?? ''), 'utf8')) as { config: Entry };
+  rmSync(blobPath(folder, config.digest));
   await t.throwsAsync(prune(folder, { untag: ['*'] }), { instanceOf: CacheError, code: 'CORRUPT' });
   t.is(entriesOf(folder).length, 2);
 });

@@ -2,7 +2,8 @@ import { join } from 'node:path';
 import test from 'ava';
 import { repairFolder } from '../../../src/operations/repair/repair.js';
 import { FAULTS, FaultyFolder } from '../../support/faults.js';
-import { copyFixture, temporary } from '../../support/fixtures.js';
+import { temporary } from '../../support/fixtures.js';
+import { copyFixture } from '../../support/folders.js';
 
 for (const name of ['a link out of range', 'a result out of range', 'a link to a record random:']) {
   test(`results that go with what is broken are told: ${name}`, async (t) => {

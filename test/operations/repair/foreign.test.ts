@@ -2,8 +2,10 @@ import { rmSync } from 'node:fs';
 import test from 'ava';
 import { repairFolder } from '../../../src/operations/repair/repair.js';
 import { verifyFolder } from '../../../src/operations/verify/verify.js';
-import { blobPath, changedFixture, fixture } from '../../support/fixtures.js';
+import { fixture } from '../../support/fixtures.js';
 import { loadFolder } from '../../support/caches.js';
+import { blobPath } from '../../support/folders.js';
+import { changedFixture } from '../../support/changed-fixture.js';
 
 test('a foreign layer of a cache that is missing is missed like any other, fetched where it is, and cut where it is not', async (t) => {
   let foreign = '';

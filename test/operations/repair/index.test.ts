@@ -12,18 +12,13 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import test, { type ExecutionContext } from 'ava';
+import test from 'ava';
 import { CacheError } from '../../../src/errors.js';
 import { tryFlock } from '../../../src/layout/lock/flock.js';
 import { repairFolder } from '../../../src/operations/repair/repair.js';
 import { verifyFolder } from '../../../src/operations/verify/verify.js';
-import { copyFixture, loadFixture, temporary } from '../../support/fixtures.js';
-
-function folderOf(t: ExecutionContext, name: string): string {
-  const folder = join(temporary(t), 'cache');
-  copyFixture(name, folder);
-  return folder;
-}
+import { loadFixture, temporary } from '../../support/fixtures.js';
+import { copyFixture, folderOf } from '../../support/folders.js';
 
 const indexOf = (folder: string) => join(folder, 'index.json');
 const keptOf = (folder: string) => join(folder, 'index.json.before-repair');

@@ -9,9 +9,11 @@ import { sha256 } from '../../../src/oci/digest.js';
 import { compareText } from '../../../src/oci/json.js';
 import { repairFolder } from '../../../src/operations/repair/repair.js';
 import { verifyFolder } from '../../../src/operations/verify/verify.js';
-import { blobPath, changedFixture, temporary } from '../../support/fixtures.js';
+import { temporary } from '../../support/fixtures.js';
 import { assertSound } from '../../support/sound.js';
-import { loadFolder } from '../../support/caches.js';
+import { descriptorsIn } from '../../support/caches.js';
+import { blobPath } from '../../support/folders.js';
+import { changedFixture } from '../../support/changed-fixture.js';
 
 async function* inPieces(bytes: Buffer, size: number) {
   for (let at = 0; at < bytes.length; at += size) {
@@ -62,8 +64,6 @@ function padded(t: ExecutionContext, { sha512 = false, zeros = 512 } = {}): stri
     }
   });
 }
-
-const descriptorsIn = async (src: string) => [...(await loadFolder(src)).graph.descriptors.values()];
 
 test('zeros behind a gzip stream are a note, which repair mends by compressing again; nothing is cut', async (t) => {
   const folder = padded(t);

@@ -1,6 +1,6 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import test, { type ExecutionContext } from 'ava';
+import test from 'ava';
 import { flip, truncate } from '../../../scripts/torture/damage.js';
 import { copyCache } from '../../../src/operations/copy/copy.js';
 import { sha256 } from '../../../src/oci/digest.js';
@@ -8,28 +8,14 @@ import { hasResults } from '../../../src/graph/graph.js';
 import { repairFolder } from '../../../src/operations/repair/repair.js';
 import { verifyFolder } from '../../../src/operations/verify/verify.js';
 import { FaultyFolder } from '../../support/faults.js';
-import { copyFixture, digestOfCache, fixture, importOf, loadFixture, temporary } from '../../support/fixtures.js';
-import { loadFolder } from '../../support/caches.js';
-
-function folderOf(t: ExecutionContext, name: string): string {
-  const folder = join(temporary(t), 'cache');
-  copyFixture(name, folder);
-  return folder;
-}
+import { fixture, importOf, loadFixture, temporary } from '../../support/fixtures.js';
+import { digestOfCache, loadFolder } from '../../support/caches.js';
+import { blobName, contentsOf, folderOf } from '../../support/folders.js';
 
 const load = (folder: string, tag = 'latest') => loadFolder(folder, tag);
-const nameOf = (digest = '') => join('blobs', 'sha256', digest.slice('sha256:'.length));
 
-function contents(folder: string): Record<string, string> {
-  const paths = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter(
-    (path) => !/^\.bkcache|lock$/.test(path),
-  );
-  return Object.fromEntries(
-    paths
-      .toSorted()
-      .map((path) => [path, /[0-9a-f]{64}$|json$|layout$/.test(path) ? readFileSync(join(folder, path), 'hex') : '']),
-  );
-}
+/** What a folder has, without what a process that reads it leaves there. */
+const unlocked = (folder: string) => contentsOf(folder, /^\.bkcache|lock$/);
 
 for (const name of ['max-gzip', 'grown', 'max-estargz', 'inline-multiplatform', 'max-gzip-docker-list']) {
   test(`a sound folder stays as it is: ${name}`, async (t) => {
@@ -37,7 +23,7 @@ for (const name of ['max-gzip', 'grown', 'max-estargz', 'inline-multiplatform', 
     const { actions, sound } = await repairFolder(folder, { deep: true });
     t.true(sound);
     t.deepEqual(actions, []);
-    t.deepEqual(contents(folder), contents(fixture(name)));
+    t.deepEqual(unlocked(folder), unlocked(fixture(name)));
   });
 }
 
@@ -60,11 +46,11 @@ test('good bytes come from elsewhere, whatever is wrong, and the folder is what 
   for (const damage of damages) {
     for (const blob of blobs) {
       const folder = folderOf(t, 'max-gzip');
-      damage(folder, nameOf(blob));
+      damage(folder, blobName(blob));
       const { sound, actions } = await repairFolder(folder, { from: [importOf('max-gzip')] });
       t.true(sound);
       t.true(actions.some(({ type }) => type === 'fetched'));
-      t.deepEqual(contents(folder), contents(fixture('max-gzip')));
+      t.deepEqual(unlocked(folder), unlocked(fixture('max-gzip')));
       t.false(existsSync(join(folder, 'index.json.before-repair')));
     }
   }
@@ -74,7 +60,7 @@ test('what cannot be had is cut out, and everything else can be imported', async
   const { graph } = await loadFixture('max-gzip');
   for (const blob of graph.descriptors.keys()) {
     const folder = folderOf(t, 'max-gzip');
-    flip(folder, nameOf(blob), 10, 1);
+    flip(folder, blobName(blob), 10, 1);
     const { sound, actions } = await repairFolder(folder);
     t.true(sound);
     t.deepEqual(
@@ -86,7 +72,7 @@ test('what cannot be had is cut out, and everything else can be imported', async
     t.false(left.graph.descriptors.has(blob));
     t.true(left.graph.records.filter(hasResults).length > 0);
     // BuildKit writes a blob only where no file is.
-    t.false(existsSync(join(folder, nameOf(blob))));
+    t.false(existsSync(join(folder, blobName(blob))));
     await copyCache({ imports: [`type=local,src=${folder}`], exports: [`type=local,dest=${temporary(t)}`] });
     t.deepEqual((await repairFolder(folder)).actions, []);
   }
@@ -95,7 +81,7 @@ test('what cannot be had is cut out, and everything else can be imported', async
 test('a tag whose manifest cannot be had goes, and the others stay', async (t) => {
   const folder = folderOf(t, 'grown');
   const { saved } = await loadFixture('grown', 'main');
-  flip(folder, nameOf(digestOfCache({ saved })), 30, 1);
+  flip(folder, blobName(digestOfCache({ saved })), 30, 1);
   const { sound, actions } = await repairFolder(folder);
   t.true(sound);
   t.deepEqual(actions.map(({ type }) => type).toSorted(), ['dropped', 'set-aside']);
@@ -107,8 +93,8 @@ test('a dry run says what would be done, and changes nothing', async (t) => {
   const folder = folderOf(t, 'max-gzip');
   const { graph } = await loadFixture('max-gzip');
   const [blob = ''] = graph.descriptors.keys();
-  flip(folder, nameOf(blob), 10, 1);
-  const before = contents(folder);
+  flip(folder, blobName(blob), 10, 1);
+  const before = unlocked(folder);
   const fetching = await repairFolder(folder, { from: [importOf('max-gzip')], dryRun: true });
   t.deepEqual(
     fetching.actions.map(({ type }) => type),
@@ -120,7 +106,7 @@ test('a dry run says what would be done, and changes nothing', async (t) => {
     ['cut', 'set-aside'],
   );
   t.false(cutting.sound);
-  t.deepEqual(contents(folder), before);
+  t.deepEqual(unlocked(folder), before);
 });
 
 for (const [name, deep, change] of [
@@ -158,12 +144,12 @@ test('an entry of an unknown kind stays', async (t) => {
   const index = JSON.parse(readFileSync(path, 'utf8')) as { manifests: object[] };
   const thing = Buffer.from('a thing of its own');
   const digest = sha256(thing);
-  writeFileSync(join(folder, nameOf(digest)), thing);
+  writeFileSync(join(folder, blobName(digest)), thing);
   index.manifests.push({ mediaType: 'application/vnd.example.thing', digest, size: thing.length });
   writeFileSync(path, JSON.stringify(index));
   const { graph } = await loadFixture('max-gzip');
   const [layer] = graph.descriptors.keys();
-  rmSync(join(folder, nameOf(layer)));
+  rmSync(join(folder, blobName(layer)));
   const { actions } = await repairFolder(folder);
   t.deepEqual(
     actions.map(({ type }) => type),

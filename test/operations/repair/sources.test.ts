@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -10,15 +10,11 @@ import { flip } from '../../../scripts/torture/damage.js';
 import { CacheError, type ErrorCode } from '../../../src/errors.js';
 import { sha256 } from '../../../src/oci/digest.js';
 import { repairFolder } from '../../../src/operations/repair/repair.js';
-import { copyFixture, digestOfCache, fixture, importOf, loadFixture, temporary } from '../../support/fixtures.js';
+import { fixture, importOf, loadFixture, temporary } from '../../support/fixtures.js';
+import { blobName, contentsOf, folderOf } from '../../support/folders.js';
+import { digestOfCache } from '../../support/caches.js';
 
 const MAIN = fileURLToPath(new URL('../../../src/cli/main.js', import.meta.url));
-
-function folderOf(t: ExecutionContext, name = 'max-gzip'): string {
-  const folder = join(temporary(t), 'cache');
-  copyFixture(name, folder);
-  return folder;
-}
 
 /** The blobs of max-gzip: what it is made of, each kind once. */
 async function parts() {
@@ -28,16 +24,8 @@ async function parts() {
   return { manifest, config: saved?.documents[0].descriptor.digest ?? '', layer };
 }
 
-const nameOf = (digest: string) => join('blobs', 'sha256', digest.slice('sha256:'.length));
-
 function lose(folder: string, ...digests: readonly string[]): void {
-  for (const digest of digests) rmSync(join(folder, nameOf(digest)));
-}
-
-function contents(folder: string): Record<string, string> {
-  const names = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
-  const paths = names.map(({ parentPath, name }) => join(parentPath, name)).toSorted();
-  return Object.fromEntries(paths.map((path) => [path.slice(folder.length), readFileSync(path, 'hex')]));
+  for (const digest of digests) rmSync(join(folder, blobName(digest)));
 }
 
 const typesOf = ({ actions }: Awaited<ReturnType<typeof repairFolder>>) => actions.map(({ type }) => type);
@@ -52,7 +40,7 @@ async function serve(t: ExecutionContext, folder: string, refusal?: number): Pro
   const server = createServer(({ url = '', method }, response) => {
     const [, kind, name = ''] = /^\/v2\/team\/cache\/(manifests|blobs)\/(.+)$/.exec(url) ?? [];
     const digest = name === 'latest' ? entry.digest : name;
-    const path = join(folder, nameOf(digest));
+    const path = join(folder, blobName(digest));
     // As docker-registry does it: a manifest is no blob.
     const isThere = kind !== undefined && existsSync(path) && (digest === entry.digest) === (kind === 'manifests');
     if (refusal !== undefined && kind === 'blobs') response.writeHead(refusal).end();
@@ -88,7 +76,7 @@ test('what a document names that had to be fetched is fetched, too, and a dry ru
       lost.toSorted(),
     );
     t.true(real.sound);
-    t.deepEqual(contents(folder), contents(fixture('max-gzip')));
+    t.deepEqual(contentsOf(folder), contentsOf(fixture('max-gzip')));
   }
 });
 
@@ -112,7 +100,7 @@ test('manifests, configs and layers come from a registry, too', async (t) => {
   lose(folder, manifest, config, layer);
   const result = await repairFolder(folder, { from: [`type=registry,ref=${host}/team/cache`] });
   t.deepEqual(typesOf(result), ['fetched', 'fetched', 'fetched']);
-  t.deepEqual(contents(folder), contents(fixture('max-gzip')));
+  t.deepEqual(contentsOf(folder), contentsOf(fixture('max-gzip')));
 });
 
 test('a source that cannot be asked, or is none, ends a repair before anything is cut', async (t) => {
@@ -134,12 +122,12 @@ test('a source that cannot be asked, or is none, ends a repair before anything i
       const folder = folderOf(t);
       lose(folder, ...lost);
       writeFileSync(join(folder, 'index.json'), readFileSync(join(folder, 'index.json')).subarray(0, -1));
-      const before = contents(folder);
+      const before = contentsOf(folder);
       const wrong = lost.length === 1 ? [from] : [importOf('max-zstd'), from];
       const error = await t.throwsAsync(repairFolder(folder, { from: wrong }), { instanceOf: CacheError }, from);
       t.is(error.code, code, from);
       // Good copies that came before that are all that is new.
-      t.deepEqual({ ...contents(folder), ...before }, contents(folder));
+      t.deepEqual({ ...contentsOf(folder), ...before }, contentsOf(folder));
     }
   }
 });
@@ -153,7 +141,7 @@ test('a sound folder needs no source that can be asked', async (t) => {
 test('where one source has a damaged copy the next is asked, and what was lacking is said', async (t) => {
   const { layer } = await parts();
   const [damaged, without] = [folderOf(t), folderOf(t)];
-  flip(damaged, nameOf(layer), 10, 1);
+  flip(damaged, blobName(layer), 10, 1);
   lose(without, layer);
   const folder = folderOf(t);
   lose(folder, layer);
@@ -184,10 +172,10 @@ test('bytes that are right are not fetched again for what is wrong about their d
     const folder = folderOf(t);
     const { manifest } = await parts();
     const index = readFileSync(join(folder, 'index.json'), 'utf8');
-    const before = readFileSync(join(folder, nameOf(manifest)), 'utf8');
+    const before = readFileSync(join(folder, blobName(manifest)), 'utf8');
     const text = change(before);
     t.not(text, before);
-    writeFileSync(join(folder, nameOf(sha256(text))), text);
+    writeFileSync(join(folder, blobName(sha256(text))), text);
     const named = index.replace(manifest, sha256(text));
     writeFileSync(join(folder, 'index.json'), named.replace(`"size":${before.length}`, `"size":${text.length}`));
     const result = await repairFolder(folder, { from: [importOf('max-gzip')], deep: true });

@@ -5,8 +5,9 @@ import { hasResults } from '../../../src/graph/graph.js';
 import { repairFolder } from '../../../src/operations/repair/repair.js';
 import { verifyFolder } from '../../../src/operations/verify/verify.js';
 import { FAULTS, FaultyFolder } from '../../support/faults.js';
-import { copyFixture, temporary } from '../../support/fixtures.js';
+import { temporary } from '../../support/fixtures.js';
 import { loadFolder } from '../../support/caches.js';
+import { copyFixture } from '../../support/folders.js';
 
 for (const { name, of, make, effect, isNote = false, deep = false, repair = [], stays = false } of FAULTS) {
   test(`${of}: ${name}`, async (t) => {

@@ -7,8 +7,8 @@ import { CREATED_AT, UNCOMPRESSED } from '../../../src/oci/descriptor.js';
 import { sha256 } from '../../../src/oci/digest.js';
 import { repairFolder } from '../../../src/operations/repair/repair.js';
 import { verifyFolder } from '../../../src/operations/verify/verify.js';
-import { blobPath, copyFixture, temporary } from '../../support/fixtures.js';
-import { entriesOf, put, writeEntries } from '../../support/folders.js';
+import { temporary } from '../../support/fixtures.js';
+import { blobPath, copyFixture, entriesOf, put, writeEntries } from '../../support/folders.js';
 
 interface Layer {
   mediaType: string;

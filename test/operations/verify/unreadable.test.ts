@@ -5,7 +5,8 @@ import { openLayout } from '../../../src/layout/layout.js';
 import type { Content } from '../../../src/oci/content.js';
 import { readBlobs } from '../../../src/operations/verify/read-blobs.js';
 import { Walk } from '../../../src/operations/verify/walk.js';
-import { digestOfCache, fixture, loadFixture } from '../../support/fixtures.js';
+import { fixture, loadFixture } from '../../support/fixtures.js';
+import { digestOfCache } from '../../support/caches.js';
 
 /** A disk that fails to read one blob. */
 function failing(repository: RepositoryReader, digest: string): RepositoryReader {

@@ -1,6 +1,6 @@
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import test, { type ExecutionContext } from 'ava';
+import test from 'ava';
 import {
   damageRound,
   DAMAGED,
@@ -19,17 +19,11 @@ import { OCI_MANIFEST } from '../../../src/oci/media-types.js';
 import { sampleOf } from '../../../src/operations/verify/sample.js';
 import { verifyCache, verifyFolder } from '../../../src/operations/verify/verify.js';
 import { bkcache } from '../../support/command.js';
-import { copyFixture, fixture, FIXTURES, importOf, temporary } from '../../support/fixtures.js';
-import { entriesOf, put, writeEntries } from '../../support/folders.js';
+import { fixture, FIXTURES, importOf, temporary } from '../../support/fixtures.js';
+import { entriesOf, folderOf, put, writeEntries } from '../../support/folders.js';
 
 /** A diffID in a manifest, and the part of it that stays. */
 const DIFF_ID = /("containerd.io\/uncompressed":"sha256:)[0-9a-f]{4}/g;
-
-function folderOf(t: ExecutionContext, name: string): string {
-  const folder = join(temporary(t), 'cache');
-  copyFixture(name, folder);
-  return folder;
-}
 
 for (const name of new Set([...FIXTURES.map(([folder]) => folder), 'inline-image', 'inline-multiplatform'])) {
   test(`${name}, as BuildKit wrote it, is sound`, async (t) => {

@@ -2,8 +2,9 @@ import test from 'ava';
 import { copyCache } from '../../../src/operations/copy/copy.js';
 import { copyText } from '../../../src/report/text/copy.js';
 import { FAULTS, FaultyFolder } from '../../support/faults.js';
-import { copyFixture, temporary } from '../../support/fixtures.js';
+import { temporary } from '../../support/fixtures.js';
 import { join } from 'node:path';
+import { copyFixture } from '../../support/folders.js';
 
 test('media types that a copy has put right are counted', async (t) => {
   const path = join(temporary(t), 'cache');
