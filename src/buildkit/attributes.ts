@@ -3,15 +3,15 @@ import type { Side } from '../errors.js';
 export type CacheType = 'local' | 'registry' | 'inline' | 's3' | 'azblob' | 'gha';
 
 /**
- * What the value of an attribute has to look like. A value that BuildKit reads as if the attribute were not there is taken
- * and has no effect; any other that it does not take is an error.
+ * The form of an attribute's value. A value that BuildKit ignores is accepted without effect; a value that BuildKit refuses is
+ * an error.
  */
 export type AttributeKind =
   /** Not empty. */
   | 'text'
-  /** Anything; an empty one is not the same as an absent one, which means `blobs/` for instance. */
+  /** Any text; an empty value differs from an absent attribute, whose default may be `blobs/`. */
   | 'any'
-  /** Anything; an empty one has no effect. */
+  /** Any text; an empty value has no effect. */
   | 'optional'
   /** Go's booleans. */
   | 'flag'
@@ -81,8 +81,8 @@ const GHA: Attributes = {
 const REGISTRY: Attributes = { ref: 'text', 'registry.insecure': 'flag' };
 
 /**
- * The attributes that each type knows: cache/remotecache/{local,registry,inline,s3,azblob,gha}, and docs/ of BuildKit.
- * `inline` needs to be told of the image here, which a build has at hand.
+ * The attributes of each type: cache/remotecache/{local,registry,inline,s3,azblob,gha}, and docs/ of BuildKit. `inline` has
+ * attributes for its image here; in a build the image is known.
  */
 export const ATTRIBUTES: Readonly<Record<CacheType, Readonly<Record<Side, Attributes>>>> = {
   local: {
@@ -104,12 +104,12 @@ export function hasManifest(type: CacheType): boolean {
   return Object.keys(MANIFEST).every((name) => name in ATTRIBUTES[type].export);
 }
 
-/** Every attribute that some type knows. One that another type has is ignored by BuildKit, as is one of the other side. */
+/** The attributes of all types. BuildKit ignores an attribute of another type or of the other side. */
 export const NAMES: ReadonlySet<string> = new Set(
   Object.values(ATTRIBUTES).flatMap((sides) => Object.values(sides).flatMap((known) => Object.keys(known))),
 );
 
-/** The attributes that a type cannot do without: of each group, one. */
+/** The required attributes of a type: one of each group. */
 export const REQUIRED: Readonly<Record<CacheType, Readonly<Record<Side, readonly (readonly string[])[]>>>> = {
   local: { import: [['src']], export: [['dest']] },
   registry: { import: [['ref']], export: [['ref']] },
@@ -119,7 +119,7 @@ export const REQUIRED: Readonly<Record<CacheType, Readonly<Record<Side, readonly
   gha: { import: [['url', 'url_v2'], ['token']], export: [['url', 'url_v2'], ['token']] },
 };
 
-/** Where the build tools take an attribute from when the string does not name it. */
+/** The environment variables that build tools read for attributes that are absent from the string. */
 export const ENVIRONMENT: Readonly<Partial<Record<CacheType, Readonly<Record<string, string>>>>> = {
   gha: { url: 'ACTIONS_CACHE_URL', url_v2: 'ACTIONS_RESULTS_URL', token: 'ACTIONS_RUNTIME_TOKEN' },
   s3: { bucket: 'AWS_BUCKET', region: 'AWS_REGION' },

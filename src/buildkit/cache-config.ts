@@ -9,28 +9,28 @@ export interface CacheConfig {
   readonly records: readonly CacheRecord[];
 }
 
-/** A layer at one place in the graph; the same blob can stand at several. */
+/** A layer in the graph; several layers can have the same blob. */
 export interface ConfigLayer {
   readonly blob: Digest;
   /** The index of the layer below, -1 for none. */
   readonly parent: number;
-  /** Only in the configs of s3, gha and azblob, which have no manifest around them. */
+  /** Only in the cacheconfigs of s3, gha and azblob, which have no manifest. */
   readonly annotations?: LayerAnnotations | undefined;
 }
 
 export interface LayerAnnotations {
   readonly mediaType: string;
   readonly diffID: Digest | '';
-  /** Of the blob, in bytes. */
+  /** The size of the blob, in bytes. */
   readonly size: number;
   readonly createdAt: Timestamp;
 }
 
-/** A cache key: what was done (`digest`), to which inputs, and what came of it. */
+/** A cache key: a step (`digest`), its inputs, and its results. */
 export interface CacheRecord {
-  /** Any text, as Go takes it: for an image that steps are FROM, Docker's BuildKit 0.13 writes a random one. */
+  /** Any text, as in Go: Docker's BuildKit 0.13 writes a random text for the image of a FROM. */
   readonly digest: string;
-  /** For each input, the records that may stand for it. */
+  /** For each input, the alternative records. */
   readonly inputs: readonly (readonly Link[])[];
   readonly results: readonly Result[];
   readonly chains: readonly Chain[];
@@ -48,7 +48,7 @@ export interface Result {
   readonly createdAt: Timestamp;
 }
 
-/** A result that names every layer in order, and has no parents. */
+/** A result that lists all its layers in order. */
 export interface Chain {
   readonly layers: readonly number[];
   readonly createdAt: Timestamp;
@@ -56,7 +56,7 @@ export interface Chain {
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
-/** A layer while it is read. */
+/** A layer during reading. */
 type MutableLayer = Omit<Mutable<ConfigLayer>, 'blob'> & { blob: string };
 
 const optionalDiffIDType = checked(string, (text, input, start): asserts text is Digest | '' => {
@@ -73,7 +73,7 @@ const annotationsType = struct<Mutable<LayerAnnotations>>(
   },
 );
 
-/** Go takes any text for a layer's digest, and then finds no such layer in the manifest. */
+/** A layer with a valid digest. Go accepts any text, and then finds no such layer in the manifest. */
 const layerType: GoType<ConfigLayer, MutableLayer> = checked(
   struct<MutableLayer>(() => ({ blob: '', parent: 0 }), {
     blob: ['blob', string],
@@ -126,7 +126,7 @@ export function decodeCacheConfig(bytes: Uint8Array, where: string): CacheConfig
 }
 
 /**
- * Reads the records of an inline cache, which has no layers of its own (cache/remotecache/inline/inline.go).
+ * Reads the records of an inline cache, whose layers are the image's (cache/remotecache/inline/inline.go).
  *
  * @throws CacheError CORRUPT that names the field
  */
@@ -134,7 +134,7 @@ export function decodeRecords(bytes: Uint8Array, where: string): readonly CacheR
   return parseGo(recordsType, bytes, where);
 }
 
-/** A cacheconfig's bytes as BuildKit writes them: Go's field order, its zeros left out. */
+/** A cacheconfig's bytes as BuildKit writes them: Go's field order, without zero values. */
 export function encodeCacheConfig({ layers, records }: CacheConfig): Buffer {
   return goJson({
     ...some('layers', layers.map(plainLayer)),
@@ -142,7 +142,7 @@ export function encodeCacheConfig({ layers, records }: CacheConfig): Buffer {
   });
 }
 
-/** The bytes of an inline cache: the records alone. */
+/** The bytes of an inline cache: only the records. */
 export function encodeRecords(records: readonly CacheRecord[]): Buffer {
   return goJson(records.map(plainRecord));
 }

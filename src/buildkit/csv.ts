@@ -7,7 +7,7 @@ import { CacheError } from '../errors.js';
  */
 export function parseCsvLine(line: string): string[] {
   const fields: string[] = [];
-  // csvvalue lets one line end pass, which a string read from a file or a command tends to have.
+  // csvvalue accepts one line end, which a string from a file or a command often has.
   for (let rest = line.replace(/\r?\n$/, ''); ;) {
     const { field, end } = rest.startsWith('"') ? quoted(rest) : bare(rest);
     fields.push(field);
@@ -16,7 +16,7 @@ export function parseCsvLine(line: string): string[] {
   }
 }
 
-/** A field as it has to stand in a line. */
+/** A field as it is written in a line, with quotes if it needs them. */
 export function formatCsvField(field: string): string {
   return /[",\r\n]|^\s/.test(field) ? `"${field.replaceAll('"', '""')}"` : field;
 }

@@ -1,13 +1,13 @@
 import { CacheError } from '../errors.js';
 
 /**
- * The limit on a manifest and on a config, in bytes. BuildKit exports larger ones to folders and registries and then
- * never imports them (cache/remotecache/import.go, readBlob).
+ * The largest manifest and config that BuildKit imports, in bytes (cache/remotecache/import.go, readBlob). BuildKit exports
+ * larger documents to folders and registries, and then never imports them.
  */
 export const IMPORT_LIMIT = 1 << 20;
 
 /**
- * @throws CacheError FAILED when BuildKit would refuse to import a document of this size
+ * @throws CacheError FAILED for a document over the limit
  */
 export function checkImportLimit(what: 'config' | 'manifest', size: number): void {
   if (size <= IMPORT_LIMIT) return;

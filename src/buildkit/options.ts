@@ -8,42 +8,42 @@ import { whyWithoutEffect } from './without-effect.js';
 
 export type { CacheType } from './attributes.js';
 
-/** A cache option string, taken apart: names in lower case, values as they are, the environment's filled in. */
+/** A parsed option string: names in lower case, unchanged values, and the values from the environment. */
 export interface CacheOptions {
   readonly type: CacheType;
-  /** Those that have an effect. */
+  /** The attributes that have an effect. */
   readonly attributes: Readonly<Record<string, string>>;
-  /** A sentence for each attribute that BuildKit takes and ignores, and which was left out here; unset when there is none. */
+  /** A sentence for each attribute that BuildKit ignores, which is left out here; unset without such attributes. */
   readonly notes?: readonly string[];
 }
 
-/** Is told what somebody should know who wrote an option string, such as that an attribute in it has no effect. */
+/** Called with notes about an option string, such as an attribute without effect. */
 export type OnNote = (note: string) => void;
 
 /**
- * Reads what `--import-cache` of buildctl, or `--cache-from` of buildx, takes
- * (cmd/buildctl/build/importcache.go). A path that starts with `/`, `./` or `../` stands for `type=local,src=PATH`.
+ * Reads the value of buildctl's `--import-cache` or buildx's `--cache-from`
+ * (cmd/buildctl/build/importcache.go). A path that starts with `/`, `./` or `../` means `type=local,src=PATH`.
  *
  * @throws CacheError USAGE
  */
 export function parseImport(text: string, env: NodeJS.ProcessEnv = process.env): CacheOptions {
   checkCall('parseImport', { text });
   const options = parseOptions(text, 'import', env);
-  // client/solve.go: beside a digest, which comes first, it has no effect.
+  // client/solve.go: with a digest, which takes precedence, the tag has no effect.
   if (options.attributes['tag'] === '') {
     throw new CacheError('USAGE', 'tag= is not possible', {
       hint: 'it needs a value; leave it out for latest',
       side: 'import',
     });
   }
-  // cache/remotecache/s3/s3.go, newImporter: azblob reads all of them.
+  // cache/remotecache/s3/s3.go, newImporter, reads the first name; azblob reads all names.
   if (options.type !== 's3' || options.attributes['name']?.includes(';') !== true) return options;
-  return withNote(options, 'name= has no effect behind the first ";": an import of type=s3 reads one name');
+  return withNote(options, 'name= has no effect after the first ";": an import of type=s3 reads one name');
 }
 
 /**
- * Reads what `--export-cache` of buildctl, or `--cache-to` of buildx, takes (cmd/buildctl/build/exportcache.go). A
- * path stands for `type=local,dest=PATH`. An absent mode stays absent.
+ * Reads the value of buildctl's `--export-cache` or buildx's `--cache-to` (cmd/buildctl/build/exportcache.go). A path means
+ * `type=local,dest=PATH`. An absent mode stays absent.
  *
  * @throws CacheError USAGE
  */
@@ -53,7 +53,7 @@ export function parseExport(text: string, env: NodeJS.ProcessEnv = process.env):
   if (meant !== undefined) throw meant;
   const options = parseOptions(text, 'export', env);
   checkCombinations(options);
-  // client/ociindex: written all the same, and never found by a tag.
+  // client/ociindex: an empty tag is written, and no import finds it by a tag.
   if (options.attributes['tag'] !== '') return options;
   return withNote(options, 'tag= is empty: this cache can be imported by its digest only');
 }
@@ -63,9 +63,9 @@ function withNote(options: CacheOptions, note: string): CacheOptions {
 }
 
 /**
- * A path is taken whole, so that `./cache,tag=main` is the name of a folder, and hardly ever meant.
+ * Checks a path. A path is taken whole, so that `./cache,tag=main` is the name of a folder, which is rarely meant.
  *
- * @returns the error for a path with options behind it; undefined for anything else
+ * @returns the error for a path with attributes; undefined for other texts
  */
 export function optionsBehindPath(text: string, side: Side): CacheError | undefined {
   const name = isPath(text)
@@ -75,7 +75,7 @@ export function optionsBehindPath(text: string, side: Side): CacheError | undefi
     : undefined;
   if (name === undefined) return undefined;
   const key = PATH_ATTRIBUTE[side];
-  return new CacheError('USAGE', `${text} is a path, which ${name}= would be a part of`, {
+  return new CacheError('USAGE', `${text} is a path, and ${name}= is part of the path`, {
     hint: `write type=local,${key}=${text}; quotes make it a path: ${formatOptions({ type: 'local', attributes: { [key]: text } })}`,
     side,
   });
@@ -87,28 +87,28 @@ function otherSide(side: Side): Side {
   return side === 'import' ? 'export' : 'import';
 }
 
-/** The string that reads as these options. */
+/** The option string for these options. */
 export function formatOptions({ type, attributes }: CacheOptions): string {
   checkCall('formatOptions', { type, attributes });
   const fields = [`type=${type}`, ...Object.entries(attributes).map(([key, value]) => `${key}=${value}`)];
   return fields.map(formatCsvField).join(',');
 }
 
-/** A boolean attribute; undefined when it is not named. An empty `force-compression=` means true. */
+/** The value of a boolean attribute; undefined when absent. An empty `force-compression=` means true. */
 export function flag({ attributes }: CacheOptions, name: string): boolean | undefined {
   const value = attributes[name];
   if (value === '' && name === 'force-compression') return true;
   return value === undefined ? undefined : parseFlag(value);
 }
 
-/** How the layers of an export are to be compressed; what is absent is left to the caller. */
+/** The compression of an export's layers. The caller chooses defaults for absent values. */
 export interface CompressionOptions {
   readonly compression?: 'uncompressed' | 'gzip' | 'estargz' | 'zstd';
   readonly level?: number;
   readonly force: boolean;
 }
 
-/** What the attributes say of compression: util/compression/attrs.go. */
+/** The attributes for compression: util/compression/attrs.go. */
 export function compressionOptions(options: CacheOptions): CompressionOptions {
   const { attributes } = options;
   const compression = attributes['compression'] as CompressionOptions['compression'];
@@ -122,7 +122,7 @@ export function compressionOptions(options: CacheOptions): CompressionOptions {
 
 function parseOptions(text: string, side: Side, env: NodeJS.ProcessEnv): CacheOptions {
   if (isPath(text)) return { type: 'local', attributes: { [PATH_ATTRIBUTE[side]]: text } };
-  // Deprecated since BuildKit 0.4, and still understood by it.
+  // Deprecated since BuildKit 0.4, and still supported.
   if (!isOptionString(text)) return checkAttributes('registry', { ref: text }, side, env);
   const attributes: Record<string, string> = Object.create(null) as Record<string, string>;
   for (const field of parseCsvLine(text)) {
@@ -137,7 +137,7 @@ function parseOptions(text: string, side: Side, env: NodeJS.ProcessEnv): CacheOp
     if (name in attributes) throw doubled(name, side);
     attributes[name] = field.slice(cut + 1);
   }
-  // The messages never quote the whole string: it may hold a token or a secret key.
+  // Messages never quote the whole string: it may contain a token or a secret key.
   const { type = '', ...others } = attributes;
   if (!isType(type)) {
     throw new CacheError(
@@ -152,7 +152,7 @@ function parseOptions(text: string, side: Side, env: NodeJS.ProcessEnv): CacheOp
   return checkAttributes(type, others, side, env);
 }
 
-/** BuildKit takes the last of two, and says nothing. */
+/** The error for an attribute that is given twice. BuildKit silently takes the last value. */
 function doubled(name: string, side: Side): CacheError {
   const hint =
     side === 'import'
@@ -188,7 +188,7 @@ function checkAttributes(
     }
     const why = validate(name, value, kind, side);
     if (why === undefined) known[name] = value;
-    // What is loose is never a secret.
+    // Attributes with loose values are never secrets.
     else notes.push(`${name}=${value} has no effect: ${why}`);
   }
   const attributes = { ...fromEnvironment(type, env, known), ...known };
@@ -202,8 +202,10 @@ function checkAttributes(
 }
 
 /**
+ * The form of an attribute's value.
+ *
  * @returns undefined for an attribute of another type or of the other side, which BuildKit ignores
- * @throws CacheError USAGE for one that nobody knows: BuildKit ignores that, too, and it is a slip
+ * @throws CacheError USAGE for an unknown attribute: BuildKit ignores it too, but it is probably misspelt
  */
 function kindOf(type: CacheType, side: Side, name: string): AttributeKind | undefined {
   const known = ATTRIBUTES[type][side];
@@ -248,8 +250,8 @@ function fromEnvironment(
 }
 
 /**
- * The new service has to be switched on, by the variable or by version=2, and the old one falls back on its address:
- * loadGithubEnv in cmd/buildctl/build/util.go.
+ * Chooses between the two services of GitHub: the variable or version=2 switches the new service on, and the old service falls
+ * back to the URL of the new service (loadGithubEnv in cmd/buildctl/build/util.go).
  */
 function chooseService(found: Record<string, string>, env: NodeJS.ProcessEnv, version: string | undefined): void {
   const { url_v2: results } = found;
@@ -259,7 +261,7 @@ function chooseService(found: Record<string, string>, env: NodeJS.ProcessEnv, ve
   if (!isNew) delete found['url_v2'];
 }
 
-/** The combinations that BuildKit refuses: cache/remotecache/export.go, and compress/gzip of Go. */
+/** Refuses the combinations that BuildKit refuses: cache/remotecache/export.go, and compress/gzip of Go. */
 function checkCombinations(options: CacheOptions): void {
   const { compression = 'gzip', level = 0 } = compressionOptions(options);
   if ((compression === 'gzip' || compression === 'estargz') && (level < -2 || level > 9)) {
@@ -270,7 +272,7 @@ function checkCombinations(options: CacheOptions): void {
   }
   if (flag(options, 'oci-mediatypes') === false && flag(options, 'image-manifest') === true) {
     throw new CacheError('USAGE', 'image-manifest=true needs OCI media types, and oci-mediatypes=false', {
-      hint: 'leave one of the two out',
+      hint: 'leave out one of the two',
       side: 'export',
     });
   }

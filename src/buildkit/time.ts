@@ -2,7 +2,7 @@ import type { Timestamp } from '../oci/go-time.js';
 
 export { isTimestamp, normalizeTimestamp, type Timestamp, timeType, utcTimestamp, ZERO_TIME } from '../oci/go-time.js';
 
-/** Compares two points in time, whatever their zones, down to the nanosecond. */
+/** Compares two times in any zones, to the nanosecond. */
 export function compareTimestamps(a: Timestamp, b: Timestamp): number {
   if (a === b) return 0;
   const [secondsA, nanosA] = split(a);

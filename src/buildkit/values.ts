@@ -5,7 +5,7 @@ import type { AttributeKind } from './attributes.js';
 const TRUE = new Set(['1', 't', 'T', 'TRUE', 'true', 'True']);
 const FALSE = new Set(['0', 'f', 'F', 'FALSE', 'false', 'False']);
 
-/** A boolean as Go's strconv.ParseBool reads it; undefined when it is none. */
+/** A boolean as Go's strconv.ParseBool reads it; undefined for other texts. */
 export function parseFlag(text: string): boolean | undefined {
   if (TRUE.has(text)) return true;
   return FALSE.has(text) ? false : undefined;
@@ -16,13 +16,13 @@ const DURATION = /^[+-]?(?:0|(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|\u00b5s|\u03bcs|ms|s
 const FLAG = 'it takes true or false';
 const LARGEST = 2n ** 63n;
 
-/** What is wrong with a value, and whether BuildKit reads it as an absent one then. */
+/** What is wrong with a value, and whether BuildKit then ignores the attribute. */
 interface Fault {
   readonly expected: string;
   readonly ignored?: true;
 }
 
-/** What is wrong with a value of each kind; undefined when nothing is. */
+/** The checks of the values of each kind; undefined for a valid value. */
 const FAULTS: Readonly<Record<AttributeKind, (value: string) => Fault | undefined>> = {
   text: (value) => (value === '' ? { expected: 'it needs a value' } : undefined),
   any: () => undefined,
@@ -58,7 +58,7 @@ function oneOf(choices: readonly string[]): (value: string) => Fault | undefined
 /**
  * Checks the value of an attribute.
  *
- * @returns why it has no effect; undefined when it has one
+ * @returns why the attribute has no effect; undefined when it has an effect
  * @throws CacheError USAGE for a value that BuildKit refuses
  */
 export function validate(name: string, value: string, kind: AttributeKind, side: Side): string | undefined {
@@ -72,7 +72,7 @@ export function isPath(text: string): boolean {
   return /^(?:\/|\.\.?\/)/.test(text);
 }
 
-/** Whether a text has attributes, as `type=local,src=PATH`; a path may have `type=` in it and is none. */
+/** Whether a text is an option string such as `type=local,src=PATH`, and not a path that contains `type=`. */
 export function isOptionString(text: string): boolean {
   return !isPath(text) && text.includes('type=');
 }

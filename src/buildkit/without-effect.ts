@@ -3,10 +3,10 @@ import type { CacheType } from './attributes.js';
 
 type Values = Readonly<Record<string, string>>;
 
-/** An attribute that its type knows, and that has no effect beside others. */
+/** An attribute that has no effect together with certain other attributes. */
 interface Rule {
   readonly types: readonly CacheType[];
-  /** Both when left out. */
+  /** Both sides when absent. */
   readonly side?: Side;
   readonly name: string;
   readonly when: (values: Values) => boolean;
@@ -33,13 +33,13 @@ const RULES: readonly Rule[] = [
     when: ({ compression }) => compression === 'uncompressed',
     why: 'compression=uncompressed has no levels',
   },
-  // cache/remotecache/inline/inline.go: it reads no attribute at all
+  // cache/remotecache/inline/inline.go: it reads no attributes
   {
     types: ['inline'],
     side: 'export',
     name: 'mode',
     when: ({ mode }) => mode === 'max',
-    why: 'an inline cache has the layers of its image and no others; type=registry writes a cache of its own',
+    why: 'an inline cache has only the layers of its image; type=registry writes a cache without an image',
   },
   {
     types: ['inline'],
@@ -60,25 +60,25 @@ const RULES: readonly Rule[] = [
     types: ['s3'],
     name: 'use_path_style',
     when: ({ endpoint_url: endpoint }) => !isSet(endpoint),
-    why: 'it counts beside endpoint_url= only',
+    why: 'it needs endpoint_url=',
   },
   {
     types: ['s3'],
     name: 'access_key_id',
     when: ({ secret_access_key: secret }) => !isSet(secret),
-    why: 'it counts beside secret_access_key= only',
+    why: 'it needs secret_access_key=',
   },
   {
     types: ['s3'],
     name: 'secret_access_key',
     when: ({ access_key_id: id }) => !isSet(id),
-    why: 'it counts beside access_key_id= only',
+    why: 'it needs access_key_id=',
   },
   {
     types: ['s3'],
     name: 'session_token',
     when: ({ access_key_id: id, secret_access_key: secret }) => !isSet(id) || !isSet(secret),
-    why: 'it counts beside access_key_id= and secret_access_key= only',
+    why: 'it needs access_key_id= and secret_access_key=',
   },
   // cache/remotecache/gha/gha.go, getConfig
   { types: ['gha'], name: 'url_v2', when: isVersion1, why: 'version=1 takes url=' },
@@ -93,22 +93,22 @@ const RULES: readonly Rule[] = [
     side: 'export',
     name: 'ghtoken',
     when: ({ repository }) => !isSet(repository),
-    why: 'it counts beside repository= only',
+    why: 'it needs repository=',
   },
   {
     types: ['gha'],
     side: 'export',
     name: 'repository',
     when: ({ ghtoken }) => !isSet(ghtoken),
-    why: 'it counts beside ghtoken= only',
+    why: 'it needs ghtoken=',
   },
 ];
 
 /**
- * Why an attribute has no effect beside the others.
+ * Why an attribute has no effect together with the others.
  *
- * @param values - all attributes, those from the environment too
- * @returns undefined when it has one
+ * @param values - all attributes, including those from the environment
+ * @returns undefined when it has an effect
  */
 export function whyWithoutEffect(type: CacheType, side: Side, name: string, values: Values): string | undefined {
   return RULES.find(

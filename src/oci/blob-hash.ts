@@ -56,7 +56,7 @@ export class BlobCheck {
 /** The error for a blob whose bytes hash to something else than its descriptor says. */
 export function wrongBytes(expected: BlobId, found: Digest, where: string): CacheError {
   return new CacheError('CORRUPT', `${where}: blob ${expected.digest} is damaged: its bytes hash to ${found}`, {
-    hint: 'fetch the blob again from where the cache came from, or export the cache again',
+    hint: 'fetch the blob again from the source of the cache, or export the cache again',
     wrong: 'digest',
     expected: expected.digest,
     found,

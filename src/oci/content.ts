@@ -13,26 +13,26 @@ export interface Range {
 }
 
 /**
- * Bytes somewhere, not yet read: each `open` reads them anew, so that a failed attempt can be repeated. What comes
- * out of `open` is unverified.
+ * Bytes that are not read yet. Each `open` reads them from the start, so that a failed attempt can be repeated. The bytes
+ * are unverified.
  */
 export interface Content {
-  /** In bytes; unset where the bytes are made while they are read. */
+  /** In bytes; unset for bytes that are produced while they are read. */
   readonly size?: number;
-  /** The file that holds exactly these bytes, if one does: the kernel may then copy it, and ranges cost nothing. */
+  /** The file with exactly these bytes, if there is one: the kernel can copy it, and ranges are cheap. */
   readonly path?: string;
-  /** The repository that has these bytes as a blob, if one does: another one of that registry can take them over. */
+  /** The repository with these bytes as a blob, if there is one: other repositories of its registry can mount the blob. */
   readonly origin?: { readonly registry: string; readonly repository: string };
-  /** Opens that file, checked to be one; who asks closes it. */
+  /** Opens `path`, and checks that it is a regular file. The caller closes it. */
   openFile?(): Promise<FileHandle>;
-  /** Writes the bytes to an open file without bringing them into this thread, and tells what they were. */
+  /** Writes the bytes to an open file in another thread. @returns their digest and size */
   writeTo?(file: FileHandle, signal?: AbortSignal): Promise<BlobId>;
-  /** To be told how many bytes were read where `open` was passed by. */
+  /** Called with the number of bytes that were read without `open`. */
   readonly onRead?: (bytes: number) => void;
   open(range?: Range, signal?: AbortSignal): AsyncIterable<Uint8Array>;
 }
 
-/** Content that is in memory. */
+/** Content in memory. */
 export function contentOf(bytes: Uint8Array): Content {
   return {
     size: bytes.length,
@@ -43,11 +43,11 @@ export function contentOf(bytes: Uint8Array): Content {
 }
 
 /**
- * Passes bytes on while checking that they are the blob they should be. The size is checked before the digest, and a
- * blob that is too long is given up at the first byte too many.
+ * Passes the bytes of a blob on, and checks size and digest. A blob that is too long fails at the first byte over its
+ * size.
  *
- * @param where - where the bytes come from, for the message
- * @throws CacheError CORRUPT, at the end or at the byte too many
+ * @param where - the source of the bytes, for the message
+ * @throws CacheError CORRUPT, at the end or at the first byte over the size
  */
 export async function* verified(
   bytes: AsyncIterable<Uint8Array>,
@@ -62,7 +62,7 @@ export async function* verified(
   check.finish();
 }
 
-/** The blob that some content is. */
+/** Reads content to its end. @returns its digest and size */
 export async function hashContent(content: Content, signal: AbortSignal | undefined): Promise<BlobId> {
   const hash = new BlobHash();
   for await (const chunk of content.open({}, signal)) hash.update(chunk);
@@ -70,9 +70,9 @@ export async function hashContent(content: Content, signal: AbortSignal | undefi
 }
 
 /**
- * Reads a document that is what its digest says, whatever size something says it has.
+ * Reads a document and checks its digest. The size in its descriptor does not matter.
  *
- * @param limit - the most that may be held in memory, in bytes
+ * @param limit - the largest document, in bytes
  * @throws CacheError CORRUPT for wrong bytes, FAILED for a document over the limit
  */
 export async function readDocument(
@@ -90,9 +90,9 @@ export async function readDocument(
 }
 
 /**
- * Reads a small blob whole, verified.
+ * Reads a small blob whole, and checks size and digest.
  *
- * @param limit - the most that may be held in memory, in bytes
+ * @param limit - the largest document, in bytes
  * @throws CacheError CORRUPT for wrong bytes, FAILED for a blob over the limit
  */
 export async function readWhole(

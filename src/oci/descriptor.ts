@@ -17,7 +17,7 @@ import type { JsonText } from './json.js';
 
 export type Annotations = Readonly<Record<string, string>>;
 
-/** A content descriptor: image-spec descriptor.md. Fields that are not known here are kept as they are. */
+/** A content descriptor: image-spec descriptor.md. Unknown fields are kept. */
 export interface Descriptor {
   readonly mediaType: string;
   readonly digest: Digest;
@@ -31,7 +31,7 @@ export interface Descriptor {
 /** The part of a descriptor that names bytes. */
 export type BlobId = Pick<Descriptor, 'digest' | 'size'>;
 
-/** A descriptor while it is read. */
+/** A descriptor during reading. */
 interface MutableDescriptor {
   mediaType: string;
   digest: string;
@@ -53,7 +53,7 @@ const platformType = struct(() => ({ architecture: '', os: '', osVersion: '', os
   variant: ['variant', string],
 });
 
-/** Descriptor of image-spec specs-go/v1/descriptor.go, as Go reads it: with any digest. */
+/** A descriptor as Go reads it, with any text as its digest: image-spec specs-go/v1/descriptor.go. */
 export const anyDescriptorType = struct<MutableDescriptor>(
   () => ({ mediaType: '', digest: '', size: 0 }),
   {
@@ -69,7 +69,7 @@ export const anyDescriptorType = struct<MutableDescriptor>(
   (descriptor, name, text) => setOwn<unknown>(descriptor as object as Record<string, unknown>, name, text),
 );
 
-/** A descriptor whose digest has the form of one, since paths and addresses are made of it, and whose size is one. */
+/** A descriptor with a valid digest, since paths and URLs are made of it, and a size of 0 or more. */
 export const descriptorType: GoType<Descriptor, MutableDescriptor> = checked(
   anyDescriptorType,
   (descriptor, input, start): asserts descriptor is Descriptor => {
@@ -81,17 +81,17 @@ export const descriptorType: GoType<Descriptor, MutableDescriptor> = checked(
 
 /** The digest of the uncompressed layer, its diffID (containerd, pkg/labels). */
 export const UNCOMPRESSED = 'containerd.io/uncompressed';
-/** When BuildKit made the layer. */
+/** The time when BuildKit made the layer. */
 export const CREATED_AT = 'buildkit/createdat';
-/** The step that made the layer, on those that come from an image's history. */
+/** The step that made the layer, on layers whose image has a history. */
 export const DESCRIPTION = 'buildkit/description';
 /** The digest of an eStargz blob's table of contents (stargz-snapshotter, estargz/types.go). */
 export const ESTARGZ_TOC_DIGEST = 'containerd.io/snapshot/stargz/toc.digest';
 /** The size of an eStargz blob's uncompressed stream (stargz-snapshotter, estargz/types.go). */
 export const ESTARGZ_UNCOMPRESSED_SIZE = 'io.containers.estargz.uncompressed-size';
 /**
- * Annotations that say where something is in a layer's bytes, or how they were made: those of eStargz, zstd:chunked, Nydus
- * and overlaybd. They go when the layer is compressed again.
+ * The prefixes of annotations about a layer's compressed bytes: eStargz, zstd:chunked, Nydus and overlaybd. These
+ * annotations are removed when the layer is recompressed.
  */
 const OF_THE_BYTES: readonly string[] = [
   'containerd.io/snapshot/stargz/',
@@ -101,15 +101,15 @@ const OF_THE_BYTES: readonly string[] = [
   'io.github.containers.zstd-chunked.',
 ];
 
-/** The annotations of a layer that hold for any bytes of its tar; those that are not known stay. */
+/** The annotations that stay true when a layer is recompressed. Unknown annotations stay. */
 function annotationsOfTar(annotations: Annotations): Annotations {
   const isOfBytes = (name: string) => OF_THE_BYTES.some((prefix) => name.startsWith(prefix));
   return Object.fromEntries(Object.entries(annotations).filter(([name]) => !isOfBytes(name)));
 }
 
-/** The descriptor of a layer whose tar is in another blob now, which says nothing of the old bytes any more. */
+/** The descriptor of a recompressed layer, without statements about the old bytes. */
 export function recompressedLayer(layer: Descriptor, blob: BlobId & Partial<Descriptor>): Descriptor {
-  // Neither the places to fetch the old bytes from nor a copy of them belong to the new blob.
+  // urls and data are about the old bytes.
   const { urls: _urls, data: _data, ...kept } = layer;
   return { ...kept, ...blob, annotations: { ...annotationsOfTar(layer.annotations ?? {}), ...blob.annotations } };
 }

@@ -3,10 +3,10 @@ import { CacheError } from '../errors.js';
 
 declare const validated: unique symbol;
 
-/** A content digest, `algorithm:encoded`, whose form has been checked. Safe to split into a path. */
+/** A content digest, `algorithm:encoded`, whose form was checked. It is safe as part of a path. */
 export type Digest = string & { readonly [validated]: true };
 
-/** The algorithms that can be computed here; image-spec descriptor.md, "Registered algorithms". */
+/** The supported algorithms; image-spec descriptor.md, "Registered algorithms". */
 export type DigestAlgorithm = 'sha256' | 'sha512';
 
 // image-spec descriptor.md, "Digests". Neither `/` nor `..` can occur in it.
@@ -14,15 +14,15 @@ const GRAMMAR = /^[a-z0-9]+(?:[+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]+$/;
 const SHA256 = /^sha256:[0-9a-f]{64}$/;
 const HEX_LENGTH: Readonly<Record<DigestAlgorithm, number>> = { sha256: 64, sha512: 128 };
 
-/** Whether digests of this algorithm can be computed here. */
+/** Whether an algorithm is supported. */
 export function isKnownAlgorithm(algorithm: string): algorithm is DigestAlgorithm {
   return Object.hasOwn(HEX_LENGTH, algorithm);
 }
 
-/** Whether the text has the form of a digest; algorithms not known here pass. */
+/** Whether the text has the form of a digest, also of an algorithm that is not supported. */
 export function isDigest(text: unknown): text is Digest {
   if (typeof text !== 'string') return false;
-  // Nearly all are; an index of many caches has hundreds of thousands.
+  // Fast path for sha256: an index of many caches has hundreds of thousands of digests.
   if (SHA256.test(text)) return true;
   if (text.length > 512 || !GRAMMAR.test(text)) return false;
   const [algorithm, encoded] = aroundColon(text);
@@ -32,7 +32,7 @@ export function isDigest(text: unknown): text is Digest {
 /**
  * Checks the form of a digest.
  *
- * @param where - where the text stood, for the message
+ * @param where - the place of the text, for the message
  * @throws CacheError CORRUPT
  */
 export function parseDigest(text: string, where: string): Digest {
@@ -52,15 +52,15 @@ function aroundColon(text: string): readonly [algorithm: string, encoded: string
   return [text.slice(0, colon), text.slice(colon + 1)];
 }
 
-/** The sha256 of bytes at hand. */
+/** The sha256 of bytes in memory. */
 export function sha256(bytes: Uint8Array | string): Digest {
   return hashDigest('sha256', createHash('sha256').update(bytes));
 }
 
 /**
- * A hash that can check a digest of this algorithm.
+ * A hash for the algorithm of a digest.
  *
- * @throws CacheError FAILED when the algorithm is not one that can be computed
+ * @throws CacheError FAILED for an algorithm that is not supported
  */
 export function hasherFor(digest: Digest): { readonly algorithm: DigestAlgorithm; readonly hash: Hash } {
   const [algorithm] = splitDigest(digest);
@@ -70,7 +70,7 @@ export function hasherFor(digest: Digest): { readonly algorithm: DigestAlgorithm
   return { algorithm, hash: createHash(algorithm) };
 }
 
-/** Finishes a hash as a digest. */
+/** Finishes a hash, and returns its digest. */
 export function hashDigest(algorithm: DigestAlgorithm, hash: Hash): Digest {
   return `${algorithm}:${hash.digest('hex')}` as Digest;
 }

@@ -4,10 +4,10 @@ const REPLACEMENT = '\ufffd';
 const BASE64 = /^[A-Za-z0-9+/]*$/;
 
 /**
- * What stands between the quotes of a JSON string, as Go reads it (encoding/json, unquoteBytes): each byte that is no
- * UTF-8, and each surrogate without its other half, becomes U+FFFD.
+ * The text of a JSON string, as Go reads it (encoding/json, unquoteBytes): a byte that is not UTF-8, and a surrogate without
+ * its other half, become U+FFFD.
  *
- * @param raw - each byte a character (Latin-1), its escapes sound
+ * @param raw - the bytes between the quotes as Latin-1 characters, with valid escapes
  */
 export function unquote(raw: string): string {
   const text = decodeUtf8(Buffer.from(raw, 'latin1'));
@@ -15,7 +15,7 @@ export function unquote(raw: string): string {
   return (JSON.parse(`"${text}"`) as string).replace(/\p{Surrogate}/gu, REPLACEMENT);
 }
 
-/** Go's utf8.DecodeRune: of what is no UTF-8, each byte counts for itself. */
+/** Decodes as Go's utf8.DecodeRune: each byte of invalid UTF-8 becomes one U+FFFD. */
 export function decodeUtf8(bytes: Buffer): string {
   if (isAscii(bytes) || isUtf8(bytes)) return bytes.toString();
   let text = '';
@@ -30,16 +30,16 @@ export function decodeUtf8(bytes: Buffer): string {
   return text;
 }
 
-/** A name without regard to case, as Go compares field names with keys (bytes.EqualFold). */
+/** A name folded to one case, as Go compares field names with keys (bytes.EqualFold). */
 export function folded(name: string): string {
-  // The long s is the one character whose capital is ASCII and whose small letter is not.
+  // The long s is the only lower-case letter outside ASCII with a capital in ASCII.
   return name.toLowerCase().replaceAll('\u017f', 's');
 }
 
 /**
- * Base64 as Go's StdEncoding reads it: padded, line ends passed over, and nothing else that does not belong there.
+ * Decodes base64 as Go's StdEncoding does: with padding; line ends are skipped, and other characters are invalid.
  *
- * @returns undefined for a text that is none
+ * @returns undefined for invalid base64
  */
 export function decodeBase64(encoded: string): Buffer | undefined {
   const text = encoded.replaceAll(/[\r\n]/g, '');

@@ -1,15 +1,15 @@
 import type { GoType } from './go-types.js';
 
-/** A point in time as RFC 3339 text with up to nanoseconds, the way Go's time.Time is written in JSON. */
+/** A time as RFC 3339 text with up to nanoseconds, as Go writes time.Time in JSON. */
 export type Timestamp = string;
 
 /** Go's zero time. */
 export const ZERO_TIME: Timestamp = '0001-01-01T00:00:00Z';
 
-// What Go takes for RFC 3339 is wider than that: an hour of one digit, a comma (time/format.go, Parse).
+// Go accepts more than RFC 3339: an hour of one digit, a comma (time/format.go, Parse).
 const RFC3339 = /^(\d{4})-(\d\d)-(\d\d)T(\d\d?):(\d\d):(\d\d)(?:[.,](\d+))?(?:Z|([+-])(\d\d):(\d\d))$/;
 
-/** time.Time, which is read from between the quotes as it stands there: an escape in it is none (Time.UnmarshalJSON). */
+/** time.Time. Go reads the raw text between the quotes, so that escapes are invalid (Time.UnmarshalJSON). */
 export const timeType: GoType<Timestamp> = {
   zero: () => ZERO_TIME,
   read(input, before) {
@@ -23,16 +23,16 @@ export const timeType: GoType<Timestamp> = {
   },
 };
 
-/** Whether the text is a time that Go would read. */
+/** Whether Go reads the text as a time. */
 export function isTimestamp(text: string): boolean {
   return normalizeTimestamp(text) !== undefined;
 }
 
 /**
- * The text that Go would write for this time: nanoseconds at most, trailing zeros cut. Of a zone that Go reads and does
- * not write, such as +24:00, UTC.
+ * The text that Go writes for a time: at most nanoseconds, without trailing zeros. A time in a zone that Go reads and does
+ * not write, such as +24:00, becomes UTC.
  *
- * @returns undefined for what Go would not read
+ * @returns undefined for a text that Go does not read as a time
  */
 export function normalizeTimestamp(text: string): Timestamp | undefined {
   const found = RFC3339.exec(text);
@@ -41,7 +41,7 @@ export function normalizeTimestamp(text: string): Timestamp | undefined {
   const [sign, zoneHour = '00', zoneMinute = '00'] = found.slice(8);
   if (!isDate(Number(year), Number(month), Number(day))) return undefined;
   if (Number(hour) > 23 || Number(minute) > 59 || Number(second) > 59) return undefined;
-  // Greater, and not as great: some write offsets of 24 hours or 60 minutes (time/format.go).
+  // Go accepts offsets of 24 hours and of 60 minutes, since some programs write them (time/format.go).
   if (Number(zoneHour) > 24 || Number(zoneMinute) > 60) return undefined;
   const digits = fraction.slice(0, 9).replace(/0+$/, '');
   const tail = digits === '' ? '' : `.${digits}`;

@@ -3,21 +3,21 @@ import { CODE, isDigit, JsonInput } from './json-input.js';
 import { JsonText } from './json.js';
 
 /**
- * A Go type, and how encoding/json reads into it (decode.go): keys in any case, `null` for nothing, whole numbers
- * written as such, and a key that is there twice read on top of what the first one left.
+ * A Go type, and how encoding/json reads into a variable of the type (decode.go): keys match in any case, `null` leaves the
+ * variable unchanged, integers have no fraction, and the second of two equal keys is read on top of the first value.
  */
 export interface GoType<V, Zero = V> {
-  /** What a variable of this type is before anything was read into it. */
+  /** The zero value of the type. */
   zero(): Zero;
-  /** @param before - what the variable is */
+  /** @param before - the value of the variable before reading */
   read(input: JsonInput, before: V | Zero): V;
 }
 
 /**
  * Reads a document as json.Unmarshal does.
  *
- * @param where - the file or blob that it came from, for the message
- * @throws CacheError CORRUPT for what Go refuses, naming the field
+ * @param where - the file or blob of the document, for the message
+ * @throws CacheError CORRUPT for a document that Go refuses; it names the field
  */
 export function parseGo<V, Zero>(type: GoType<V, Zero>, bytes: Uint8Array, where: string): V {
   const input = new JsonInput(bytes, where);
@@ -51,8 +51,7 @@ const INT64_MIN = -(2n ** 63n);
 const INT64_MAX = 2n ** 63n - 1n;
 
 /**
- * A whole number of 64 bits. One over 2^53 comes as the nearest double: nothing that is counted or measured here is as
- * large, and so it is an index or a size that is wrong anyway.
+ * A 64-bit integer. A number over 2^53 becomes the nearest double: no valid index or size is so large.
  */
 export const int: GoType<number> = {
   zero: () => 0,
@@ -98,7 +97,7 @@ const byte: GoType<number> = {
   },
 };
 
-/** What a slice is before anything was read into it. */
+/** The zero value of a slice. */
 export const EMPTY: readonly never[] = Object.freeze([]);
 
 /** A slice. */
@@ -135,7 +134,7 @@ export const stringMap: GoType<Readonly<Record<string, string>> | undefined> = {
   },
 };
 
-/** A field that is there or not, whatever its value: undefined where it is not. */
+/** A field that may be absent: undefined when absent. */
 export function present<V, Zero>(type: GoType<V, Zero>): GoType<V | undefined> {
   return { zero: () => undefined, read: (input, before) => type.read(input, before ?? type.zero()) };
 }
@@ -148,7 +147,7 @@ export function pointer<V, Zero>(type: GoType<V, Zero>): GoType<V | undefined> {
   };
 }
 
-/** A field whose value is checked, and kept as the text that it is; undefined for `null`. */
+/** A field whose value is checked, and kept as JSON text; undefined for `null`. */
 export function kept<V, Zero>(type: GoType<V, Zero>): GoType<JsonText | undefined> {
   return {
     zero: () => undefined,
@@ -161,14 +160,14 @@ export function kept<V, Zero>(type: GoType<V, Zero>): GoType<JsonText | undefine
   };
 }
 
-/** A property, and how a field is read into it. */
+/** A property, and the type of its field. */
 type FieldOf<V> = { [K in keyof V]-?: readonly [property: K, type: Pick<GoType<V[K]>, 'read'>] }[keyof V];
 
 /**
- * A struct. Its value is an object that `zero` makes and that is read into; fields that are undefined are left out.
+ * A struct. `zero` makes the object that fields are read into; undefined fields are left out.
  *
- * @param fields - by their names in JSON: the property, and its type
- * @param other - is told the fields that Go passes over
+ * @param fields - the property and the type of each field, by its name in JSON
+ * @param other - called with each field that Go skips
  */
 export function struct<V extends object>(
   zero: () => V,
@@ -203,9 +202,9 @@ export function struct<V extends object>(
 }
 
 /**
- * A value that has to mean something beyond its type.
+ * A type with a check of its values.
  *
- * @param check - throws what `input.invalid` makes; `start` is where the value begins
+ * @param check - throws the error of `input.invalid`; `start` is the offset of the value
  */
 export function checked<Zero, V extends Zero>(
   type: GoType<Zero>,
@@ -223,7 +222,7 @@ export function checked<Zero, V extends Zero>(
   };
 }
 
-/** Sets a property of an object that is made from data, where `__proto__` is a name like any other. */
+/** Sets a property of an object whose names come from data; `__proto__` is a name like any other. */
 export function setOwn<V>(target: Record<string, V>, name: string, value: V): void {
   if (name !== '__proto__') target[name] = value;
   else Object.defineProperty(target, name, { value, enumerable: true, writable: true, configurable: true });

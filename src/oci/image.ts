@@ -4,16 +4,16 @@ import { type Timestamp, timeType } from './go-time.js';
 import { bool, bytes, checked, EMPTY, type GoType, list, parseGo, pointer, string, struct } from './go-types.js';
 import { DOCKER_IMAGE_CONFIG, OCI_IMAGE_CONFIG } from './media-types.js';
 
-/** The field of an image config that holds a build cache (exporter/containerimage/writer.go, patchImageConfig). */
+/** The field of an image config with a build cache (exporter/containerimage/writer.go, patchImageConfig). */
 export const INLINE_CACHE = 'moby.buildkit.cache.v0';
 
-/** What a build cache needs to know of an image config: image-spec config.md. */
+/** The fields of an image config that a build cache needs: image-spec config.md. */
 export interface ImageConfig {
-  /** `os/architecture`, with the variant where there is one. */
+  /** `os/architecture` or `os/architecture/variant`. */
   readonly platform: string;
-  /** Of the layers, the lowest first. */
+  /** The diffIDs of the layers, the lowest first. */
   readonly diffIDs: readonly Digest[];
-  /** What made each layer, the lowest first; steps that made none are left out. */
+  /** The steps that made the layers, the lowest first; without steps that made no layer. */
   readonly history: readonly LayerHistory[];
   /** The JSON of the records of its build cache. */
   readonly cache: Uint8Array | undefined;
@@ -24,7 +24,7 @@ export interface LayerHistory {
   readonly createdBy: string | undefined;
 }
 
-/** What Go reads where BuildKit looks for a cache in an image (cache/remotecache/import.go, image), and its platform. */
+/** The struct that BuildKit reads to find a cache in an image (cache/remotecache/import.go, image), with the platform. */
 interface GoImage {
   os: string;
   architecture: string;
@@ -40,7 +40,7 @@ interface HistoryEntry {
   isEmpty: boolean;
 }
 
-/** BuildKit does not look at the platform there, and so it may be anything. */
+/** A text, or a value of any other type, which is skipped: BuildKit does not read the platform here. */
 const anyText: GoType<string> = {
   zero: () => '',
   read(input, before) {
@@ -98,7 +98,7 @@ export function decodeImageConfig(content: Uint8Array, where: string): ImageConf
  * Why BuildKit's daemon exits when it imports the cache of an image: it looks for an entry of history for each layer
  * (cache/remotecache/import.go, importInlineCache), which image-spec config.md leaves optional.
  *
- * @param entries - those that made a layer
+ * @param entries - the number of entries that made a layer
  */
 export function historyFault(entries: number, layers: number): string | undefined {
   return entries >= layers
@@ -106,7 +106,7 @@ export function historyFault(entries: number, layers: number): string | undefine
     : `the config of an image has a history of ${entries} entries for ${layers} layers`;
 }
 
-/** Whether a manifest with this config is an image, and not an artifact of some other kind. */
+/** Whether a manifest with this config is an image, and not another artifact. */
 export function isImageConfig({ mediaType }: Descriptor): boolean {
   return mediaType === OCI_IMAGE_CONFIG || mediaType === DOCKER_IMAGE_CONFIG;
 }

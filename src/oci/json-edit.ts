@@ -2,8 +2,8 @@ import { folded, unquote } from './go-strings.js';
 import { goJsonOf, stringEnd } from './json.js';
 
 /**
- * A value to put at a path of keys and list indexes; a last key that is not there yet is added. Keys are found as Go finds
- * fields, in any case, but for the names of annotations.
+ * A value for a path of keys and list indexes; a missing last key is added. Keys match in any case, as Go matches fields;
+ * names of annotations match exactly.
  */
 export interface JsonEdit {
   readonly path: readonly (string | number)[];
@@ -11,15 +11,14 @@ export interface JsonEdit {
 }
 
 /**
- * Changes values inside JSON and leaves every other byte as it is: spaces, the order of keys, the form of numbers, and
- * fields that are not understood. A key that is added goes in front of the first key that sorts behind it, which is
- * its place in what Go writes, and is spaced as its neighbours are.
+ * Changes values in JSON, and keeps every other byte: spaces, the order of keys, the form of numbers, and unknown fields. An
+ * added key is placed before the first key that sorts after it, as Go sorts map keys, with the spacing of its neighbours.
  *
  * @param json - bytes that `parseGo` has accepted
- * @throws RangeError for a path that leads nowhere
+ * @throws RangeError for a path that does not exist
  */
 export function editJson(json: Uint8Array, edits: readonly JsonEdit[]): Buffer {
-  // Latin-1 has a character for every byte, so that what is not touched comes back as it was. JSON's own is ASCII.
+  // Latin-1 maps every byte to one character and back. The syntax of JSON is ASCII.
   const text = Buffer.from(json).toString('latin1');
   const splices = edits.map((edit) => spliceFor(text, edit)).toSorted((a, b) => a.start - b.start);
   const parts: string[] = [];
@@ -32,9 +31,9 @@ export function editJson(json: Uint8Array, edits: readonly JsonEdit[]): Buffer {
 }
 
 /**
- * The texts of the values in an object or list, in their order, with their keys or places.
+ * The texts of the values in an object or list, in order, with their keys or indexes.
  *
- * @param text - JSON that `parseGo` has accepted, each byte a character (Latin-1)
+ * @param text - JSON that `parseGo` has accepted, as Latin-1 characters
  */
 export function valueTexts(text: string): (readonly [key: string | number, text: string])[] {
   return Array.from(membersOf(text, skipSpace(text, 0)), ({ key, valueStart, end }) => [
@@ -49,7 +48,7 @@ interface Splice {
   readonly insert: string;
 }
 
-/** A key and its value, or an item of a list, as it stands in the text. */
+/** The offsets of a key and its value, or of an item of a list. */
 interface Member {
   readonly key: string | number;
   readonly start: number;
@@ -63,7 +62,7 @@ function spliceFor(text: string, { path, value }: JsonEdit): Splice {
   let at = skipSpace(text, 0);
   for (const [depth, key] of path.entries()) {
     const members = [...membersOf(text, at)];
-    // Of a key that is there twice, the last one counts, in Go as in JavaScript.
+    // The last of several equal keys counts, in Go as in JavaScript.
     const found = members.findLast((member) => isSame(member.key, key, path[depth - 1]));
     if (found !== undefined) {
       if (depth === path.length - 1) return { start: found.valueStart, end: found.end, insert };

@@ -4,10 +4,10 @@ import { stringEnd } from './json.js';
 
 /** encoding/json, decode.go (maxNestingDepth). */
 const DEPTH_LIMIT = 10_000;
-/** How much of a wrong value a message shows. */
+/** How much of a wrong value a message shows, in characters. */
 const FOUND_LIMIT = 200;
 
-/** The codes of JSON's own characters. */
+/** The character codes of JSON syntax. */
 export const CODE = {
   quote: 0x22,
   backslash: 0x5c,
@@ -24,8 +24,8 @@ export const CODE = {
 } as const;
 
 /**
- * JSON text with a place in it: the tokens of encoding/json (scanner.go), one after the other. Each byte is a character
- * (Latin-1): JSON's own are ASCII, and what a string is in UTF-8 is found out where it has other bytes.
+ * JSON text with a read position: the tokens of encoding/json (scanner.go), one after another. The text is Latin-1, one
+ * character for each byte; strings with bytes outside ASCII are decoded as UTF-8.
  */
 export class JsonInput {
   readonly text: string;
@@ -35,31 +35,31 @@ export class JsonInput {
   /** Whether the last string was ASCII without escapes. */
   #isPlain = true;
 
-  /** @param where - the file or blob that it came from, for messages */
+  /** @param where - the file or blob of the document, for messages */
   constructor(bytes: Uint8Array, where: string) {
     this.text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('latin1');
     this.#where = where;
   }
 
-  /** Behind what was read; where the next token begins, once `next` was called. */
+  /** The offset after the last token; after `next`, the offset of the next token. */
   get at(): number {
     return this.#at;
   }
 
-  /** The first character of the next token, which stays the next one; NaN at the end. */
+  /** The first character of the next token, without reading it; NaN at the end. */
   next(): number {
     for (let code = this.text.charCodeAt(this.#at); ; code = this.text.charCodeAt(++this.#at)) {
       if (code !== 0x20 && code !== 0x0a && code !== 0x0d && code !== 0x09) return code;
     }
   }
 
-  /** Passes a character that has to be the next token. */
+  /** Reads a character that must be the next token. */
   expect(code: number): void {
     if (this.next() !== code) throw this.#syntax();
     this.#at++;
   }
 
-  /** The beginning of an object or list. */
+  /** Reads the start of an object or list. */
   open(code: number): void {
     this.expect(code);
     if (++this.#depth > DEPTH_LIMIT) {
@@ -68,9 +68,9 @@ export class JsonInput {
   }
 
   /**
-   * Whether another member or item follows in the object or list that was opened; its end is passed.
+   * Whether another member or item follows in the open object or list. Reads the comma, or the end.
    *
-   * @param isFirst - whether none was read yet
+   * @param isFirst - whether no member or item was read yet
    */
   more(end: number, isFirst: boolean): boolean {
     const code = this.next();
@@ -85,7 +85,7 @@ export class JsonInput {
     return true;
   }
 
-  /** A key, and the colon behind it. */
+  /** Reads a key and its colon. */
   key(): string {
     const key = this.string();
     this.expect(CODE.colon);
@@ -97,13 +97,13 @@ export class JsonInput {
     return this.#isPlain ? raw : unquote(raw);
   }
 
-  /** A string as it stands between its quotes. */
+  /** Reads a string. @returns the raw text between its quotes */
   rawString(): string {
     const start = this.#string();
     return this.text.slice(start + 1, this.#at - 1);
   }
 
-  /** @returns where it began */
+  /** Reads a string. @returns the offset of its first quote */
   #string(): number {
     const { text } = this;
     if (this.next() !== CODE.quote) throw this.#syntax();
@@ -130,7 +130,7 @@ export class JsonInput {
     return at + 1;
   }
 
-  /** A number as it stands there. */
+  /** Reads a number. @returns its text */
   number(): string {
     const { text } = this;
     const start = this.#at;
@@ -151,13 +151,13 @@ export class JsonInput {
     return at;
   }
 
-  /** Passes `null`, `true` or `false`. */
+  /** Reads `null`, `true` or `false`. */
   literal(word: string): void {
     if (!this.text.startsWith(word, this.#at)) throw this.#syntax();
     this.#at += word.length;
   }
 
-  /** Passes `null`, if that is the next value. */
+  /** Reads `null` if it is the next value. */
   isNull(): boolean {
     if (this.next() !== CODE.n) return false;
     this.literal('null');
@@ -169,7 +169,7 @@ export class JsonInput {
     return this.next() === CODE.quote;
   }
 
-  /** Passes a value of any kind. @returns its text */
+  /** Reads a value of any kind. @returns its text */
   skip(): string {
     this.next();
     const start = this.#at;
@@ -198,7 +198,7 @@ export class JsonInput {
     this.expect(CODE.colon);
   }
 
-  /** Passes a value, or the beginning of an object or list. @returns what that ends with */
+  /** Reads a scalar, or the start of an object or list. @returns the character that ends the object or list */
   #skipStart(): number | undefined {
     const code = this.next();
     if (code === CODE.brace || code === CODE.bracket) {
@@ -214,25 +214,25 @@ export class JsonInput {
     return undefined;
   }
 
-  /** The end of the document, behind which only spaces may be. */
+  /** Checks that only spaces follow. */
   end(): void {
     if (!Number.isNaN(this.next())) throw this.#syntax();
   }
 
-  /** The error for the value that comes next, which is of another kind than it should be. */
+  /** The error for a next value of the wrong kind. */
   mismatch(expected: string): CacheError {
     this.next();
     const start = this.#at;
-    // A value that is no JSON at all is told so.
+    // `skip` throws the error for invalid JSON first.
     const found = shortened(this.skip());
     return this.#error(fieldAt(this.text, start), `expected ${expected} but found ${found}`, expected, found);
   }
 
   /**
-   * The error for a value that was read and means nothing.
+   * The error for a value of the right kind that is invalid.
    *
-   * @param start - where it begins, or the object that has it as its `field`
-   * @param found - the value as it is to be shown
+   * @param start - the offset of the value, or of the object with the value in `field`
+   * @param found - the value, for the message
    */
   invalid(start: number, found: string, fault: string, field?: string): CacheError {
     const path = fieldAt(this.text, start);
@@ -272,7 +272,7 @@ function shortened(text: string): string {
   return text.length > FOUND_LIMIT ? `${text.slice(0, FOUND_LIMIT)}…` : text;
 }
 
-/** The keys and indexes that lead to a place in JSON whose text up to there is right: `layers.0.blob`. */
+/** The keys and indexes of an offset in JSON, such as `layers.0.blob`. The text before the offset must be valid. */
 function fieldAt(text: string, place: number): string {
   const path: (string | number)[] = [];
   for (let at = 0; at < place; at++) {

@@ -1,9 +1,9 @@
 import { CODE, JsonInput } from './json-input.js';
 
-/** JSON of any kind. Numbers, `true`, `false` and `null` are undefined: nobody asks for them. */
+/** JSON of any kind. Numbers, `true`, `false` and `null` are undefined, since no caller needs them. */
 export type JsonTree = string | JsonMembers | readonly JsonTree[] | undefined;
 
-/** An object, with every one of its members, also those of one name. */
+/** An object with all its members, also several with one name. */
 export class JsonMembers {
   readonly entries: readonly JsonMember[];
 
@@ -14,16 +14,16 @@ export class JsonMembers {
 
 type JsonMember = readonly [name: string, value: JsonTree];
 
-/** An object or list whose end was not met yet. */
+/** An object or list that is not read to its end yet. */
 interface OpenNode {
   readonly isObject: boolean;
-  /** The name of the member that comes next. */
+  /** The name of the next member. */
   name: string;
   readonly entries: JsonMember[];
 }
 
 /**
- * Reads JSON without knowing what it should be, and without recursion.
+ * Reads JSON of any kind, without recursion.
  *
  * @throws CacheError CORRUPT
  */
@@ -52,7 +52,7 @@ export function parseTree(bytes: Uint8Array, where: string): JsonTree {
   }
 }
 
-/** Goes on to the next item, or behind the name of the next member. */
+/** Whether another item or member follows; reads the name of the member. */
 function hasMore(input: JsonInput, open: OpenNode): boolean {
   const hasMore = input.more(open.isObject ? CODE.braceEnd : CODE.bracketEnd, open.entries.length === 0);
   if (hasMore && open.isObject) open.name = input.key();

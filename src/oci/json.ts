@@ -1,16 +1,16 @@
 import { decodeUtf8 } from './go-strings.js';
 
 /**
- * The most of a JSON document that is ever held in memory, in bytes. BuildKit reads none over 1 MiB from folders and
- * registries; caches that outgrew that have to be read to be slimmed.
+ * The largest JSON document that is read, in bytes. BuildKit reads at most 1 MiB from folders and registries; a larger cache
+ * must be read here to be slimmed.
  */
 export const JSON_LIMIT = 64 * 1024 * 1024;
 
 /**
- * JSON as Go's encoding/json writes it: no spaces, and HTML's characters and JavaScript's line separators escaped.
- * Keys come in the order that the value has them.
+ * JSON as Go's encoding/json writes it: without spaces, with escapes for HTML's special characters and JavaScript's line
+ * separators. Keys keep their order.
  *
- * @param indent - as MarshalIndent takes it
+ * @param indent - as for MarshalIndent
  */
 export function goJson(value: unknown, indent?: string): Buffer {
   const escaped = JSON.stringify(value, undefined, indent).replace(
@@ -20,21 +20,21 @@ export function goJson(value: unknown, indent?: string): Buffer {
   return Buffer.from(escaped);
 }
 
-/** A value that is kept as the JSON that it is: fields that are not understood, and numbers that no double holds. */
+/** A value that is kept as JSON text: unknown fields, and numbers that do not fit a double. */
 export class JsonText {
   readonly #text: string;
 
-  /** @param text - sound JSON, each byte a character (Latin-1) */
+  /** @param text - valid JSON as Latin-1 characters */
   constructor(text: string) {
     this.#text = text;
   }
 
-  /** Without spaces. Each byte is a character, as in what it was made from. */
+  /** The JSON without spaces, as Latin-1 characters. */
   get text(): string {
     return compact(this.#text);
   }
 
-  /** As JavaScript reads it: of a large number that is the nearest double. */
+  /** The value as JavaScript reads it; a large number becomes the nearest double. */
   toJSON(): unknown {
     return JSON.parse(decodeUtf8(Buffer.from(this.#text, 'latin1')));
   }
@@ -55,14 +55,14 @@ function compact(text: string): string {
   return packed + text.slice(from);
 }
 
-/** The place behind a string that begins here. */
+/** The offset after the string that starts at `start`. */
 export function stringEnd(text: string, start: number): number {
   let at = start + 1;
   while (at < text.length && text[at] !== '"') at += text[at] === '\\' ? 2 : 1;
   return at + 1;
 }
 
-/** As `goJson`, for values that may have `JsonText` in them. */
+/** Like `goJson`, for values that may contain `JsonText`. */
 export function goJsonOf(value: unknown): Buffer {
   return Buffer.from(textOf(value), 'latin1');
 }
@@ -75,12 +75,12 @@ function textOf(value: unknown): string {
   return `{${members.map(([key, member]) => `${textOf(key)}:${textOf(member)}`).join(',')}}`;
 }
 
-/** The entries of a string map in the order in which Go writes them: by code unit of the UTF-8 key. */
+/** The entries of a map in the order in which Go writes them: by the bytes of the key. */
 export function sortedKeys<T>(map: Readonly<Record<string, T>>): Record<string, T> {
   return Object.fromEntries(Object.entries(map).toSorted(([a], [b]) => compareText(a, b)));
 }
 
-/** Compares as Go compares strings, by bytes. Digests, selectors and keys are ASCII in practice, where code units agree. */
+/** Compares strings as Go does, by bytes. In practice digests, selectors and keys are ASCII, where code units agree. */
 export function compareText(a: string, b: string): number {
   if (a === b) return 0;
   return a < b ? -1 : 1;

@@ -4,17 +4,17 @@ import { int, kept, list, parseGo, pointer, present, setOwn, string, stringMap, 
 import { compareText, goJsonOf, type JsonText, sortedKeys } from './json.js';
 import { DOCKER_MANIFEST, DOCKER_MANIFEST_LIST, OCI_INDEX, OCI_MANIFEST } from './media-types.js';
 
-/** What else a manifest may have: annotations, a subject, and fields that are not known. */
+/** The other fields of a manifest: annotations, a subject, and unknown fields. */
 export type ManifestFields = Readonly<Record<string, unknown>>;
 
-/** An image manifest: image-spec manifest.md. A build cache is one whose config is a cacheconfig. */
+/** An image manifest: image-spec manifest.md. A build cache in this shape has a cacheconfig as its config. */
 export interface ImageManifest {
   readonly kind: 'manifest';
   readonly mediaType: string;
   readonly config: Descriptor;
   readonly layers: readonly Descriptor[];
   readonly fields?: ManifestFields;
-  /** Why BuildKit refuses it, though it is clear what is meant. */
+  /** Why BuildKit refuses the manifest although its meaning is clear. */
   readonly fault?: string;
 }
 
@@ -29,7 +29,7 @@ export interface ImageIndex {
 
 export type Manifest = ImageManifest | ImageIndex;
 
-/** What both kinds have, as Go reads it: image-spec specs-go/v1/manifest.go and index.go. */
+/** The fields of both kinds, as Go reads them: image-spec specs-go/v1/manifest.go and index.go. */
 interface ManifestContent {
   mediaType?: string | undefined;
   config?: Descriptor | undefined;
@@ -59,8 +59,8 @@ const manifestType = struct<ManifestContent>(
 
 /**
  * Reads a manifest of either shape as BuildKit does: an image manifest has a config or layers, an index has neither, and
- * the media type must not say otherwise (util/imageutil/config.go, DetectManifestBlobMediaType). What contradicts itself
- * is read by its media type, and has a `fault`.
+ * the media type must not contradict that (util/imageutil/config.go, DetectManifestBlobMediaType). A manifest that
+ * contradicts itself is read by its media type, and gets a `fault`.
  *
  * @throws CacheError CORRUPT
  */
@@ -90,14 +90,14 @@ export function decodeManifest(bytes: Uint8Array, where: string): Manifest {
 }
 
 function contradiction(isManifest: boolean, hasManifests: boolean, isIndexType: boolean): { fault?: string } {
-  if (isManifest && hasManifests) return { fault: 'it has manifests beside a config or layers' };
+  if (isManifest && hasManifests) return { fault: 'it has both manifests and a config or layers' };
   if (isManifest && isIndexType) return { fault: 'its media type is that of an index, and it has a config or layers' };
   return {};
 }
 
 const FIRST = ['mediaType', 'digest', 'size', 'urls', 'annotations', 'data', 'platform', 'artifactType'];
 
-/** A descriptor with its fields in Go's order (image-spec specs-go/v1/descriptor.go), unknown ones behind them. */
+/** A descriptor with its fields in Go's order (image-spec specs-go/v1/descriptor.go), unknown fields last. */
 export function orderedDescriptor(descriptor: Descriptor): Descriptor {
   const rank = (key: string) => (FIRST.includes(key) ? FIRST.indexOf(key) : FIRST.length);
   const keys = Object.keys(descriptor)

@@ -3,7 +3,7 @@ import { parseGo, string, struct } from './go-types.js';
 const markerType = struct(() => ({ version: '' }), { imageLayoutVersion: ['version', string] });
 
 /**
- * The version in an `oci-layout` file: image-spec image-layout.md. Empty where it has none.
+ * The version in an `oci-layout` file: image-spec image-layout.md. Empty if the file has no version.
  *
  * @throws CacheError CORRUPT
  */

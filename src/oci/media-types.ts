@@ -3,22 +3,22 @@ export const OCI_INDEX = 'application/vnd.oci.image.index.v1+json';
 export const OCI_MANIFEST = 'application/vnd.oci.image.manifest.v1+json';
 export const DOCKER_MANIFEST_LIST = 'application/vnd.docker.distribution.manifest.list.v2+json';
 export const DOCKER_MANIFEST = 'application/vnd.docker.distribution.manifest.v2+json';
-/** Of the release candidates of image-spec 1.1; some registries and tools still have such. */
+/** From the release candidates of image-spec 1.1; still found in some registries. */
 const ARTIFACT_MANIFEST = 'application/vnd.oci.artifact.manifest.v1+json';
 export const OCI_IMAGE_CONFIG = 'application/vnd.oci.image.config.v1+json';
 export const DOCKER_IMAGE_CONFIG = 'application/vnd.docker.container.image.v1+json';
 /** cache/remotecache/v1/types/spec.go */
 export const CACHE_CONFIG = 'application/vnd.buildkit.cacheconfig.v0';
 
-/** What a layer's media type says of its compression; estargz is gzip to it. */
+/** The compression in a layer's media type; estargz layers have the media type of gzip. */
 export type LayerEncoding = 'uncompressed' | 'gzip' | 'zstd';
 
-/** A family of layer media types: the compression is a suffix, with a separator of its own. */
+/** A family of layer media types, which differ in the suffix for the compression. */
 interface Family {
   readonly base: string;
   readonly separator: '+' | '.';
   readonly docker: boolean;
-  /** Its bytes may have to stay where they are; layers of this family are passed through as they are. */
+  /** Layers of this family may not be distributed, and are never converted. */
   readonly nonDistributable: boolean;
 }
 
@@ -66,7 +66,7 @@ export function isNonDistributable(mediaType: string): boolean {
   return LAYERS.get(mediaType)?.family.nonDistributable ?? false;
 }
 
-/** The same layer media type in OCI's or Docker's words; a type that is not a layer's comes back as it is. */
+/** The OCI or Docker form of a layer's media type; another media type comes back as it is. */
 export function layerMediaType(
   mediaType: string,
   { docker, encoding }: { readonly docker: boolean; readonly encoding?: LayerEncoding },
@@ -77,14 +77,14 @@ export function layerMediaType(
   return family === undefined ? mediaType : build(family, encoding ?? found.encoding);
 }
 
-/** The media type of a layer of this encoding, in OCI's words; of the same family where that is known. */
+/** The OCI media type of a layer with this encoding, in the family of `mediaType` if that is a layer's. */
 export function typeFor(mediaType: string, encoding: LayerEncoding): string {
   return layerMediaType(layerEncoding(mediaType) === undefined ? OCI_LAYER : mediaType, { docker: false, encoding });
 }
 
 const IMAGES: ReadonlySet<string> = new Set([OCI_INDEX, OCI_MANIFEST, DOCKER_MANIFEST_LIST, DOCKER_MANIFEST]);
 
-/** Whether what is listed with this media type can be an image or a cache, or several of them; older ones have none. */
+/** Whether an entry with this media type can be an image, a cache or an index. Old entries have no media type. */
 export function isImageType(mediaType: string): boolean {
   return mediaType === '' || IMAGES.has(mediaType);
 }

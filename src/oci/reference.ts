@@ -1,18 +1,18 @@
 import { CacheError } from '../errors.js';
 import { type Digest, isDigest } from './digest.js';
 
-/** The name of something in a registry, completed as Docker does it. */
+/** A reference to an image or cache in a registry, completed as Docker completes it. */
 export interface ImageReference {
-  /** The registry's host, and port where one is named: `docker.io`, `localhost:5000`, `[::1]:5000`. */
+  /** The registry's host, with the port if the reference has a port: `docker.io`, `localhost:5000`, `[::1]:5000`. */
   readonly registry: string;
   readonly repository: string;
-  /** `latest` when neither a tag nor a digest is named. */
+  /** `latest` for a reference without tag and digest. */
   readonly tag: string | undefined;
-  /** Comes before the tag where both are named. */
+  /** Takes precedence over the tag. */
   readonly digest: Digest | undefined;
 }
 
-/** The registry of names that name none (distribution/reference, normalize.go). */
+/** The registry of references without a registry (distribution/reference, normalize.go). */
 const DEFAULT_REGISTRY = 'docker.io';
 const LEGACY_REGISTRY = 'index.docker.io';
 const LATEST = 'latest';
@@ -39,10 +39,10 @@ export function parseReference(text: string): ImageReference {
   const at = text.indexOf('@');
   const digest = at === -1 ? undefined : text.slice(at + 1);
   if (digest !== undefined && !isDigest(digest)) {
-    throw fail('what follows the "@" is no digest', 'a digest is sha256: and 64 lower-case hex digits');
+    throw fail('the text after "@" is not a digest', 'a digest is sha256: and 64 lower-case hex digits');
   }
   const [registry, path] = splitRegistry(at === -1 ? text : text.slice(0, at));
-  // The grammar knows neither how large a port may be nor an address.
+  // The grammar does not check port numbers and IP addresses.
   const isRegistry = REGISTRY.test(registry) && URL.canParse(`https://${registry}`);
   if (!isRegistry) throw fail(`${JSON.stringify(registry)} is not a registry`);
   const colon = path.indexOf(':');
@@ -69,7 +69,7 @@ function splitFirstPart(name: string): [registry: string, path: string] {
   return slash !== -1 && isRegistry ? [first, name.slice(slash + 1)] : [DEFAULT_REGISTRY, name];
 }
 
-/** Whether a registry is on this machine, by its name: the rule by which Docker and BuildKit talk plain HTTP to one. */
+/** Whether a registry is on this machine, by its name. Docker and BuildKit use plain HTTP for such registries. */
 export function isLoopback(registry: string): boolean {
   const host = registry.replace(/:\d+$/, '').replace(/^\[|\]$/g, '');
   return host === 'localhost' || /^127(?:\.\d{1,3}){3}$/.test(host) || /^[0:]*:0*1$/.test(host);

@@ -58,7 +58,7 @@ type Row = readonly [side: Side, type: CacheType, field: string, outcome: Outcom
 
 const empty = (name: string) => noted(`${name}= has no effect: it is empty`);
 const onlyBeside = (name: string, ...others: string[]) =>
-  noted(`${name}= has no effect: it counts beside ${others.map((other) => `${other}=`).join(' and ')} only`);
+  noted(`${name}= has no effect: it needs ${others.map((other) => `${other}=`).join(' and ')}`);
 const loose = (field: string, what: string) => noted(`${field} has no effect: it takes ${what}`);
 const BOOLEAN = 'true or false';
 const both = (rows: (side: Side) => readonly Row[]) => [...rows('import'), ...rows('export')];
@@ -136,7 +136,7 @@ const ROWS: readonly Row[] = [
     'inline',
     'mode=max',
     noted(
-      'mode= has no effect: an inline cache has the layers of its image and no others; type=registry writes a cache of its own',
+      'mode= has no effect: an inline cache has only the layers of its image; type=registry writes a cache without an image',
     ),
   ],
   ['export', 'inline', 'ignore-error=1', COUNTS],
@@ -232,7 +232,7 @@ test('an empty tag is written, as BuildKit writes it, and a note says how it is 
 test('of several names, type=s3 imports the first one', (t) => {
   const options = parseImport(`${LEAST.s3.import},name=a;b`, NONE);
   t.is(options.attributes['name'], 'a;b');
-  t.deepEqual(options.notes, ['name= has no effect behind the first ";": an import of type=s3 reads one name']);
+  t.deepEqual(options.notes, ['name= has no effect after the first ";": an import of type=s3 reads one name']);
 });
 
 test('a name that nothing is near to is refused without a guess', (t) => {

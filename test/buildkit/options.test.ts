@@ -87,7 +87,7 @@ test('the old form and paths take the string whole, and no attribute is named tw
 
 test('options behind a path are pointed out, with the string that has them', (t) => {
   t.regex(refusedExport('./small,mode=min'), /write type=local,dest=\.\/small,mode=min;/);
-  t.regex(refusedExport('/a,b=c,Tag=x'), /which tag= would be a part of/);
+  t.regex(refusedExport('/a,b=c,Tag=x'), /tag= is part of the path/);
   t.is(parseExport('type=local,"dest=./small,mode=min"', NONE).attributes['dest'], './small,mode=min');
   t.is(optionsBehindPath('./cache,tag=main', 'import')?.code, 'USAGE');
   // Other types and sides have other attributes, and what is no path is read as it stands.

@@ -51,11 +51,11 @@ test('what Docker refuses is refused, with a reason', (t) => {
     ['ghcr.io/', /not a repository/],
     ['ghcr.io/-a', /not a repository/],
     ['ghcr.io/a b', /not a repository/],
-    ['user:password@ghcr.io/cache', /no digest/],
+    ['user:password@ghcr.io/cache', /is not a digest/],
     ['ghcr.io:port/cache', /not a registry/],
     ['localhost:99999/cache', /"localhost:99999" is not a registry/],
     ['[1:2]:5000/cache', /not a registry/],
-    ['ghcr.io/cache@sha256:abc', /no digest/],
+    ['ghcr.io/cache@sha256:abc', /is not a digest/],
     [`ghcr.io/${'a'.repeat(256)}`, /255/],
   ];
   for (const [text, message] of cases) {
