@@ -1,4 +1,9 @@
-import { decodeCacheConfig, encodeCacheConfig, type LayerAnnotations } from '../buildkit/cache-config.js';
+import {
+  type CacheConfig,
+  decodeCacheConfig,
+  encodeCacheConfig,
+  type LayerAnnotations,
+} from '../buildkit/cache-config.js';
 import { compareTimestamps, utcTimestamp, ZERO_TIME } from '../buildkit/time.js';
 import { CacheError } from '../errors.js';
 import { CREATED_AT, type Descriptor, UNCOMPRESSED } from '../oci/descriptor.js';
@@ -21,13 +26,22 @@ import { graphOf } from './load.js';
  */
 export function loadBare(bytes: Uint8Array, where: string): Graph {
   const config = decodeCacheConfig(bytes, where);
-  const layers = config.layers.map(({ blob, annotations }, index) => {
+  const layers = bareLayers(config, where);
+  checkConfig(config, where);
+  return graphOf(layers, config);
+}
+
+/**
+ * The descriptors of the layers that a cacheconfig without a manifest names, with their doubles.
+ *
+ * @throws CacheError CORRUPT that names the field
+ */
+export function bareLayers({ layers }: CacheConfig, where: string): Descriptor[] {
+  return layers.map(({ blob, annotations }, index) => {
     const field = `layers.${index}.annotations`;
     if (annotations === undefined) throw faultOf(where, field, 'an object', undefined);
     return descriptorOf(blob, annotations, where, field);
   });
-  checkConfig(config, where);
-  return graphOf(layers, config);
 }
 
 function descriptorOf(digest: Digest, annotations: LayerAnnotations, where: string, field: string): Descriptor {
