@@ -85,6 +85,12 @@ export async function startBentRegistry(t: ExecutionContext, folder?: string): P
       registry.manifests.set(digest, { type: incoming.headers['content-type'] ?? '', bytes: body });
       if (!name.includes(':')) registry.tags.set(name, digest);
       answer.writeHead(201).end();
+    } else if (kind === 'manifests' && method === 'DELETE') {
+      // Few registries delete a tag alone.
+      if (!name.includes(':')) return void fault(answer, 405, 'UNSUPPORTED');
+      registry.manifests.delete(name);
+      for (const [tag, digest] of registry.tags) if (digest === name) registry.tags.delete(tag);
+      answer.writeHead(202).end();
     } else if (kind === 'manifests') {
       const digest = registry.tags.get(name) ?? name;
       const found = registry.manifests.get(digest);

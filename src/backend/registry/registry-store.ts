@@ -50,7 +50,8 @@ function registryRemedy({ kind }: Finding, place: string): Remedy {
 
 /** The option string of a tag that a finding concerns: the target itself, where that is one cache. */
 function exportTo(options: CacheOptions, { tags: [tag = ''] }: Finding, target: string): string {
-  if (!isTag(tag)) return target;
-  const { registry, repository } = parseReference(options.attributes['ref'] ?? '');
+  const { ref = '' } = options.attributes;
+  if (!isTag(tag) || tag === ref) return target;
+  const { registry, repository } = parseReference(ref);
   return formatOptions({ ...options, attributes: { ...options.attributes, ref: `${registry}/${repository}:${tag}` } });
 }
