@@ -89,6 +89,8 @@ export interface StoreEntry {
   /** Names among these that lead an import to an entry before this one. */
   readonly shadowed?: readonly string[];
   readonly descriptor: Descriptor;
+  /** Whether the document is a cacheconfig without a manifest, as in buckets. */
+  readonly isBare?: boolean;
   /** When bkcache last used it, as the place records it; in milliseconds since 1970. */
   readonly lastUsed?: number | undefined;
 }

@@ -1,12 +1,11 @@
-import { type CacheStore, isUnread, shownNames } from '../backend/cache-store.js';
+import { type CacheStore, isUnread, shownNames, type StoreEntry } from '../backend/cache-store.js';
 import { locate, openStore } from '../backend/backends.js';
 import { readPlace } from '../backend/option-string.js';
 import { Outage } from '../backend/outage.js';
-import { loadCache } from '../backend/repository/load-cache.js';
+import { loadEntry } from '../backend/load-entry.js';
 import { parallel } from '../bytes/parallel.js';
 import { checkCall } from '../calls.js';
 import { abortable, CacheError, isOutOfReach } from '../errors.js';
-import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import { Session, type SessionOptions } from '../session.js';
 import { type CacheSummary, summarize } from './cache-summary.js';
@@ -55,7 +54,7 @@ async function list(store: CacheStore, signal: AbortSignal | undefined): Promise
     }
     const tags = shownNames(entry);
     try {
-      const row = await rowOf(store, entry.descriptor, inner);
+      const row = await rowOf(store, entry, inner);
       rows[index] = row === undefined ? [] : tags.map((tag) => ({ tag, ...row }));
       outage.answered();
     } catch (error) {
@@ -72,12 +71,12 @@ async function list(store: CacheStore, signal: AbortSignal | undefined): Promise
 /** @returns undefined for what is no cache and stands among caches */
 async function rowOf(
   store: CacheStore,
-  descriptor: Descriptor,
+  entry: StoreEntry,
   signal: AbortSignal,
 ): Promise<Omit<ListEntry, 'tag'> | undefined> {
-  const { digest, mediaType } = descriptor;
+  const { digest, mediaType } = entry.descriptor;
   try {
-    const cache = await loadCache(store, descriptor, signal);
+    const cache = await loadEntry(store, entry, signal);
     const { layers, records } = cache.graph;
     return { digest, mediaType, cache: { ...summarize(cache), layers: layers.length, records: records.length } };
   } catch (error) {

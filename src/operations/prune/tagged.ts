@@ -1,11 +1,13 @@
 import { type CacheStore, isUnread, type StoreEntry } from '../../backend/cache-store.js';
 import type { Cache } from '../../backend/backend.js';
 import { loadInlineCache } from '../../backend/inline/inline-source.js';
+import { loadBareCache } from '../../backend/load-entry.js';
 import { loadCache } from '../../backend/repository/load-cache.js';
 import { readManifest } from '../../backend/repository/manifest.js';
 import { CacheError } from '../../errors.js';
 import type { Graph } from '../../graph/graph.js';
 import { CREATED_AT } from '../../oci/descriptor.js';
+import type { Digest } from '../../oci/digest.js';
 import { isImageType } from '../../oci/media-types.js';
 import { contentsOf } from '../../oci/successors.js';
 import type { Needs, SavedGraph } from './budget.js';
@@ -28,6 +30,11 @@ export interface Tagged extends TagUse {
  * its newest result or layer was made.
  */
 export type UseSource = 'recorded' | 'file' | 'created';
+
+/** What the document of an entry takes that is no blob of its place, and nothing for a blob that is not there. */
+function sizeOf({ entry: { descriptor, isBare = false } }: Pick<Tagged, 'entry'>, digest: Digest): number {
+  return isBare && descriptor.digest === digest ? descriptor.size : 0;
+}
 
 /** A place that can say what its entries need. */
 type Store = CacheStore & Required<Pick<CacheStore, 'needs'>>;
@@ -53,7 +60,7 @@ export async function readTagged(store: Store, sizes: Needs, signal: AbortSignal
   const needs = await needsOf(store, entries, signal);
   return read.map((one, at) => ({
     ...one,
-    needs: new Map(Array.from(needs[at] ?? [], (digest) => [digest, sizes.get(digest) ?? 0])),
+    needs: new Map(Array.from(needs[at] ?? [], (digest) => [digest, sizes.get(digest) ?? sizeOf(one, digest)])),
   }));
 }
 
@@ -75,9 +82,10 @@ async function needsOf(store: Store, entries: readonly StoreEntry[], signal: Abo
  */
 async function cacheOf(
   store: CacheStore,
-  { descriptor }: StoreEntry,
+  { descriptor, isBare = false }: StoreEntry,
   signal: AbortSignal | undefined,
 ): Promise<Pick<Cache, 'graph' | 'saved'> | undefined> {
+  if (isBare) return loadBareCache(store, descriptor, signal);
   if (!isImageType(descriptor.mediaType)) return undefined;
   const manifest = await readManifest(store, descriptor, signal);
   if (contentsOf(manifest.content).kind === 'cache') return loadCache(store, descriptor, signal);

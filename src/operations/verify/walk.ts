@@ -10,7 +10,7 @@ import { JSON_LIMIT } from '../../oci/json.js';
 import { decodeManifest, type Manifest } from '../../oci/manifest.js';
 import { isImageType } from '../../oci/media-types.js';
 import { contentsOf } from '../../oci/successors.js';
-import { cacheConfig, checkCache } from './check-cache.js';
+import { cacheConfig, checkBare, checkCache } from './check-cache.js';
 import { checkImage, imageConfig, type ImageContent } from './check-image.js';
 import { Needs } from './need.js';
 import { Origin } from './origin.js';
@@ -76,6 +76,7 @@ export class Walk {
     for (const {
       names: [tag],
       descriptor,
+      isBare = false,
     } of entries) {
       const { digest } = descriptor;
       const entry = new Origin(tag ?? digest);
@@ -83,12 +84,30 @@ export class Walk {
         const message = 'an entry without a tag can only be imported by its digest';
         this.#report.say({ severity: 'note', kind: 'unknown', message, digest }, [entry]);
       }
-      open.push(this.#name(descriptor, entry));
+      if (isBare) await this.#bare(descriptor, entry);
+      else open.push(this.#name(descriptor, entry));
     }
     for (let next = open.pop(); next !== undefined; next = open.pop()) {
       for (const child of await this.#visit(next)) open.push(child);
     }
     await this.#judge();
+  }
+
+  /** Reads a cacheconfig without a manifest. It is no blob, and so is not looked for among the blobs. */
+  async #bare(descriptor: Descriptor, origin: Origin): Promise<void> {
+    const { digest } = descriptor;
+    try {
+      const content = this.#reader.manifest(descriptor);
+      const limits = { limit: JSON_LIMIT, signal: this.#signal };
+      const bytes = await readDocument(content, digest, this.#reader.name, limits);
+      this.sound.set(digest, bytes.length);
+      this.caches++;
+      checkBare({ report: this.#report, needs: this.needs, origin }, bytes, digest);
+    } catch (error) {
+      if (this.#signal?.aborted === true || !(error instanceof CacheError) || isOutOfReach(error)) throw error;
+      const { message, wrong = 'format' } = error;
+      this.#report.say({ kind: 'document', effect: 'import-refused', wrong, message, digest }, [origin]);
+    }
   }
 
   /** Writes down that a document is named. */
