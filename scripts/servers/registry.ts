@@ -24,6 +24,8 @@ export interface RegistryOptions {
   readonly tls?: { readonly certificate: string; readonly key: string };
   /** An address of this machine; 127.0.0.1 by default. */
   readonly address?: string;
+  /** Whether manifests can be deleted; they can by default. */
+  readonly deletes?: boolean;
 }
 
 /**
@@ -33,14 +35,14 @@ export interface RegistryOptions {
  */
 export async function startRegistry(
   folder: string,
-  { auth = { kind: 'none' }, tls, address = '127.0.0.1' }: RegistryOptions = {},
+  { auth = { kind: 'none' }, tls, address = '127.0.0.1', deletes = true }: RegistryOptions = {},
 ): Promise<Server> {
   await mkdir(folder, { recursive: true });
   const host = `${address}:${await freePort(address)}`;
   const config = {
     version: 0.1,
     log: { level: 'error', accesslog: { disabled: true } },
-    storage: { filesystem: { rootdirectory: join(folder, 'data') }, delete: { enabled: true } },
+    storage: { filesystem: { rootdirectory: join(folder, 'data') }, delete: { enabled: deletes } },
     http: { addr: host, secret: 'a secret of the tests', ...(tls ? { tls } : {}) },
     ...(await authOf(folder, auth)),
   };

@@ -6,7 +6,7 @@ import test from 'ava';
 import { registryRepository } from '../../src/backend/registry/registry-repository.js';
 import { registryClient } from '../../src/backend/registry/session-client.js';
 import { type RegistryAccess, Session } from '../../src/session.js';
-import { type RegistryAuth, startRegistry } from '../../scripts/servers/registry.js';
+import { type RegistryAuth, type RegistryOptions, startRegistry } from '../../scripts/servers/registry.js';
 import type { Place } from '../backend/repository/conformance.js';
 import { HASTY } from '../support/servers.js';
 import { ISSUER, SERVICE, startTokenServer, type TokenServer } from '../support/token-server.js';
@@ -27,7 +27,10 @@ export interface TestRegistry {
   stop(): Promise<void>;
 }
 
-export async function startTestRegistry(kind: RegistryAuth['kind']): Promise<TestRegistry> {
+export async function startTestRegistry(
+  kind: RegistryAuth['kind'],
+  options: Pick<RegistryOptions, 'deletes'> = {},
+): Promise<TestRegistry> {
   const folder = mkdtempSync(join(tmpdir(), 'bkcache-registry-'));
   // What layers became in registries is remembered there.
   process.env['XDG_CACHE_HOME'] = join(folder, 'cache');
@@ -39,7 +42,7 @@ export async function startTestRegistry(kind: RegistryAuth['kind']): Promise<Tes
       : kind === 'htpasswd'
         ? { kind, username, password }
         : { kind: 'none' };
-  const server = await startRegistry(folder, { auth });
+  const server = await startRegistry(folder, { auth, ...options });
   return {
     host: server.host,
     access: kind === 'none' ? {} : { username, password },

@@ -2,7 +2,6 @@ import type { Backend, Location } from '../../src/backend/backend.js';
 import type { CacheStore } from '../../src/backend/cache-store.js';
 import type { Reference, Repository } from '../../src/backend/repository/repository.js';
 import { repositorySource } from '../../src/backend/repository/repository-source.js';
-import { repositoryStore } from '../../src/backend/repository/repository-store.js';
 import { repositoryTarget } from '../../src/backend/repository/repository-target.js';
 import { collect } from '../../src/bytes/collect.js';
 import { CacheError } from '../../src/errors.js';
@@ -10,6 +9,7 @@ import { type Content, contentOf, verified } from '../../src/oci/content.js';
 import { type BlobId, type Descriptor } from '../../src/oci/descriptor.js';
 import { type Digest, sha256 } from '../../src/oci/digest.js';
 import { decodeManifest } from '../../src/oci/manifest.js';
+import { memoryStore } from './memory-store.js';
 
 /** What a bucket of the tests has. */
 export interface MemoryBucket {
@@ -40,14 +40,19 @@ export class MemoryBackend implements Backend {
   }
 
   store({ name }: Location): Promise<CacheStore> {
-    return Promise.resolve(repositoryStore(this.#existing(name)));
+    const { blobs, tags } = this.#bucket(name);
+    return Promise.resolve(memoryStore(name, { blobs, documents: blobs, names: tags, isBare: false }));
   }
 
   /** @throws CacheError NOT_FOUND */
   #existing(name: string): Repository {
+    return memoryRepository(name, this.#bucket(name));
+  }
+
+  #bucket(name: string): MemoryBucket {
     const bucket = this.buckets.get(name);
     if (bucket === undefined) throw new CacheError('NOT_FOUND', `there is no bucket ${name}`);
-    return memoryRepository(name, bucket);
+    return bucket;
   }
 }
 
