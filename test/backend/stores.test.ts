@@ -8,7 +8,8 @@ import { listCaches } from '../../src/operations/list.js';
 import { verifyFolder } from '../../src/operations/verify/verify.js';
 import { BareBackend } from '../support/bare-backend.js';
 import { startBentRegistry } from '../support/bent-registry.js';
-import { blobPath, importOf, temporary } from '../support/fixtures.js';
+import { importOf, temporary } from '../support/fixtures.js';
+import { blobPath } from '../support/folders.js';
 import { MemoryBackend } from '../support/memory-backend.js';
 import { storeConformance } from './store-conformance.js';
 

@@ -3,10 +3,11 @@ import type { CacheStore } from '../../src/backend/cache-store.js';
 import { loadBareCache } from '../../src/backend/load-entry.js';
 import { collect } from '../../src/bytes/collect.js';
 import { CacheError } from '../../src/errors.js';
-import { saveBare } from '../../src/graph/bare.js';
+import { saveAs } from '../../src/graph/save.js';
 import { verified } from '../../src/oci/content.js';
 import type { Descriptor } from '../../src/oci/descriptor.js';
 import { sha256 } from '../../src/oci/digest.js';
+import { topOf } from '../../src/oci/document.js';
 import { type MemoryPlace, memoryStore } from './memory-store.js';
 
 /** A backend in memory whose caches are cacheconfigs under names, as in buckets: `container=` and `name=`. */
@@ -44,8 +45,8 @@ export class BareBackend implements Backend {
         blobs.set(blob.digest, bytes);
         return blob;
       },
-      publish({ graph }) {
-        const { descriptor, bytes } = saveBare(graph);
+      publish({ graph, saved, shape }) {
+        const { descriptor, bytes } = topOf((saved ?? saveAs({ shape }, graph)).documents);
         documents.set(descriptor.digest, Buffer.from(bytes));
         names.set(selection, descriptor);
         return Promise.resolve(descriptor);
