@@ -3,17 +3,17 @@ import type { LayerEncoding } from '../oci/media-types.js';
 /** How a layer's tar is compressed. estargz is gzip with a table of contents at its end. */
 export type Compression = 'uncompressed' | 'gzip' | 'estargz' | 'zstd';
 
-/** What a layer is to be compressed with. */
+/** A compression and its level. */
 export interface Encoding {
   readonly compression: Compression;
   /**
-   * gzip and estargz -2 to 9: -2 is Huffman coding alone, -1 the default, 0 stores. zstd any: up to 22, where more is 22;
-   * 0 is the library's default, and below it are the fast ones. The default is that of BuildKit.
+   * gzip and estargz: -2 to 9; -2 is Huffman coding only, -1 the default, 0 stores. zstd: any number; 0 is the library's
+   * default, negative levels are fast, and levels above 22 are 22. The default is BuildKit's.
    */
   readonly level?: number;
 }
 
-/** What BuildKit takes when no level is asked: util/compression/gzip.go and zstd.go. */
+/** BuildKit's default levels: util/compression/gzip.go and zstd.go. */
 export const DEFAULT_LEVEL = { gzip: 6, estargz: 6, zstd: 3 } as const;
 
 /** The word of media types for a compression. */

@@ -4,12 +4,12 @@ import { gunzip } from './gunzip.js';
 import { type DecodeOptions, decodeZstd, isTooLargeWindow, MAX_WINDOW } from './zstd.js';
 
 /**
- * Unpacks a blob, or for eStargz a part of one that ends between two gzip members.
+ * Decompresses a blob, or a part of an eStargz blob that ends between two gzip members.
  *
  * @param where - the blob, for the message
- * @param options - `onPadding` is told how many zeros are behind a gzip stream, where there are some
- * @throws CacheError CORRUPT when the stream ends early, has a bad checksum, has anything behind it or is not of this
- *   compression; FAILED for a zstd window over 512 MiB, or over what all may have together
+ * @param options - `onPadding` is called with the number of zeros after a gzip stream, if there are zeros
+ * @throws CacheError CORRUPT for a stream that ends early, has a bad checksum, is followed by other bytes or has another
+ *   compression; FAILED for a zstd window over 512 MiB, or over the memory for all windows
  */
 export async function* decode(
   blob: AsyncIterable<Uint8Array>,

@@ -1,14 +1,14 @@
 import { constants, deflateRawSync } from 'node:zlib';
 
 /**
- * How a block of a tar is deflated. The search for matches takes nine tenths of deflate's time, also where there are none:
- * in archives, pictures and the weights of models.
+ * How a block of a tar is deflated. The search for matches takes nine tenths of deflate's time, even in data without matches:
+ * archives, pictures and the weights of models.
  */
 export type DeflateStrategy = 'matches' | 'huffman' | 'stored';
 
-/** Entropy is taken of parts of this size, in bytes: a stretch of text that is twice as long fills one of them. */
+/** Entropy is computed for parts of this size, in bytes: a text of twice this length fills at least one part. */
 const PART = 16 * 1024;
-/** Bytes below this entropy, in bits, have matches often enough. */
+/** Parts below this entropy, in bits for each byte, often have matches. */
 const HARD = 6.5;
 /** The sample: pieces of a block, in bytes, and how many. */
 const PIECE = 8 * 1024;
@@ -19,9 +19,8 @@ const WORTH_MATCHES = 0.01;
 const NOT_WORTH_HUFFMAN = 0.998;
 
 /**
- * Decides from a block's bytes alone, so that the output depends on nothing else. Every part of a block is looked at for
- * its entropy: a stretch of text between pieces of noise is found. Only repeats of noise between the pieces of the sample
- * are not.
+ * Chooses the strategy from the bytes of a block alone, so that the output depends on nothing else. The entropy of every part
+ * of the block is computed, which finds text between noise. Only repeated noise outside the sample is not found.
  */
 export function deflateStrategy(block: Uint8Array): DeflateStrategy {
   if (block.length < PIECE * PIECES) return 'matches';

@@ -4,11 +4,11 @@ import { encodeGzip } from './gzip.js';
 import { encodeZstd } from './zstd.js';
 
 /**
- * Packs a tar. The same bytes and encoding give the same blob, on any number of cores.
+ * Compresses a tar. The same bytes and encoding give the same blob, on any number of cores.
  *
  * @param where - the layer, for messages
- * @param threads - for zstd's own workers; as many as there are cores by default
- * @returns for estargz, what goes into the descriptor
+ * @param threads - the number of zstd's workers; the number of cores by default
+ * @returns for estargz, the values for the descriptor
  */
 export async function* encode(
   tar: AsyncIterable<Uint8Array>,

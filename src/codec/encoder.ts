@@ -1,11 +1,10 @@
 import { DEFAULT_LEVEL, type Encoding } from './compression.js';
 
-/** To be raised whenever the same tar and encoding come to other bytes: what was converted before is then converted again. */
+/** Raise this when the same tar and encoding give other bytes: recorded conversions are then done again. */
 const VERSION = 1;
 
 /**
- * A name for what makes the bytes of a blob out of a tar: `zstd-19/1`, `gzip-6/1/zlib-1.3.1`. Two blobs that were made
- * from one tar under the same name are the same.
+ * The name of an encoder: `zstd-19/1`, `gzip-6/1/zlib-1.3.1`. The same tar and encoder name give the same blob.
  */
 export function encoderName({ compression, level }: Encoding): string {
   switch (compression) {
@@ -15,7 +14,7 @@ export function encoderName({ compression, level }: Encoding): string {
       return `zstd-${level ?? DEFAULT_LEVEL.zstd}/${VERSION}`;
     case 'gzip':
     case 'estargz':
-      // Node brings zlib along, and another one has other bytes.
+      // Node contains zlib, and other versions of zlib give other bytes.
       return `${compression}-${level ?? DEFAULT_LEVEL[compression]}/${VERSION}/zlib-${process.versions.zlib}`;
   }
 }

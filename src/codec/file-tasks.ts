@@ -4,7 +4,7 @@ import type { JobFiles } from '../thread/job-files.js';
 import type { Decompressed, DecompressOptions } from './original-tar.js';
 import { decompress, type Recompressed, recompress, type RecompressOptions } from './recompress.js';
 
-// What threads do with layers that are files. Files are named by their descriptors.
+// The tasks of threads for layers in files. Files are named by file descriptors.
 
 interface RecompressInput {
   readonly from: number;
@@ -18,7 +18,7 @@ export async function recompressFile(
   files: JobFiles,
 ): Promise<{ readonly blob: BlobId; readonly recompressed: Recompressed }> {
   const { content, result } = recompress(files.content(from), options);
-  // What is not compressed has the digest of its tar, which is computed on the way as it is.
+  // The digest of an uncompressed layer is its diffID, which is computed anyway.
   const hash = options.encoding.compression === 'uncompressed' ? undefined : new BlobHash();
   let size = 0;
   for await (const chunk of content.open()) {

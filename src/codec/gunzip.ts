@@ -5,7 +5,7 @@ import { CacheError } from '../errors.js';
 // Node's own 16 KiB make a task for its threads of every few lines of text.
 // What is decompressed ahead of the reader keeps both busy.
 const OPTIONS = { chunkSize: 512 * 1024, highWaterMark: 1024 * 1024 };
-/** More zeros than a gzip member ends with: its checksum, its size and an empty block. */
+/** More zeros than a gzip member can end with: its checksum, its size and an empty block. */
 const ENOUGH_ZEROS = 64;
 
 /**
@@ -25,7 +25,7 @@ export async function* gunzip(
   let sourceError: unknown;
   let size = 0;
   let isRead = false;
-  // Zeros at the end of what was read, which are passed on once it is known that they are not the end of everything.
+  // The zeros at the end of the bytes read so far. They are passed on when other bytes follow.
   let zeros = 0;
   const guarded = async function* () {
     try {
@@ -47,7 +47,7 @@ export async function* gunzip(
       throw error;
     }
   };
-  // The callback form: an error reaches the reader through the decoder, and must not be raised a second time.
+  // The callback form of pipeline: an error reaches the reader through the decoder, and must not be thrown twice.
   pipeline(Readable.from(guarded(), { objectMode: false, highWaterMark: 1 << 20 }), decoder, () => undefined);
   try {
     for await (const chunk of decoder) yield chunk as Uint8Array;
@@ -56,11 +56,11 @@ export async function* gunzip(
     throw error instanceof CacheError ? error : blame(error as Error);
   }
   const behind = size - decoder.bytesWritten;
-  if (!isRead || behind > zeros) throw blame(new Error('there are bytes behind its end'));
+  if (!isRead || behind > zeros) throw blame(new Error('there are bytes after its end'));
   if (behind > 0) onPadding?.(behind);
 }
 
-/** The place behind the last byte that is not zero. */
+/** The offset after the last byte that is not zero. */
 function endOfContent(chunk: Uint8Array): number {
   let end = chunk.length;
   while (end > 0 && chunk[end - 1] === 0) end--;

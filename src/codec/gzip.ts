@@ -6,28 +6,28 @@ import { inOrder } from '../bytes/in-order.js';
 import { inPieces } from '../bytes/pieces.js';
 
 /**
- * The tar is cut into blocks of this size, in bytes, which are deflated each by itself. Large enough that the few bytes
- * and the restarted Huffman tables at each cut do not show in the size, small enough that many are under way.
+ * The size of the blocks that are deflated separately, in bytes. It is so large that the restarted Huffman tables of each
+ * block do not matter for the size, and so small that many blocks are deflated in parallel.
  */
 const BLOCK = 1024 * 1024;
-/** How far back deflate can refer (RFC 1951): what each block is primed with. */
+/** The window of deflate (RFC 1951): each block is primed with this many bytes before it. */
 const WINDOW = 32 * 1024;
 /** A constant, since the stored blocks of level 0 depend on it. */
 const CHUNK_SIZE = 512 * 1024;
 
-/** What zlib is told beside the level. Level 9 is for those who want every byte: it always searches. */
+/** The options of zlib for each strategy. Level 9 always searches for matches. */
 const ZLIB_OPTIONS: Readonly<Record<DeflateStrategy, { readonly level?: number; readonly strategy?: number }>> = {
   matches: {},
   huffman: { strategy: constants.Z_HUFFMAN_ONLY },
   stored: { level: constants.Z_NO_COMPRESSION },
 };
 const SMALLEST = 9;
-/** Go's HuffmanOnly (compress/flate): no search for what occurred before. */
+/** Go's HuffmanOnly (compress/flate): no search for matches. */
 const HUFFMAN_ONLY = -2;
 
 const deflate = promisify<Uint8Array, object, Buffer>(deflateRaw);
 
-/** A piece of the tar, with what comes before it. */
+/** A block of the tar, with the bytes before it. */
 interface Block {
   readonly bytes: Uint8Array;
   readonly dictionary: Uint8Array | undefined;
@@ -35,8 +35,8 @@ interface Block {
 }
 
 /**
- * One gzip member, deflated on all cores: by the threads that Node keeps for such work. Where the blocks are cut
- * depends on the tar alone, and so do the bytes that come out.
+ * Compresses a tar as one gzip member, on all threads of Node's pool. The cuts between blocks depend only on the tar, and so
+ * do the output bytes.
  */
 export async function* encodeGzip(
   tar: AsyncIterable<Uint8Array>,
@@ -60,15 +60,15 @@ export async function* encodeGzip(
   yield gzipTrailer(checksum, size);
 }
 
-/** A gzip member of its own, for bytes that are in memory. */
+/** A complete gzip member for bytes in memory. */
 export async function gzipMember(bytes: Uint8Array, level: number): Promise<Buffer> {
-  // Many members are small; this too is a matter of the bytes alone.
+  // Many members are small. The chunk size, too, depends only on the bytes.
   const chunkSize = Math.min(CHUNK_SIZE, Math.max(1024, bytes.length));
   const body = await deflate(bytes, { ...optionsOf(level), chunkSize });
   return Buffer.concat([gzipHeader(level), body, gzipTrailer(crc32(bytes), bytes.length)]);
 }
 
-/** What a level of Go's is to zlib. */
+/** The options of zlib for a level of Go. */
 function optionsOf(
   level: number,
   strategy: DeflateStrategy = 'matches',
@@ -76,12 +76,12 @@ function optionsOf(
   return level === HUFFMAN_ONLY ? ZLIB_OPTIONS.huffman : { level, ...ZLIB_OPTIONS[strategy] };
 }
 
-/** How many blocks to have under way, so that no core waits for the next one. */
+/** How many blocks to deflate ahead, so that no core waits. */
 function blocksAhead(): number {
   return availableParallelism() + 2;
 }
 
-/** Go's header (compress/gzip): no name and no time in it, nor which system made it. */
+/** Go's header (compress/gzip): without name, time and operating system. */
 function gzipHeader(level: number): Buffer {
   const extraFlags = { 1: 4, 9: 2 }[level] ?? 0;
   return Buffer.from([0x1f, 0x8b, 8, 0, 0, 0, 0, 0, extraFlags, 255]);
@@ -100,7 +100,7 @@ async function* blocksOf(
   onBlock: (block: Uint8Array) => void,
 ): AsyncGenerator<Block, void, undefined> {
   let dictionary: Uint8Array | undefined;
-  // The last block is another kind of block: each is held back until the next one has begun.
+  // The last block has another form, so that each block waits until the next one begins.
   let held: Uint8Array | undefined;
   const take = (block: Uint8Array, isLast: boolean): Block => {
     onBlock(block);

@@ -11,48 +11,48 @@ import { readToc } from './estargz/read-toc.js';
 import { sniff } from './sniff.js';
 
 /**
- * The most that a layer may decompress to, in bytes, unless something else is asked for. Real layers have some tens of
- * gigabytes at most; a blob that was made to fill disks has no end.
+ * The default limit for the decompressed size of a layer, in bytes. Real layers have at most some tens of gigabytes; a blob
+ * that was made to fill disks may decompress without end.
  */
 const MAX_LAYER_SIZE = 128 * 1024 ** 3;
 
-/** What is known of a blob, to be checked, and what decompressing it may take; plain data, for another thread too. */
+/** The statements about a blob that are checked, and the limits of decompression; plain data, so that a thread can get it. */
 export interface DecompressOptions {
   readonly blob: BlobId;
-  /** What the descriptor says of the uncompressed bytes; for eStargz that includes the table's tar. */
+  /** The diffID in the descriptor; for eStargz it includes the tar of the table of contents. */
   readonly diffID: Digest | undefined;
   /** Whether to hash the uncompressed bytes with sha512 as well; a diffID of that kind asks for it too. */
   readonly sha512?: boolean | undefined;
-  /** What the descriptor says of the table of contents in an eStargz blob. */
+  /** The digest of an eStargz blob's table of contents in the descriptor. */
   readonly tocDigest?: string | undefined;
-  /** The most that the layer may decompress to, in bytes. */
+  /** The limit for the decompressed size, in bytes. */
   readonly maxSize?: number | undefined;
-  /** What all zstd windows that are open at once may have together, in bytes; 1 GiB by default. */
+  /** The memory for all zstd windows that are open at once, in bytes; 1 GiB by default. */
   readonly windowMemory?: number | undefined;
-  /** Where the blob is, for messages. */
+  /** The place of the blob, for messages. */
   readonly where: string;
 }
 
-/** What a blob turned out to be when it was decompressed. */
+/** The facts about a decompressed blob. */
 export interface Decompressed {
   readonly compression: Compression;
-  /** The digest of all that the blob decompresses to; for eStargz that includes the table's tar. */
+  /** The digest of the decompressed bytes; for eStargz they include the tar of the table of contents. */
   readonly diffID: Digest;
-  /** Of all that the blob decompresses to, in bytes. */
+  /** The number of decompressed bytes. */
   readonly size: number;
-  /** The digest of the tar that the blob was made from: of eStargz without the table's. */
+  /** The digest of the original tar: for eStargz without the tar of the table of contents. */
   readonly tar: Digest;
-  /** The diffID as sha512, where that was asked for. */
+  /** The diffID as sha512, if requested. */
   readonly sha512?: Digest | undefined;
-  /** Of the table of contents in an eStargz blob. */
+  /** The digest of an eStargz blob's table of contents. */
   readonly tocDigest: Digest | undefined;
-  /** How many zeros are behind the end of a gzip stream, which Go's own reader refuses. */
+  /** The number of zeros after the end of a gzip stream, which Go's reader refuses. */
   readonly padding?: number | undefined;
 }
 
 /**
- * The tar that a layer was made from; of eStargz without the table of contents. The size, digest, diffID and table of
- * contents are checked on the way.
+ * The original tar of a layer; for eStargz without the table of contents. Size, digest, diffID and table of contents are
+ * checked while it is read.
  *
  * @throws CacheError CORRUPT; FAILED for more bytes than `maxSize`
  */
@@ -95,18 +95,18 @@ export async function* originalTar(
     checkDiffID(found, diffID, name);
     return { compression, tar: found.diffID, size, ...found, tocDigest: undefined, padding };
   }
-  // The members before the table are the original tar; the rest is read for the digest of the whole alone.
+  // The members before the table are the original tar. The rest is read only for the digest of the blob.
   const parts = splitAt(bytes, tocOffset);
   let original: Digest;
   let toc: Digest | undefined;
   try {
-    // Nothing before the table is an empty layer, and no gzip.
+    // No bytes before the table are an empty layer, which is no valid gzip.
     if (tocOffset > 0) yield* decompressed(parts.head);
     original = hashDigest('sha256', whole.copy());
     toc = await readToc(decompressed(parts.tail), name);
     if (toc === undefined || toc !== (tocDigest ?? toc)) throw wrongToc(toc, tocDigest, name);
   } finally {
-    // Neither part closes the source when it is given up.
+    // Closing one part does not close the source.
     await bytes.return();
   }
   const found = digests();
@@ -128,7 +128,7 @@ function wrongToc(found: Digest | undefined, tocDigest: string | undefined, name
   });
 }
 
-/** Digests of kinds that cannot be computed here are not checked. */
+/** Compares digests. A digest with an unsupported algorithm is not checked. */
 function checkDiffID(
   { diffID, sha512 }: Pick<Decompressed, 'diffID' | 'sha512'>,
   said: Digest | undefined,

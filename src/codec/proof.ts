@@ -10,20 +10,20 @@ import { startsTar } from '../tar/start.js';
 
 export interface ProofOptions {
   readonly digest: Digest;
-  /** The sizes that the blob may have, in bytes; one is right, or the blob is damaged. */
+  /** The sizes that documents state for the blob, in bytes. If none of them is right, the blob is damaged. */
   readonly sizes: readonly number[];
   /** `head`: look at the first bytes. `whole`: decompress it. Left out for what is no layer. */
   readonly layer?: 'head' | 'whole' | undefined;
   /** The most that a layer may decompress to, in bytes. */
   readonly maxSize?: number | undefined;
-  /** What all zstd windows that are open at once may have together, in bytes; 1 GiB by default. */
+  /** The memory for all zstd windows that are open at once, in bytes; 1 GiB by default. */
   readonly windowMemory?: number | undefined;
-  /** Whether to hash what comes out with sha512 as well. */
+  /** Whether to compute the sha512 of the decompressed bytes as well. */
   readonly sha512?: boolean | undefined;
-  /** Where the blob is, for messages. */
+  /** The place of the blob, for messages. */
   readonly where: string;
   readonly signal?: AbortSignal | undefined;
-  /** After each piece that was read, or came out of the layer, in bytes. */
+  /** Called with the number of bytes of each piece that was read or decompressed. */
   readonly onBytes?: ((bytes: number) => void) | undefined;
 }
 
@@ -54,7 +54,7 @@ async function proveOf(content: Content, size: number, options: ProofOptions): P
     onBytes?.(chunk.length);
   };
   if (layer === 'whole') {
-    // The tar as it is: the digest of the blob is checked on the way.
+    // The blob is the tar: its digest is checked while it is read.
     const encoding = { compression: 'uncompressed' } as const;
     const limits = { maxSize, windowMemory, sha512 };
     const read = recompress(content, { blob: { digest, size }, diffID: undefined, encoding, where, ...limits });
@@ -68,7 +68,7 @@ async function proveOf(content: Content, size: number, options: ProofOptions): P
   return layer === undefined || isUnclear(compression, head) ? { size } : { size, encoding: compression };
 }
 
-/** Whether it may be anything, such as an encrypted layer. An empty blob is an empty layer of any type. */
+/** Whether the bytes may be of any kind, as in an encrypted layer. An empty blob is an empty layer of any type. */
 function isUnclear(compression: Compression, head: Buffer): boolean {
   return compression === 'uncompressed' && !(head.length > 0 && startsTar(head));
 }

@@ -10,17 +10,17 @@ const ZSTD_MAGIC = [0x28, 0xb5, 0x2f, 0xfd];
 // A zstd file may begin with a skippable frame: 184D2A50 to 184D2A5F, little-endian (RFC 8878, 3.1.2).
 const isSkippable = (head: Buffer) => head.length >= 4 && (head.readUInt32LE(0) & 0xfffffff0) >>> 0 === 0x184d2a50;
 
-/** What a blob really is, and for eStargz where its table of contents starts in the blob. */
+/** The real compression of a blob, and for eStargz the offset of its table of contents. */
 export interface Sniffed {
   readonly compression: Compression;
   readonly tocOffset?: number;
 }
 
 /**
- * Looks at a blob's first bytes, since a media type can lie, and for a gzip blob at its last ones. An empty blob is an
- * empty layer.
+ * Finds the compression in the first bytes of a blob, since its media type may be wrong, and for gzip in its last bytes. An
+ * empty blob is an empty layer.
  *
- * @param size - of the blob, in bytes
+ * @param size - the size of the blob, in bytes
  */
 export async function sniff(content: Content, size: number, signal?: AbortSignal): Promise<Sniffed> {
   const compression = compressionOf(await read(content, 0, Math.min(size, 4), signal));
@@ -32,7 +32,7 @@ export async function sniff(content: Content, size: number, signal?: AbortSignal
     : { compression: 'estargz', tocOffset };
 }
 
-/** What the first four bytes of a layer say of it; eStargz begins as gzip. */
+/** The compression in the first four bytes of a layer; eStargz begins like gzip. */
 export function compressionOf(head: Buffer): 'uncompressed' | 'gzip' | 'zstd' {
   if (startsWith(head, ZSTD_MAGIC) || isSkippable(head)) return 'zstd';
   return startsWith(head, GZIP_MAGIC) ? 'gzip' : 'uncompressed';
@@ -43,7 +43,7 @@ export function compressionOf(head: Buffer): 'uncompressed' | 'gzip' | 'zstd' {
  * subfield SG of 16 hex digits and `STARGZ` (stargz-snapshotter, docs/estargz.md, "Footer").
  */
 function parseFooter(footer: Buffer): number | undefined {
-  // A blob that was cut short has another end than its size says.
+  // A blob that was cut short has no footer at this offset.
   if (footer.length !== FOOTER_SIZE) return undefined;
   const extraLength = 2 + 2 + 16 + 'STARGZ'.length;
   const hasExtra = startsWith(footer, GZIP_MAGIC) && footer[3] === 4;

@@ -2,22 +2,22 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { CacheError } from '../errors.js';
 import { tryTake } from '../thread/shared-count.js';
 
-/** What all zstd windows that are open at once may have together, in bytes: two of the largest that are read. */
+/** The default memory for all zstd windows that are open at once, in bytes: two of the largest windows. */
 export const WINDOW_MEMORY = 1024 ** 3;
 
 /** The unit that windows are counted in, in bytes. */
 const MIB = 1024 ** 2;
-/** How long to wait before the next look, in milliseconds. */
+/** The pause between two checks, in milliseconds. */
 const PAUSE = 10;
 
 /**
- * Waits until there is room for a window.
+ * Waits until there is memory for a window.
  *
- * @param size - in bytes
- * @param limit - what all windows may have together, in bytes
+ * @param size - the size of the window, in bytes
+ * @param limit - the memory for all windows, in bytes
  * @param where - the blob, for the message
- * @returns gives the room back
- * @throws CacheError FAILED for a window that alone is over the limit; the signal's reason
+ * @returns a function that frees the memory
+ * @throws CacheError FAILED for a window over the limit; the signal's reason
  */
 export async function reserveWindow(
   size: number,

@@ -1,12 +1,12 @@
 const MAGIC = 0xfd2fb528;
-/** The most that a frame's header has up to its content size: magic number, descriptor, dictionary, size; in bytes. */
+/** The longest header of a frame, with its content size: magic number, descriptor, dictionary, size; in bytes. */
 export const HEADER_SIZE = 4 + 1 + 4 + 8;
 
 /**
  * The window that a zstd frame asks for: RFC 8878, 3.1.1.1.
  *
- * @param header - the beginning of a frame
- * @returns in bytes; 0 for a frame that is skipped or none at all; undefined where more of the header is needed
+ * @param header - the first bytes of a frame
+ * @returns the window in bytes; 0 for a skippable frame or no frame; undefined when more of the header is needed
  */
 export function windowOf(header: Buffer): number | undefined {
   if (header.length < 4) return undefined;
@@ -19,7 +19,7 @@ export function windowOf(header: Buffer): number | undefined {
     const base = 2 ** (10 + (window >> 3));
     return base + (base / 8) * (window & 7);
   }
-  // The window is the whole content, whose size is behind the dictionary's number.
+  // The window is the whole content, whose size follows the dictionary ID.
   const at = 5 + ([0, 1, 2, 4][descriptor & 3] ?? 0);
   const length = 1 << (descriptor >> 6);
   if (header.length < at + length) return undefined;

@@ -8,39 +8,39 @@ import { HEADER_SIZE, windowOf } from './zstd-frame.js';
 
 const EMPTY = Buffer.alloc(0);
 const MIB = 1024 * 1024;
-/** What is no longer than this is packed in one go; in bytes of tar. */
+/** A tar up to this size is compressed in one call; in bytes. */
 const ONE_GO = MIB;
-/** Bytes that leave at a time; of packed ones and of unpacked ones. */
+/** The sizes of output chunks, compressed and decompressed; in bytes. */
 const PACKED_CHUNK = 256 * 1024;
 const TAR_CHUNK = 512 * 1024;
-// Above level 19 zstd wants up to 700 MB of tables; with those of level 19 it still searches as hard as it was asked to.
+// Above level 19 zstd needs up to 700 MB of tables; with the tables of level 19 its search stays as thorough.
 const LEVEL_OF_TABLES = 19;
 const TABLES = { windowLog: 23, chainLog: 24, hashLog: 22 } as const;
-/** From this level on, a worker has large tables, and its window fills a job of the size below. */
+/** From this level on, a worker has large tables, and its window is as large as a job. */
 const THOROUGH = 13;
-/** The most workers at such levels, for the sake of memory: each has up to 150 MB. */
+/** The limit of workers at such levels, since each needs up to 150 MB. */
 const THOROUGH_WORKERS = 4;
 
-/** The largest window that is unpacked, in bytes; that of Go's zstd, which BuildKit uses (zstd, MaxWindowSize). */
+/** The largest supported window, in bytes: the limit of Go's zstd, which BuildKit uses (zstd, MaxWindowSize). */
 export const MAX_WINDOW = 2 ** 29;
 
-/** Contexts hold tens of megabytes until they are collected, and so are used again. */
+/** Idle contexts, for reuse: each keeps tens of megabytes until it is garbage-collected. */
 const idle: CCtx[] = [];
 const idleDecoders: DCtx[] = [];
-/** A decoder that waits for the next stream keeps no larger window, in bytes. */
+/** The largest window that an idle decoder keeps, in bytes. */
 const SMALL_WINDOW = 8 * MIB;
-/** A frame of 1 KiB of window whose size is not said: an empty raw block, the last (RFC 8878, 3.1.1). */
+/** A frame with a window of 1 KiB and no content size: one empty raw block (RFC 8878, 3.1.1). */
 const EMPTY_FRAME = Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0, 0, 1, 0, 0]);
 
 /**
- * Packs a tar as one zstd frame with a checksum, which lets a reader notice damage by itself. What is longer than 1 MiB
- * is packed by zstd's own workers, also where there is but one core: their output is not that of a call without
- * workers. It depends on the size of their jobs, which is fixed here, and not on their number.
+ * Compresses a tar as one zstd frame with a checksum, so that a reader notices damage. A tar over 1 MiB is compressed by
+ * zstd's workers, even on one core, since their output differs from that of a call without workers. The output depends on
+ * the job size, which is fixed here, and not on the number of workers.
  *
- * What is shorter takes tables of a fitting size instead of clearing hundreds of megabytes for a few kilobytes.
+ * A smaller tar uses tables of its size, instead of clearing hundreds of megabytes for a few kilobytes.
  *
- * @param level - 0 is the library's own default; what is beyond its levels is the nearest of them
- * @param workers - as many as there are cores by default
+ * @param level - 0 is the library's default; a level out of range is the nearest valid level
+ * @param workers - the number of cores by default
  */
 export async function* encodeZstd(
   tar: AsyncIterable<Uint8Array>,
@@ -91,7 +91,7 @@ async function* packWith(
       );
       at += read;
       filled += written;
-      // It waited for one of its workers, and others may have waited for this thread.
+      // The call waited for a worker, so that other tasks of this thread get their turn now.
       if (at < chunk.length) await nextTurn();
       if (filled < packed.length) continue;
       yield packed;
@@ -110,9 +110,9 @@ async function* packWith(
   }
 }
 
-/** What a stream may need. */
+/** The limits of decompression. */
 export interface DecodeOptions {
-  /** What the windows of all streams that are open at once may have together, in bytes. */
+  /** The memory for the windows of all open streams, in bytes. */
   readonly windowMemory?: number | undefined;
   /** The blob, for messages. */
   readonly where: string;
@@ -120,10 +120,10 @@ export interface DecodeOptions {
 }
 
 /**
- * Unpacks zstd frames, skippable ones among them. Each frame has a window of its own size, which is waited for.
+ * Decompresses zstd frames, and skips skippable frames. Each frame waits for memory for its window.
  *
- * @param blame - makes the error for a frame that is damaged or cut short; errors of the source pass as they are
- * @throws CacheError FAILED for a window that is larger than all may be together
+ * @param blame - makes the error for a damaged or short frame; errors of the source pass unchanged
+ * @throws CacheError FAILED for a window over the memory for all windows
  */
 export async function* decodeZstd(
   blob: AsyncIterable<Uint8Array>,
@@ -142,10 +142,10 @@ export async function* decodeZstd(
   };
   let window = 0;
   let release: () => void = () => undefined;
-  /** Makes room for the window of a frame that begins, before the library does. */
+  /** Reserves memory for the window of the next frame, before the library allocates it. */
   const enter = async (wanted: number) => {
     if (wanted <= window || wanted > MAX_WINDOW) return;
-    // Nothing is held while this waits, so that no two streams wait for each other.
+    // The old window is freed before the wait, so that two streams cannot wait for each other.
     if (window > 0) shrink(context);
     release();
     window = 0;
@@ -155,7 +155,7 @@ export async function* decodeZstd(
   try {
     let tar = Buffer.allocUnsafeSlow(TAR_CHUNK);
     let filled = 0;
-    // What the library still has to see or to give of a frame; 0 at the end of one.
+    // How many bytes of the frame the library still needs or has; 0 at the end of a frame.
     let left = 0;
     let header: Buffer = EMPTY;
     for await (const piece of blob) {
@@ -193,20 +193,20 @@ export async function* decodeZstd(
 }
 
 /**
- * Has the library give back a large window: it does so once 128 frames did not need it (ZSTD_DCtx_isOversizedTooLong).
- * Until it is collected, a context would hold it otherwise.
+ * Makes the library free a large window, which it does after 128 frames that do not need it (ZSTD_DCtx_isOversizedTooLong).
+ * Otherwise an idle context would keep the window.
  */
 function shrink(context: DCtx): void {
   const nothing = new Uint8Array(1);
   for (let count = 0; count <= 128; count++) context.decompressStream(nothing, EMPTY_FRAME);
 }
 
-/** Whether a frame wants to remember more than there is to be room for. */
+/** Whether an error is about a window over the limit. */
 export function isTooLargeWindow(error: Error): boolean {
   return error.message.includes('requires too much memory');
 }
 
-/** Loaded when it is needed: it is native code. */
+/** Loads the native library at first use. */
 async function library() {
   return (await import('zstd-napi/binding.js')).default;
 }

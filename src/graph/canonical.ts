@@ -8,11 +8,11 @@ import { dependenciesFirst } from './order.js';
 import { renumber } from './renumber.js';
 
 /**
- * The graph with every layer and record once, in BuildKit's order (cache/remotecache/v1/utils.go, sortConfig). Where
- * BuildKit's order leaves a choice, to the order in which a Go map was walked, the content of the nodes decides: equal
- * graphs come out equal, whatever the order they were written in.
+ * The graph with each layer and record once, in BuildKit's order (cache/remotecache/v1/utils.go, sortConfig). BuildKit leaves
+ * ties to the order of a Go map; here the content of the nodes decides them, so that equal graphs become equal.
  *
- * Layers are one when blob and parents are; records when digest and inputs are, and then have the results of both.
+ * Layers are equal when their blobs and parents are equal. Records are equal when their digests and inputs are equal; the
+ * results of equal records are united.
  */
 export function canonical({ layers, records, descriptors }: Graph): Graph {
   const layerOrder = orderLayers(layers);
@@ -20,7 +20,7 @@ export function canonical({ layers, records, descriptors }: Graph): Graph {
   return { layers: layerOrder.layers, records: recordOrder, descriptors };
 }
 
-/** A layer list without doubles, and where each of the old ones went. */
+/** A layer list without duplicates, and the new index of each old layer. */
 interface LayerOrder {
   readonly layers: readonly Layer[];
   readonly place: (old: number) => number;
@@ -57,8 +57,8 @@ function parentOf(layer: Layer | undefined): number[] {
 }
 
 /**
- * By blob, then by the blobs below; a layer without a parent comes before one that has some. Each round knows the order by
- * twice as many layers of the stacks as the one before, so that high stacks of one blob take no longer than others.
+ * Sorts layers by blob, then by the blobs below; a layer without a parent comes first. Each round doubles the number of
+ * compared layers, so that high stacks of one blob take no longer than others.
  */
 function sortStacks(layers: readonly Layer[]): number[] {
   const sorted = [...layers.keys()].toSorted((a, b) => compareText(at(layers, a).blob, at(layers, b).blob));
@@ -75,7 +75,7 @@ function sortStacks(layers: readonly Layer[]): number[] {
   return sorted;
 }
 
-/** The place of each layer in an order in which some are equal, and how many places there are. */
+/** The rank of each layer, and the number of ranks. Equal layers have the same rank. */
 function ranked(
   sorted: readonly number[],
   areEqual: (a: number, b: number) => boolean,
@@ -89,7 +89,7 @@ function ranked(
   return { ranks, count: sorted.length === 0 ? 0 : rank + 1 };
 }
 
-/** A record whose links lead to united records, with a name made of everything that it stands for. */
+/** A record with links to united records, and a name made of its digest and all its inputs. */
 interface UnitedRecord extends CacheRecord {
   readonly identity: string;
 }
@@ -120,7 +120,7 @@ function uniteRecords(records: readonly CacheRecord[], place: (layer: number) =>
   return united;
 }
 
-/** Alternatives without doubles, in an order that depends on what they lead to alone. */
+/** Alternatives without duplicates, in an order that depends only on their targets. */
 function uniteLinks(
   alternatives: readonly Link[],
   unitedOf: ReadonlyMap<number, number>,
@@ -143,7 +143,7 @@ function identify({ digest }: CacheRecord, inputs: readonly Link[][], united: re
   const hash = createHash('sha256').update(digest);
   for (const alternatives of inputs) {
     hash.update('\n');
-    // The lengths keep a selector from being read as something else.
+    // The length marks where a selector ends.
     for (const { selector, link } of alternatives) {
       hash.update(`${selector.length} ${selector} ${at(united, link).identity} `);
     }
@@ -151,7 +151,7 @@ function identify({ digest }: CacheRecord, inputs: readonly Link[][], united: re
   return hash.digest('hex');
 }
 
-/** Newest first: the one that BuildKit would keep if it kept one (cache/remotecache/v1/chains.go, bestResult). */
+/** Results without duplicates, newest first: BuildKit prefers the newest (cache/remotecache/v1/chains.go, bestResult). */
 function uniteResults(results: readonly Result[]): Result[] {
   const unique = new Map(results.map((result) => [`${result.layer} ${result.createdAt}`, result]));
   return [...unique.values()].toSorted(
@@ -201,7 +201,7 @@ function inverse(permutation: readonly number[]): number[] {
   return places;
 }
 
-/** The element at an index that was checked before (`checkConfig`). */
+/** The element at an index that `checkConfig` has checked. */
 function at<T>(list: readonly T[], index: number): T {
   const item = list[index];
   if (item === undefined) throw new RangeError(`no element ${index} in a list of ${list.length}`);

@@ -3,10 +3,10 @@ import { CacheError } from '../errors.js';
 import { dependenciesFirst } from './order.js';
 
 /**
- * Everything in a cacheconfig that makes BuildKit refuse it (cache/remotecache/v1/parse.go): indexes out of range, an
- * input without alternatives, loops. Loops are looked for only where the indexes are sound.
+ * The faults of a cacheconfig for which BuildKit refuses it (cache/remotecache/v1/parse.go): indexes out of range, an input
+ * without alternatives, loops. Loops are searched for only if all indexes are valid.
  *
- * @returns one sentence for each fault; none for a sound config
+ * @returns one sentence for each fault
  */
 export function configFaults(config: CacheConfig): string[] {
   const faults = [...rangeFaults(config)];
@@ -57,7 +57,7 @@ function* loopFaults({ layers, records }: CacheConfig): Generator<string> {
   for (const record of recordLoop.looping) yield `record ${record} loops: its inputs lead back to it or to such a loop`;
 }
 
-/** Keys of steps that are never cached; BuildKit takes none from a cache (cache/remotecache/v1/chains.go, Add). */
+/** Whether a record is the key of a step that is never cached; BuildKit ignores such records (cache/remotecache/v1/chains.go, Add). */
 export function isRandom(record: CacheRecord | undefined): boolean {
   return record?.digest.startsWith('random:') === true;
 }

@@ -5,15 +5,15 @@ import { type Graph, withParents } from './graph.js';
 import { dropUnusedRecords, keepResults } from './keep.js';
 import { dependenciesFirst } from './order.js';
 
-/** A graph, and when it was last used as a whole. */
+/** A graph, and the time of its last use. */
 export interface UsedGraph {
   readonly graph: Graph;
-  /** In milliseconds since 1970; where it is not known, each result counts as used when it was made. */
+  /** In milliseconds since 1970. Undefined: each result counts as used when it was made. */
   readonly lastUsed: number | undefined;
 }
 
 /**
- * Drops the results that need one of these blobs: whole chains, so that what remains can be imported. Every key stays.
+ * Drops the results that need one of these blobs. Results are dropped whole, so that the rest can be imported. All keys stay.
  */
 export function evict(graph: Graph, blobs: ReadonlySet<Digest>): Graph {
   if (blobs.size === 0) return graph;
@@ -54,7 +54,7 @@ export function evictionOrder(graphs: readonly UsedGraph[]): readonly Digest[] {
   );
 }
 
-/** The results of a graph: the blobs that each needs, the topmost first, and when it was last used. */
+/** The results of a graph: the blobs of each result, the topmost first, and the time of its last use. */
 function* resultsOf({ graph, lastUsed }: UsedGraph): Generator<{ layers: Digest[]; time: number }> {
   const blobs = (layers: Iterable<number>) =>
     Array.from(layers, (layer) => graph.layers[layer]?.blob).filter((blob) => blob !== undefined);
@@ -71,7 +71,7 @@ function heightsOf(above: ReadonlyMap<Digest, ReadonlySet<Digest>>): Map<Digest,
   const blobs = [...above.keys()];
   const indexOf = new Map(blobs.map((blob, index) => [blob, index]));
   const onTop = [...above.values()].map((uppers) => [...uppers].flatMap((blob) => indexOf.get(blob) ?? []));
-  // In two caches two blobs may stand on each other; those come last.
+  // Two caches may have two blobs in opposite orders; such blobs come last.
   const heights = blobs.map(() => blobs.length);
   const { order } = dependenciesFirst(blobs.length, (index) => onTop[index] ?? []);
   for (const index of order) {

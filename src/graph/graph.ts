@@ -2,7 +2,7 @@ import type { CacheRecord } from '../buildkit/cache-config.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 
-/** A blob at one place in the graph; the same blob can stand at several, on other parents. */
+/** A layer of the graph; several layers can have the same blob on different parents. */
 export interface Layer {
   readonly blob: Digest;
   /** The index of the layer below it, -1 for none. */
@@ -10,20 +10,20 @@ export interface Layer {
 }
 
 /**
- * What a build cache is, wherever it lives: records that say which step came to which result, over a list of layers.
- * Values are never changed; an edit that finds nothing to do returns the graph it was given.
+ * A build cache, independent of its backend: records that map steps to results, over a list of layers. A graph is immutable;
+ * an edit without changes returns the same graph.
  */
 export interface Graph {
   readonly layers: readonly Layer[];
   readonly records: readonly CacheRecord[];
   /**
-   * What is known of each blob, with OCI's media types. A blob that is missing here was missing from the manifest;
-   * BuildKit drops results that need it.
+   * The descriptors of the blobs, with OCI's media types. A blob without a descriptor was missing from the manifest; BuildKit
+   * drops the results that need it.
    */
   readonly descriptors: ReadonlyMap<Digest, Descriptor>;
 }
 
-/** The layers of a result: the one it names and all its parents. */
+/** A layer and all its parents. */
 export function* withParents(layers: readonly Layer[], index: number): Generator<number, void, undefined> {
   for (let at = index; at !== -1; at = layers[at]?.parent ?? -1) yield at;
 }
@@ -41,7 +41,7 @@ export function layersOfAll({ layers }: Graph, records: readonly CacheRecord[]):
   for (const { results, chains } of records) {
     for (const { layer } of results) {
       for (const index of withParents(layers, layer)) {
-        // What is below was met before.
+        // The parents of this layer are in the set already.
         if (stacks.has(index)) break;
         stacks.add(index);
       }
@@ -57,7 +57,7 @@ export function hasResults(record: CacheRecord): boolean {
   return record.results.length + record.chains.length > 0;
 }
 
-/** The descriptors of the blobs that the layers name, each once, in the layers' order. */
+/** The descriptors of the layers' blobs, each once, in the order of the layers. */
 export function blobsOf({ layers, descriptors }: Graph): Descriptor[] {
   const blobs = new Set(layers.map(({ blob }) => blob));
   return [...blobs].flatMap((blob) => descriptors.get(blob) ?? []);

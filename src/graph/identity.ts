@@ -4,10 +4,10 @@ import { links } from './check.js';
 import { dependenciesFirst } from './order.js';
 
 /**
- * A name for each record, made of its digest and the names of its inputs: records of the same step on other inputs
- * have the same digest.
+ * The ids of records, each made of the record's digest and the ids of its inputs. The digest is no id: records of the same
+ * step on other inputs have the same digest.
  *
- * @returns by the records' places; those on a loop have none
+ * @returns the id for each index; undefined for records in a loop
  */
 export function recordIds(records: readonly CacheRecord[]): readonly (string | undefined)[] {
   const ids: (string | undefined)[] = records.map(() => undefined);

@@ -12,10 +12,10 @@ import { dropUnusedLayers, dropUnusedRecords, keepResults } from './keep.js';
 import { ociDescriptor } from './load.js';
 
 /**
- * An image's layers, the lowest first, with the annotations that a cache's layers have: diffIDs from the image's
- * config, dates and descriptions from its history (cache/remotecache/import.go, importInlineCache).
+ * An image's layers, the lowest first, with the annotations of a cache's layers: diffIDs from the image's config, dates and
+ * descriptions from its history (cache/remotecache/import.go, importInlineCache).
  *
- * @param layers - the manifest's, as many as the config has diffIDs
+ * @param layers - the layers of the manifest, as many as the config has diffIDs
  */
 export function describeLayers(layers: readonly Descriptor[], { diffIDs, history }: ImageConfig): Descriptor[] {
   return layers.map((layer, index) => {
@@ -32,9 +32,9 @@ export function describeLayers(layers: readonly Descriptor[], { diffIDs, history
 }
 
 /**
- * The graph of an inline cache. Its layers are the image's, each on top of the one before.
+ * The graph of an inline cache. Its layers are the layers of the image, each with the one before it as its parent.
  *
- * @param layers - described, the lowest first
+ * @param layers - from `describeLayers`, the lowest first
  * @param where - the image's config, for messages
  * @throws CacheError CORRUPT for records that BuildKit would refuse
  */
@@ -44,7 +44,7 @@ export function fromInline(layers: readonly Descriptor[], records: readonly Cach
   return canonical(dropUnusedLayers({ ...graph, records: withoutJoin(records) }));
 }
 
-/** The same, unchecked, with all the layers that the image has. */
+/** The unchecked graph of an inline cache, with all layers of the image. */
 export function inlineGraph(layers: readonly Descriptor[], records: readonly CacheRecord[]): Graph {
   return {
     layers: layers.map(({ digest }, index) => ({ blob: digest, parent: index - 1 })),
@@ -53,7 +53,7 @@ export function inlineGraph(layers: readonly Descriptor[], records: readonly Cac
   };
 }
 
-/** What of a cache an image's config can hold: the results that consist of its layers, and the keys that lead to them. */
+/** The part of a cache that fits an image: the results that consist of its layers, and the keys that lead to them. */
 export function graphForImage(graph: Graph, layers: readonly Descriptor[]): Graph {
   const places = placesOf(graph, layers);
   return dropUnusedRecords(
@@ -63,11 +63,10 @@ export function graphForImage(graph: Graph, layers: readonly Descriptor[]): Grap
 
 /**
  * The records of an inline cache as BuildKit writes them (cache/remotecache/inline/inline.go, ExportForLayers): a
- * result whose layers are the image's lowest ones, in their order, is named by the topmost of them; any other is a
- * chain that names each of its layers, and has no time of its own. Several ends are joined, as in any cache: an image is
- * read as a cache of its own.
+ * result whose layers are the lowest layers of the image, in order, names the topmost of them; any other result is a chain
+ * that lists its layers, without a time. Several ends are joined, as in any cache.
  *
- * @param layers - described, the lowest first
+ * @param layers - from `describeLayers`, the lowest first
  */
 export function toInline(graph: Graph, layers: readonly Descriptor[]): readonly CacheRecord[] {
   const fitting = canonical(graphForImage(graph, layers));
@@ -85,7 +84,7 @@ export interface RecordFit {
   readonly others: readonly { readonly record: string; readonly missingLayers: readonly Digest[] }[];
 }
 
-/** Which records keep a result in the image, and which do not, and for want of which layers. */
+/** The records that keep a result in the image, and the other records with the layers that the image lacks. */
 export function recordsByFit(graph: Graph, layers: readonly Descriptor[]): RecordFit {
   const places = placesOf(graph, layers);
   const fitting: string[] = [];
@@ -94,7 +93,7 @@ export function recordsByFit(graph: Graph, layers: readonly Descriptor[]): Recor
     const missing = stacksOf(graph, record)
       .filter(({ stack }) => stack.length > 0)
       .map(({ stack }) => missingLayers(graph, stack, places));
-    // Of several results that do not fit, the one that comes closest.
+    // Of several results that do not fit, the one with the fewest missing layers is reported.
     const [closest] = missing.toSorted((a, b) => a.length - b.length);
     if (closest?.length === 0) fitting.push(record.digest);
     else others.push({ record: record.digest, missingLayers: closest ?? [] });
@@ -103,8 +102,8 @@ export function recordsByFit(graph: Graph, layers: readonly Descriptor[]): Recor
 }
 
 /**
- * Where each blob of a graph stands in an image. Layers are the same when their diffIDs are, whatever their
- * compression; a blob whose diffID is not known has to be the very same one, or the image's layer uncompressed.
+ * The indexes of a graph's blobs in an image. Layers are equal when their diffIDs are equal, whatever their compression. A
+ * blob without a diffID must have the digest or the diffID of a layer of the image.
  */
 function placesOf({ descriptors, layers }: Graph, image: readonly Descriptor[]): Map<Digest, readonly number[]> {
   const byDigest = new Map<string, number[]>();
@@ -130,12 +129,12 @@ function missingLayers(graph: Graph, stack: readonly number[], places: ReadonlyM
 }
 
 interface Stack {
-  /** Indexes of layers, the lowest first. */
+  /** The indexes of its layers, the lowest first. */
   readonly stack: readonly number[];
   readonly createdAt: Timestamp;
 }
 
-/** All results of a record, those that are chains too, newest first. */
+/** All results and chains of a record, newest first. */
 function stacksOf({ layers }: Graph, { results, chains }: CacheRecord): Stack[] {
   return [
     ...results.map(({ layer, createdAt }) => ({ stack: [...withParents(layers, layer)].toReversed(), createdAt })),
@@ -153,7 +152,7 @@ function placeResults(
   placesOfBlob: ReadonlyMap<Digest, readonly number[]>,
   height: number,
 ): Pick<CacheRecord, 'results' | 'chains'> {
-  // By what they come to, so that one layer in two compressions is one result: the newer one.
+  // Keyed by their layers in the image, so that one layer in two compressions is one result: the newer one.
   const results = new Map<number, Result>();
   const chains = new Map<string, Chain>();
   for (const { stack, createdAt } of stacksOf(graph, record)) {
@@ -165,7 +164,7 @@ function placeResults(
       const layer = places.length - 1;
       if (!results.has(layer)) results.set(layer, { layer, createdAt });
     } else {
-      // A blob that the image has twice is the same in either place; BuildKit names the upper one.
+      // BuildKit names the upper of two equal layers of an image.
       const layers = places.map((of) => of.at(-1) ?? -1);
       chains.set(layers.join(), { layers, createdAt: ZERO_TIME });
     }

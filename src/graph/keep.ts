@@ -61,7 +61,7 @@ export function dropUnusedRecords(graph: Graph): Graph {
   return { ...graph, records: keepRecords(graph.records, used) };
 }
 
-/** Some of the records, and of their links those that lead to one of them. */
+/** The records in a set, with the links to records in the set. */
 export function keepRecords(records: readonly CacheRecord[], kept: ReadonlySet<number>): CacheRecord[] {
   const places = newPlaces(records, kept);
   return records

@@ -8,8 +8,8 @@ import type { Graph } from './graph.js';
 /**
  * The graph of a cache that has a manifest.
  *
- * @param layers - those that the manifest lists; of a layer that stands there twice, the last descriptor counts
- * @param where - the config's blob, for messages
+ * @param layers - the layers of the manifest; the last of several descriptors of a layer counts
+ * @param where - the config, for messages
  * @throws CacheError CORRUPT for a config that BuildKit would refuse
  */
 export function loadGraph(layers: readonly Descriptor[], configBytes: Uint8Array, where: string): Graph {
@@ -18,7 +18,7 @@ export function loadGraph(layers: readonly Descriptor[], configBytes: Uint8Array
   return graphOf(layers, config);
 }
 
-/** The graph of a config that has no faults, without the record that joins its ends. */
+/** The graph of a config without faults. The record that joins the ends is left out. */
 export function graphOf(layers: readonly Descriptor[], config: CacheConfig): Graph {
   return {
     layers: config.layers.map(({ blob, parent }) => ({ blob, parent })),
@@ -27,7 +27,7 @@ export function graphOf(layers: readonly Descriptor[], config: CacheConfig): Gra
   };
 }
 
-/** Inside, all layers have OCI's media types, so that caches of both kinds are one when they are merged. */
+/** A layer's descriptor with OCI's media type: graphs have OCI's types only, so that OCI and Docker caches can be merged. */
 export function ociDescriptor(layer: Descriptor): Descriptor {
   const foreign = isNonDistributable(layer.mediaType);
   return foreign ? layer : { ...layer, mediaType: layerMediaType(layer.mediaType, { docker: false }) };

@@ -5,21 +5,21 @@ import { keepLayers, keepRecords } from './keep.js';
 import { isDigest } from '../oci/digest.js';
 
 /**
- * Cuts out of a cacheconfig what makes BuildKit refuse it: results whose layers are not there or stand on themselves,
- * and records whose inputs lead nowhere or in a circle. A config that has no fault stays as it is.
+ * Drops the parts of a cacheconfig for which BuildKit refuses it: results with layers that do not exist or are in a loop, and
+ * records with inputs that do not exist or are in a loop. A config without faults is returned unchanged.
  */
 export function mend(config: CacheConfig): CacheConfig {
   return mendRecords(mendLayers(config));
 }
 
-/** The config with the digests of its records as BuildKit writes them. One in upper case is that of no step. */
+/** The config with the digests of its records in lower case, as BuildKit writes them: no step has a digest in upper case. */
 export function lowerDigests(config: CacheConfig): CacheConfig {
   if (!config.records.some(({ digest }) => isMisspelt(digest))) return config;
   const lower = (digest: string) => (isMisspelt(digest) ? digest.toLowerCase() : digest);
   return { ...config, records: config.records.map((record) => ({ ...record, digest: lower(record.digest) })) };
 }
 
-/** Whether a text is a digest but for its case. */
+/** Whether a text is a digest in upper case. */
 export function isMisspelt(digest: string): boolean {
   return !isDigest(digest) && isDigest(digest.toLowerCase());
 }

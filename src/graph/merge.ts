@@ -27,7 +27,7 @@ export function merge(graphs: readonly Graph[]): Graph {
   return canonical({ layers, records, descriptors });
 }
 
-/** Two descriptions of one blob: every field that either has; of two values the lesser, so that no order matters. */
+/** The descriptor with the fields of both descriptors; of two values the lesser, so that the order does not matter. */
 export function mergeDescriptors(a: Descriptor, b: Descriptor): Descriptor {
   const annotations = lesserFields(a.annotations ?? {}, b.annotations ?? {});
   const merged = lesserFields<unknown>(a, b) as Descriptor;

@@ -1,8 +1,8 @@
 /**
- * Puts the nodes of a graph behind everything that they need, without recursion, since chains can be long.
+ * Sorts the nodes of a graph so that each node comes after its dependencies; without recursion, since chains can be long.
  *
- * @param needs - the nodes that a node needs, all of them from 0 to count - 1
- * @returns the nodes in order, and those that are on a loop or need one that is
+ * @param needs - the dependencies of a node, each from 0 to count - 1
+ * @returns the sorted nodes, and the nodes that are in a loop or depend on a loop
  */
 export function dependenciesFirst(
   count: number,

@@ -16,7 +16,7 @@ import { saveBare } from './bare.js';
 import { joinEnds } from './ends.js';
 import type { Graph } from './graph.js';
 
-/** The form of a cache that has a manifest: which kind of manifest, and whose media types. */
+/** The shape of a cache with a manifest: the kind of manifest, and OCI's or Docker's media types. */
 export type Shape = 'image-manifest' | 'index' | 'docker-list';
 
 const MEDIA_TYPES: Readonly<Record<Shape, string>> = {
@@ -25,7 +25,7 @@ const MEDIA_TYPES: Readonly<Record<Shape, string>> = {
   'docker-list': DOCKER_MANIFEST_LIST,
 };
 
-/** The shape that a manifest's media type stands for. */
+/** The shape for a manifest's media type. */
 export function shapeOf(mediaType: string): Shape {
   if (isDocker(mediaType)) return 'docker-list';
   return mediaType === OCI_INDEX ? 'index' : 'image-manifest';

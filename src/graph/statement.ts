@@ -11,25 +11,25 @@ import { type Digest, isDigest } from '../oci/digest.js';
 import type { Graph } from './graph.js';
 import { isDocker, type LayerEncoding, layerEncoding, typeFor } from '../oci/media-types.js';
 
-/** What the bytes of a blob prove, whatever is said of them. Their digest is right. */
+/** The facts about a blob whose bytes were read, and whose digest is right. */
 export interface Proof {
   /** In bytes. */
   readonly size: number;
-  /** What the first bytes are; of layers, but for those that may be anything: no tar, and not compressed. */
+  /** The encoding in the first bytes of a layer; unset for bytes that are neither a tar nor compressed. */
   readonly encoding?: LayerEncoding;
   /** What came out of the layer when it was decompressed. */
   readonly decompressed?: {
     readonly diffID: Digest;
-    /** The same as sha512, where a manifest says that. */
+    /** The diffID as sha512, if a manifest has such a diffID. */
     readonly sha512?: Digest | undefined;
-    /** How many zeros are behind the end of a gzip stream, where there are some. */
+    /** The number of zeros after the end of a gzip stream; unset without zeros. */
     readonly padding?: number | undefined;
-    /** The digest of the table of contents in an eStargz layer; undefined where there is none. */
+    /** The digest of the table of contents in an eStargz layer; undefined for other layers. */
     readonly tocDigest: Digest | undefined;
   };
 }
 
-/** Something wrong that a descriptor says of a layer. */
+/** A wrong statement of a descriptor about its layer. */
 export interface StatementFault {
   readonly wrong: Extract<Wrong, 'size' | 'diffID' | 'toc' | 'mediaType' | 'createdAt'>;
   readonly expected: string | undefined;
@@ -42,9 +42,9 @@ export interface StatementFault {
 }
 
 /**
- * What a descriptor says wrong of its layer.
+ * The wrong statements of a descriptor about its layer.
  *
- * @param proof - left out where the bytes are not known: then only what is wrong by itself is found
+ * @param proof - undefined for unknown bytes: then only invalid statements are found
  */
 export function* faultsOf(layer: Descriptor, proof: Proof | undefined): Generator<StatementFault> {
   const { size, mediaType, annotations = {} } = layer;
@@ -73,14 +73,14 @@ export function* faultsOf(layer: Descriptor, proof: Proof | undefined): Generato
   }
 }
 
-/** Whether something is wrong that the bytes of the layer can put right. */
+/** Whether the descriptor has wrong statements that the bytes of the layer can correct. */
 export function needsProof(layer: Descriptor): boolean {
   return [...faultsOf(layer, undefined)].some(({ wrong }) => wrong !== 'createdAt');
 }
 
 /**
- * The descriptor as the bytes prove it. A date that is none goes, as a layer needs none. A descriptor with nothing wrong
- * comes back as it is.
+ * The descriptor with its wrong statements corrected. An invalid date is removed, since a layer needs no date. A descriptor
+ * without wrong statements comes back as it is.
  */
 export function corrected(layer: Descriptor, proof: Proof | undefined): Descriptor {
   const wrong = new Set(Array.from(faultsOf(layer, proof), (fault) => fault.wrong));
@@ -103,9 +103,9 @@ export function corrected(layer: Descriptor, proof: Proof | undefined): Descript
 }
 
 /**
- * The graph with what the bytes prove of its layers.
+ * The graph with corrected descriptors.
  *
- * @param wrong - is added what was wrong with it
+ * @param wrong - gets what was wrong
  */
 export function correctedGraph(graph: Graph, proofs: ReadonlyMap<Digest, Proof>, wrong = new Set<Wrong>()): Graph {
   const descriptors = new Map<Digest, Descriptor>();

@@ -10,28 +10,28 @@ import { damaged, TAR_BLOCK } from '../../tar/block.js';
 import { readTarHeader, type TarHeader } from '../../tar/header.js';
 import { chunkEntry, TOC_NAME, TocEntries, type TocEntry, tocJson, tocTar } from './toc.js';
 
-/** The most of a file that is in one gzip member, in bytes (estargz.go, chunkSize). */
+/** The limit of file data in one gzip member, in bytes (estargz.go, chunkSize). */
 export const CHUNK = 4 * 1024 * 1024;
 
-/** What an eStargz blob is, beside its bytes. */
+/** The values for the descriptor of an eStargz blob. */
 export interface Estargz {
-  /** The digest of what it unpacks to: the tar, and the table's tar behind it. */
+  /** The digest of the decompressed bytes: the tar, followed by the tar of the table of contents. */
   readonly diffID: Digest;
-  /** The size of that, in bytes. */
+  /** The number of decompressed bytes. */
   readonly uncompressedSize: number;
   readonly tocDigest: Digest;
 }
 
-/** A part of the tar that becomes a gzip member; of `entry`, if it begins with the data of one. */
+/** A part of the tar that becomes a gzip member; `entry` is the file whose data it starts with. */
 interface Member {
   readonly bytes: Uint8Array;
   readonly entry: TocEntry | undefined;
 }
 
 /**
- * Packs a tar as BuildKit does (stargz-snapshotter, estargz.go, AppendTarLossLess): a new gzip member begins with the
- * data of each file and with each 4 MiB of it, and every byte of the tar stays what and where it was. The members are
- * deflated side by side; their bytes depend on the tar and the level alone.
+ * Compresses a tar as BuildKit does (stargz-snapshotter, estargz.go, AppendTarLossLess): the data of each file, and each 4 MiB
+ * of it, starts a new gzip member, and the bytes of the tar do not change. The members are deflated in parallel; their bytes
+ * depend only on the tar and the level.
  *
  * @param where - the layer, for messages
  * @throws CacheError FAILED for a tar that has a table already, or entries that a table cannot describe; CORRUPT
@@ -49,7 +49,7 @@ export async function* encodeEstargz(
     whole.update(bytes);
     uncompressedSize += bytes.length;
   };
-  // A member may have 4 MiB: no more of them than that is needed for are in memory.
+  // A member may have 4 MiB, so that few members are in memory at once.
   const packed = inOrder(members(tar, entries, onBytes, where), availableParallelism(), async ({ bytes, entry }) => ({
     entry,
     bytes: await gzipMember(bytes, level),
@@ -85,7 +85,7 @@ async function* members(
     size += bytes.length;
   };
   const cut = (entry: TocEntry | undefined): Member => {
-    // At once, so that nothing holds the larger pieces of the tar of which the parts are parts.
+    // The parts are copied at once, so that they do not keep larger pieces of the tar in memory.
     const full = { bytes: Buffer.concat(parts), entry: begun };
     parts = [];
     begun = entry;
@@ -149,11 +149,11 @@ function refuse({ name, type, isSparse }: TarHeader, where: string): void {
     throw cannot(`its tar has a ${TOC_NAME} already, which would be taken for the table of contents`);
   }
   if (isSparse) throw cannot(`${name} is a sparse file, of which a table of contents knows nothing`);
-  // A global pax header describes no file; its bytes stay where they are.
+  // A global pax header describes no file, and gets no entry.
   if (!/^[0-6g]$/.test(type)) throw cannot(`${name} has the type ${JSON.stringify(type)}`);
 }
 
-/** An empty gzip member, whose extra field says where the table is (gzip.go, gzipFooterBytes). */
+/** The footer: an empty gzip member with the offset of the table in its extra field (gzip.go, gzipFooterBytes). */
 function footer(tocOffset: number): Buffer {
   const extra = Buffer.from(`SG\u0016\0${tocOffset.toString(16).padStart(16, '0')}STARGZ`, 'latin1');
   return Buffer.concat([

@@ -8,10 +8,10 @@ import { TOC_NAME } from './toc.js';
 const AT_ONCE = 1024 * 1024;
 
 /**
- * Reads what is behind the tar in an eStargz blob to its end.
+ * Reads the end of an eStargz blob, after the tar.
  *
  * @param where - the layer, for messages
- * @returns the digest of the table of contents; undefined when something else stands there, or anything behind it
+ * @returns the digest of the table of contents; undefined when there is no table, or when other bytes follow it
  * @throws CacheError CORRUPT
  */
 export async function readToc(tar: AsyncIterable<Uint8Array>, where: string): Promise<Digest | undefined> {

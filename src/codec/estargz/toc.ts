@@ -18,7 +18,7 @@ export interface TocEntry {
   readonly gid?: number | undefined;
   readonly userName?: string | undefined;
   readonly groupName?: string | undefined;
-  /** Where the gzip member of the data begins in the blob. */
+  /** The offset of the data's gzip member in the blob. */
   offset?: number | undefined;
   readonly devMajor?: number | undefined;
   readonly devMinor?: number | undefined;
@@ -29,7 +29,7 @@ export interface TocEntry {
   chunkDigest?: string | undefined;
 }
 
-/** How many entries are written before others have their turn. */
+/** How many entries are encoded before other tasks get their turn. */
 const AT_ONCE = 2000;
 
 const TYPES: Readonly<Record<string, string>> = {
@@ -42,12 +42,12 @@ const TYPES: Readonly<Record<string, string>> = {
   '6': 'fifo',
 };
 
-/** Makes the entries of a table; a user's or group's name is written where it changes (estargz.go, nameIfChanged). */
+/** Makes the entries of a table. The name of a user or group is written only when it changes (estargz.go, nameIfChanged). */
 export class TocEntries {
   readonly #users = new Map<number, string>();
   readonly #groups = new Map<number, string>();
 
-  /** @returns undefined for a type that has no place in a table */
+  /** @returns undefined for a type that a table does not have */
   entry(header: TarHeader, chunkSize: number | undefined): TocEntry | undefined {
     const type = TYPES[header.type];
     if (type === undefined) return undefined;
@@ -81,7 +81,7 @@ export function chunkEntry(name: string, chunkOffset: number, chunkSize: number 
   return { name, type: 'chunk', offset: undefined, chunkOffset, chunkSize, chunkDigest: undefined };
 }
 
-/** The table as Go's MarshalIndent writes it: in parts, since it may have a hundred thousand entries. */
+/** The table as Go's MarshalIndent writes it; encoded in parts, since it may have a hundred thousand entries. */
 export async function tocJson(entries: readonly TocEntry[]): Promise<Buffer> {
   const [begin, end] = ['{\n\t"entries": [', '\n\t]\n}'];
   const parts: Buffer[] = [];
@@ -94,7 +94,7 @@ export async function tocJson(entries: readonly TocEntry[]): Promise<Buffer> {
   return Buffer.concat([Buffer.from(`{\n\t"version": 1,${begin.slice(1)}`), ...parts, Buffer.from(end)]);
 }
 
-/** The tar around a table, as Go's archive/tar writes it: one file, owned by nobody, of no time. */
+/** The tar of a table, as Go's archive/tar writes it: one file, without owner and time. */
 export function tocTar(json: Buffer): Buffer {
   const header = Buffer.alloc(TAR_BLOCK);
   header.write(TOC_NAME, 0);
@@ -115,7 +115,7 @@ function some(value: number): number | undefined {
   return value === 0 ? undefined : value;
 }
 
-/** RFC 3339 to the second, rounded; none for the beginning of 1970 (estargz.go, formatModtime). */
+/** A time as RFC 3339, rounded to seconds; undefined for the start of 1970 (estargz.go, formatModtime). */
 function modtime(seconds: number): string | undefined {
   if (Math.floor(seconds) === 0) return undefined;
   const date = new Date(Math.round(seconds) * 1000);
