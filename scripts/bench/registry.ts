@@ -20,7 +20,7 @@ import { layoutRepository } from '../../src/backend/local/layout-repository.js';
 import { ZERO_TIME } from '../../src/buildkit/time.js';
 import type { Graph } from '../../src/graph/graph.js';
 import { saveGraph } from '../../src/graph/save.js';
-import { createLayout } from '../../src/layout/layout.js';
+import { createLayout } from '../../src/layout/create-layout.js';
 import { contentOf } from '../../src/oci/content.js';
 import { type Descriptor, UNCOMPRESSED } from '../../src/oci/descriptor.js';
 import { sha256 } from '../../src/oci/digest.js';

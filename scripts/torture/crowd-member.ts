@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { layoutReader } from '../../src/backend/local/layout-repository.js';
+import { layoutReader } from '../../src/backend/local/layout-reader.js';
 import { loadCache } from '../../src/backend/repository/load-cache.js';
 import { collectGarbage } from '../../src/operations/gc.js';
 import { copyCache } from '../../src/operations/copy/copy.js';

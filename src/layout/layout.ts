@@ -1,12 +1,9 @@
-import { lstat, rename, rm, stat } from 'node:fs/promises';
+import { lstat, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CacheError, isSystemError } from '../errors.js';
-import { goJson } from '../oci/json.js';
 import { namesIn } from './blobs/blob-list.js';
 import { Blobs } from './blobs/blobs.js';
-import { exists, makeFolder, syncFolder, writeNewFile } from './files/durable.js';
 import { DEFAULT_LAYOUT_SETTINGS, type LayoutSettings } from './settings.js';
-import { refuseToWrite } from './index/lost-index.js';
 import { Workspace, WORKSPACE_FOLDER } from './workspace/workspace.js';
 
 /**
@@ -48,55 +45,16 @@ export async function openLayout(root: string, settings: LayoutSettings = DEFAUL
   return layoutAt(root, settings);
 }
 
-/**
- * A layout to write to; made when it is not there.
- *
- * @throws CacheError CORRUPT when a folder in it leads elsewhere, or its index was lost; BUSY; USAGE for a path that is not
- *   UTF-8
- */
-export async function createLayout(root: string, settings: LayoutSettings = DEFAULT_LAYOUT_SETTINGS): Promise<Layout> {
-  refuseMangled(root);
-  const layout = layoutAt(root, settings);
-  await makeFolder(root, { ...layout.settings, inherit: 'nothing' });
-  await makeFolder(join(root, 'blobs', 'sha256'), layout.settings);
-  await refuseLinks(root);
-  await refuseToWrite(layout);
-  if (!(await exists(join(root, 'oci-layout')))) await writeMarker(layout);
-  return layout;
-}
-
 /** Of a path that is not UTF-8, Node hands on another one, with a sign for what could not be read: that leads elsewhere. */
-function refuseMangled(root: string): void {
+export function refuseMangled(root: string): void {
   if (!root.includes('\uFFFD')) return;
   throw new CacheError('USAGE', `the path ${root} is not UTF-8, and others cannot be handled`, {
     hint: 'rename the folder, or use it by another name, such as that of a link to it',
   });
 }
 
-/** Writes `oci-layout`, which says that the folder is a layout. */
-export async function writeMarker(layout: Layout): Promise<void> {
-  await replaceFile(layout, 'oci-layout', goJson({ imageLayoutVersion: '1.0.0' }));
-}
-
-/** Writes a file in the root, whole or not at all. */
-export async function replaceFile(
-  { root, workspace, settings }: Layout,
-  name: string,
-  bytes: Uint8Array,
-): Promise<void> {
-  await using lease = workspace.lease();
-  const temporary = await lease.temporary();
-  try {
-    const place = join(root, name);
-    await writeNewFile(temporary, bytes, { ...settings, place });
-    await rename(temporary, place);
-    if (settings.durable) await syncFolder(root);
-  } finally {
-    await rm(temporary, { force: true });
-  }
-}
-
-function layoutAt(root: string, settings: LayoutSettings): Layout {
+/** A layout as it will be, whether the folder exists or not. */
+export function layoutAt(root: string, settings: LayoutSettings): Layout {
   const workspace = new Workspace(root);
   return {
     root,
@@ -107,7 +65,8 @@ function layoutAt(root: string, settings: LayoutSettings): Layout {
   };
 }
 
-async function refuseLinks(root: string): Promise<void> {
+/** Refuses links inside a layout: they could lead anywhere. */
+export async function refuseLinks(root: string): Promise<void> {
   const blobs = join(root, 'blobs');
   const below = (await namesIn(blobs)).map((name) => join(blobs, name));
   for (const path of [blobs, ...below, join(root, 'ingest'), join(root, WORKSPACE_FOLDER)]) {

@@ -2,7 +2,6 @@ import type { CacheOptions } from '../../buildkit/options.js';
 import { CacheError, type Side } from '../../errors.js';
 import { openLayout } from '../../layout/layout.js';
 import type { Backend, CacheTarget } from '../backend.js';
-import { layoutRepository } from '../local/layout-repository.js';
 import { LATEST, localBackend } from '../local/local.js';
 import { exportTag } from '../registry/export-tag.js';
 import { openRegistryRepository, registryBackend } from '../registry/registry.js';
@@ -29,6 +28,7 @@ export const inlineBackend: Backend = {
         const repository = await openRegistryRepository(at, session, 'export');
         return inlineTarget(repository, exportTag(ref), session.signal);
       }
+      const { layoutRepository } = await import('../local/layout-repository.js');
       const layout = await openLayout(at.name, session.layout);
       return inlineTarget(layoutRepository(layout, settings.sharing), tag, session.signal);
     });

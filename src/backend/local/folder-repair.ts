@@ -5,7 +5,8 @@ import { LeasedBlobs } from '../../layout/blobs/leased-blobs.js';
 import { LostBlobs } from '../../layout/blobs/lost-blobs.js';
 import { moveToQuarantine } from '../../layout/gc/quarantine.js';
 import { keptIndexPath, updateIndex } from '../../layout/index/index-file.js';
-import { type Layout, writeMarker } from '../../layout/layout.js';
+import { writeVersion } from '../../layout/create-layout.js';
+import type { Layout } from '../../layout/layout.js';
 import { type Content, contentOf } from '../../oci/content.js';
 import type { BlobId } from '../../oci/descriptor.js';
 import { type Digest, isKnownAlgorithm, splitDigest } from '../../oci/digest.js';
@@ -68,7 +69,7 @@ export function folderRepair(layout: Layout): StoreRepair {
     async mendPlace(findings, { dryRun }) {
       const marker = markerPath(layout);
       if (!findings.some(({ severity, file }) => severity === 'corrupt' && file === marker)) return false;
-      if (!dryRun) await writeMarker(layout);
+      if (!dryRun) await writeVersion(layout);
       return true;
     },
     done: () => rm(keptIndexPath(layout), { force: true }),

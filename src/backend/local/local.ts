@@ -1,10 +1,10 @@
 import { flag } from '../../buildkit/options.js';
 import { CacheError } from '../../errors.js';
 import { writingTo } from '../../layout/files/disk-error.js';
-import { createLayout, type Layout, openLayout } from '../../layout/layout.js';
+import { type Layout, openLayout } from '../../layout/layout.js';
 import { parseDigest } from '../../oci/digest.js';
 import type { Backend, CacheTarget } from '../backend.js';
-import { layoutReader, layoutRepository } from './layout-repository.js';
+import { layoutReader } from './layout-reader.js';
 import { repositorySource } from '../repository/repository-source.js';
 import { realPath } from './real-path.js';
 
@@ -27,8 +27,12 @@ export const localBackend: Backend = {
   },
   async target({ name, options }, session, settings) {
     const { tag = LATEST } = options.attributes;
+    const [{ createLayout }, { layoutRepository }, { repositoryTarget }] = await Promise.all([
+      import('../../layout/create-layout.js'),
+      import('./layout-repository.js'),
+      import('../repository/repository-target.js'),
+    ]);
     const layout = await writingTo(name, () => createLayout(name, session.layout));
-    const { repositoryTarget } = await import('../repository/repository-target.js');
     const target = repositoryTarget(layoutRepository(layout, settings.sharing), tag, settings);
     return flag(options, 'reset') === true ? withReset(target, layout, tag) : target;
   },

@@ -2,6 +2,7 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { CacheError } from '../../errors.js';
 import { type Conversion, Conversions, conversionsIn } from '../../layout/blobs/conversions.js';
+import { KnownDamaged } from '../../layout/blobs/known-damaged.js';
 import type { LeasedBlobs } from '../../layout/blobs/leased-blobs.js';
 import type { Layout } from '../../layout/layout.js';
 import type { ConversionMemory, ConversionSource } from '../backend.js';
@@ -28,7 +29,7 @@ export function layoutConversions({ root, blobs }: Layout, leased: LeasedBlobs):
     } catch (error) {
       if (!(error instanceof CacheError) || signal?.aborted === true) throw error;
       // So that the blob is written again, though there is one of its size.
-      if (error.code === 'CORRUPT') await blobs.knownDamaged.add(to.digest);
+      if (error.code === 'CORRUPT') await new KnownDamaged(root).add(to.digest);
       return undefined;
     }
   };

@@ -5,7 +5,6 @@ import type { BlobId } from '../../oci/descriptor.js';
 import { type Digest, splitDigest } from '../../oci/digest.js';
 import { refuseOthers } from '../files/open-file.js';
 import { blobFile, checkContent, statOf } from './blob-file.js';
-import { KnownDamaged } from './known-damaged.js';
 
 /**
  * The blobs of a layout on disk, each in a file named by its digest: image-spec image-layout.md, "Blobs". They are
@@ -13,11 +12,9 @@ import { KnownDamaged } from './known-damaged.js';
  */
 export class Blobs {
   readonly #root: string;
-  readonly knownDamaged: KnownDamaged;
 
   constructor(root: string) {
     this.#root = root;
-    this.knownDamaged = new KnownDamaged(root);
   }
 
   path(digest: Digest): string {

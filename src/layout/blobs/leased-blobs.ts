@@ -10,8 +10,9 @@ import { createFile, openRegular } from '../files/open-file.js';
 import { settleBlob } from '../files/ownership.js';
 import type { Layout } from '../layout.js';
 import type { Lease } from '../workspace/lease.js';
-import { writeBlobFile } from './blob-file.js';
+import { writeBlobFile } from './write-blob-file.js';
 import type { Blobs } from './blobs.js';
+import { KnownDamaged } from './known-damaged.js';
 import { LostBlobs } from './lost-blobs.js';
 import { FileSharer, type Sharing } from './share.js';
 
@@ -27,6 +28,7 @@ export class LeasedBlobs implements AsyncDisposable {
   readonly #blobs: Blobs;
   readonly #durable: boolean;
   readonly #heal: boolean;
+  readonly #knownDamaged: KnownDamaged;
   readonly #sharer = new FileSharer();
   #mode: Promise<number> | undefined;
   /** Folders with names in them that a power cut might still take away. */
@@ -38,6 +40,7 @@ export class LeasedBlobs implements AsyncDisposable {
     this.lease = workspace.lease();
     this.#root = root;
     this.#blobs = blobs;
+    this.#knownDamaged = new KnownDamaged(root);
     this.#durable = settings.durable;
     this.#heal = settings.heal;
   }
@@ -53,7 +56,7 @@ export class LeasedBlobs implements AsyncDisposable {
     if ((await this.#blobs.size(blob.digest)) !== blob.size) return false;
     // Its writer may not have synced the name yet.
     this.#unsynced.add(dirname(this.#blobs.path(blob.digest)));
-    const isSuspect = this.#heal || (await this.#blobs.knownDamaged.has(blob.digest));
+    const isSuspect = this.#heal || (await this.#knownDamaged.has(blob.digest));
     if (isSuspect && !(await this.#blobs.isWhole(blob, signal))) return false;
     this.#sizes.set(blob.digest, blob.size);
     return true;
@@ -103,7 +106,7 @@ export class LeasedBlobs implements AsyncDisposable {
       await rename(temporary, path);
       this.#unsynced.add(dirname(path));
       this.#sizes.set(blob.digest, blob.size);
-      await this.#blobs.knownDamaged.remove(blob.digest);
+      await this.#knownDamaged.remove(blob.digest);
       return blob;
     } finally {
       await rm(temporary, { force: true });

@@ -2,9 +2,8 @@ import { lstat, lutimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CacheError, isSystemError } from '../../errors.js';
 import type { Descriptor } from '../../oci/descriptor.js';
-import { updateIndex } from './index-file.js';
 import { findTag, LAST_USED, type LayoutIndex } from './index-json.js';
-import { type Layout, openLayout, replaceFile } from '../layout.js';
+import { type Layout, openLayout } from '../layout.js';
 import { contentOfFile } from '../files/small-file.js';
 import { DEFAULT_LAYOUT_SETTINGS } from '../settings.js';
 
@@ -15,7 +14,9 @@ const PRECISION = 10 * 60_000;
 
 /** Marks a layout as a store, which keeps many caches, and what was used when. */
 export async function markStore(layout: Layout): Promise<void> {
-  if (!(await isStore(layout.root))) await replaceFile(layout, 'CACHEDIR.TAG', Buffer.from(CACHEDIR_TAG));
+  if (await isStore(layout.root)) return;
+  const { replaceFile } = await import('../create-layout.js');
+  await replaceFile(layout, 'CACHEDIR.TAG', Buffer.from(CACHEDIR_TAG));
 }
 
 /** Whether a layout is a store. */
@@ -70,6 +71,7 @@ async function recordTagUse(root: string, tag: string, signal?: AbortSignal): Pr
     return { ...index, manifests: index.manifests.map((entry) => (entry === found ? usedNow(entry) : entry)) };
   };
   try {
+    const { updateIndex } = await import('./index-file.js');
     await updateIndex(layout, change, { signal });
   } catch (error) {
     const harmless = error instanceof CacheError && (error.code === 'BUSY' || error.code === 'CORRUPT');

@@ -3,7 +3,7 @@ import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CacheError, isSystemError } from '../../errors.js';
 import { JSON_LIMIT } from '../../oci/json.js';
-import { type LockOptions, withLock } from '../lock/lock.js';
+import type { LockOptions } from '../lock/lock.js';
 import { openRegularNow } from '../files/open-file.js';
 
 // How BuildKit writes index.json: under its lock, in place (client/ociindex/ociindex.go, Put). Who reads at that moment
@@ -41,6 +41,7 @@ export async function settled<T>(
     if (performance.now() - start > (agree ? TORN_PAUSE * TORN_TRIES : UNSETTLED)) break;
     [before, isYoung] = [now, isYoungNow];
   }
+  const { withLock } = await import('../lock/lock.js');
   for (let before: Buffer | undefined, tries = 1; ; tries++) {
     const [now] = await withLock(path, 'shared', () => readNow(path), options);
     // BuildKit may have deleted the lock file under our lock, so that a build goes on writing in spite of it.

@@ -1,5 +1,5 @@
 import { layoutRepository } from '../../../src/backend/local/layout-repository.js';
-import { createLayout } from '../../../src/layout/layout.js';
+import { createLayout } from '../../../src/layout/create-layout.js';
 import { temporary } from '../../support/fixtures.js';
 import type { ExecutionContext } from 'ava';
 import { conformance, type Place } from '../repository/conformance.js';

@@ -5,7 +5,7 @@ import test, { type ExecutionContext } from 'ava';
 import { layoutRepository } from '../../../src/backend/local/layout-repository.js';
 import { registryRepository } from '../../../src/backend/registry/registry-repository.js';
 import { CacheError } from '../../../src/errors.js';
-import { createLayout } from '../../../src/layout/layout.js';
+import { createLayout } from '../../../src/layout/create-layout.js';
 import { registryClient } from '../../../src/backend/registry/session-client.js';
 import { Session } from '../../../src/session.js';
 import { type Content, contentOf } from '../../../src/oci/content.js';

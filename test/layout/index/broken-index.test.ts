@@ -13,7 +13,7 @@ import test, { type ExecutionContext } from 'ava';
 import { brokenIndex, replaceBrokenIndex } from '../../../src/layout/index/broken-index.js';
 import { readIndex } from '../../../src/layout/index/index-read.js';
 import { encodeIndex, tagOf } from '../../../src/layout/index/index-json.js';
-import { createLayout } from '../../../src/layout/layout.js';
+import { createLayout } from '../../../src/layout/create-layout.js';
 import { REF_NAME } from '../../../src/oci/descriptor.js';
 import { sha256 } from '../../../src/oci/digest.js';
 import { temporary } from '../../support/fixtures.js';

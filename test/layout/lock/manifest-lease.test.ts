@@ -1,7 +1,7 @@
 import { existsSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
-import { layoutReader } from '../../../src/backend/local/layout-repository.js';
+import { layoutReader } from '../../../src/backend/local/layout-reader.js';
 import { collectGarbage } from '../../../src/operations/gc.js';
 import { tryFlock } from '../../../src/layout/lock/flock.js';
 import { leaseManifest, moveUnlessLeased } from '../../../src/layout/lock/manifest-lease.js';

@@ -1,5 +1,5 @@
 import test from 'ava';
-import { layoutReader } from '../../../src/backend/local/layout-repository.js';
+import { layoutReader } from '../../../src/backend/local/layout-reader.js';
 import type { RepositoryReader } from '../../../src/backend/repository/repository.js';
 import { openLayout } from '../../../src/layout/layout.js';
 import type { Content } from '../../../src/oci/content.js';
