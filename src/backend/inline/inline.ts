@@ -15,7 +15,10 @@ export const inlineBackend: Backend = {
     checkPlace(options, side);
     const isRegistry = options.attributes['ref'] !== undefined;
     const place = isRegistry ? registryBackend : localBackend;
-    if (side === 'import') return place.locate(imageImport(options), side);
+    if (side === 'import') {
+      const at = await place.locate(imageImport(options), side);
+      return { ...at, selection: options.attributes['digest'] ?? at.selection };
+    }
     const at = await place.locate(options, side);
     // An inline export may write to the place of its import: the import reads layers of the same image.
     return { ...at, path: undefined };

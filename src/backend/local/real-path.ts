@@ -1,15 +1,15 @@
 import { realpath } from 'node:fs/promises';
-import { dirname, join, resolve as resolvePath } from 'node:path';
-import { isSystemError } from '../../errors.js';
+import { basename, dirname, join } from 'node:path';
 
-/** The real path of a folder, of which the last parts need not exist yet. */
+/**
+ * The real path of a folder, as far as it can be found out: the last parts may be missing, or closed to this user. What is
+ * wrong with a path shows when it is opened.
+ */
 export async function realPath(path: string): Promise<string> {
-  const absolute = resolvePath(path);
   try {
-    return await realpath(absolute);
-  } catch (error) {
-    const leadsNowhere = isSystemError(error, 'ENOENT', 'ENOTDIR', 'ELOOP', 'ENAMETOOLONG');
-    if (!leadsNowhere || dirname(absolute) === absolute) throw error;
-    return join(await realPath(dirname(absolute)), absolute.slice(dirname(absolute).length).replace(/^[/\\]/, ''));
+    return await realpath(path);
+  } catch {
+    const parent = dirname(path);
+    return parent === path ? path : join(await realPath(parent), basename(path));
   }
 }

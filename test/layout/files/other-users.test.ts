@@ -3,8 +3,8 @@ import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'n
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
-import { importOf } from '../../support/fixtures.js';
-import { folderOf } from '../../support/folders.js';
+import { importOf, temporary } from '../../support/fixtures.js';
+import { copyFixture, folderOf } from '../../support/folders.js';
 
 const MAIN = fileURLToPath(new URL('../../../src/cli/main.js', import.meta.url));
 
@@ -74,5 +74,23 @@ test('a blob that this user may not read is a finding, is fetched from elsewhere
     t.is(asUser('repair', '--from', sound, folder).status, 0);
     t.is(asUser('verify', '--quiet', folder).status, 0);
     t.deepEqual(readFileSync(join(folder, 'index.json')), index);
+  }
+});
+
+test('a folder that this user may not look into is left out of the flags of a build, and refused by other verbs', (t) => {
+  if (!isPossible(t)) return;
+  const closed = join(temporary(t), 'closed');
+  const folder = join(closed, 'cache');
+  mkdirSync(folder, { recursive: true });
+  copyFixture('max-gzip', folder);
+  chmodSync(closed, 0);
+  try {
+    const { status, stderr } = asUser('import-args', folder, importOf('max-gzip'));
+    t.is(status, 0, stderr);
+    t.true(stderr.startsWith(`bkcache: left out ${folder}: EACCES`), stderr);
+    t.is(asUser('resolve', folder).status, 1);
+    t.is(asUser('copy', '--import-cache', importOf('max-gzip'), '--export-cache', join(closed, 'other')).status, 1);
+  } finally {
+    chmodSync(closed, 0o755);
   }
 });
