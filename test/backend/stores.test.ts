@@ -80,3 +80,24 @@ test('a cacheconfig without a manifest that BuildKit refuses is found, and the o
     ],
   );
 });
+
+test('what is wrong with the records of a cache without a manifest is found, and joined ends are not', async (t) => {
+  await copyCache({
+    imports: [importOf('max-gzip'), importOf('buildkit-0.25-two-ends')],
+    exports: [azblob('ends', 'joined')],
+  });
+  const kinds = async () => (await verifyFolder(azblob('ends', 'joined'))).findings.map(({ kind }) => kind);
+  t.deepEqual(await kinds(), []);
+  const bucket = bare.buckets.get('ends');
+  const replace = (document: object) => {
+    const bytes = Buffer.from(JSON.stringify(document));
+    const digest = sha256(bytes);
+    bucket?.documents.set(digest, bytes);
+    bucket?.names.set('joined', { mediaType: CACHE_CONFIG, digest, size: bytes.length });
+  };
+  const records = [{ digest: sha256('one') }, { digest: sha256('two') }];
+  replace({ records });
+  t.deepEqual(await kinds(), ['ends', 'unused']);
+  replace({ records: [{ ...records[0], inputs: [[{ link: 7 }], [{ link: 8 }]] }] });
+  t.deepEqual(await kinds(), ['graph', 'graph', 'unused']);
+});

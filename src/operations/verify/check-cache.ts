@@ -1,7 +1,7 @@
 import { type CacheConfig, decodeCacheConfig } from '../../buildkit/cache-config.js';
 import { IMPORT_LIMIT } from '../../buildkit/import-limit.js';
 import { CacheError } from '../../errors.js';
-import { loadBare } from '../../graph/bare.js';
+import { bareLayers } from '../../graph/bare.js';
 import { configFaults } from '../../graph/check.js';
 import { endsOf } from '../../graph/ends.js';
 import { layersOf } from '../../graph/graph.js';
@@ -73,13 +73,13 @@ export function checkCache(context: Context, { digest, size, layers: listed, des
 /**
  * Says what is wrong with a cache without a manifest. It has no limit of its own.
  *
- * @throws CacheError CORRUPT for one that BuildKit refuses as a whole
+ * @throws CacheError CORRUPT for one that cannot be read, or has a layer without annotations
  */
 export function checkBare(context: Context, bytes: Uint8Array, digest: Digest): void {
-  const graph = loadBare(bytes, digest);
-  const layers = [...graph.descriptors.values()];
+  const config = decodeCacheConfig(bytes, digest);
+  const layers = [...new Map(bareLayers(config, digest).map((layer) => [layer.digest, layer])).values()];
   for (const layer of layers) context.needs.add(layer, 'layer', true, context.origin);
-  checkResults(context, graph, layers, digest);
+  if (checkRecords(context, config, digest)) checkResults(context, config, layers, digest);
 }
 
 function checkLimit({ report, origin }: Context, what: string, digest: Digest, size: number | undefined): void {
