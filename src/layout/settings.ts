@@ -1,8 +1,8 @@
 /** How a layout is used. */
 export interface LayoutSettings {
-  /** How long to wait for somebody else's lock, in milliseconds. */
+  /** How long to wait for the lock of another process, in milliseconds. */
   readonly lockTimeout: number;
-  /** Whether what was written has to survive a power cut: every file and folder is synced before it is relied on. */
+  /** Whether every file and folder is synced before something depends on it, so that it survives a power cut. */
   readonly durable: boolean;
   /** Whether blobs that are there already are read and checked before they are relied on. */
   readonly heal: boolean;

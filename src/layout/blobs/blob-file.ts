@@ -93,7 +93,7 @@ export async function statOf(path: string): Promise<Stats | undefined> {
 /** The error for a blob whose file is not there. */
 export function missing(digest: Digest, path: string): CacheError {
   return new CacheError('CORRUPT', `blob ${digest} is missing: there is no ${path}`, {
-    hint: 'the cache is incomplete; export it anew, or copy it again from where it came from',
+    hint: 'the cache is incomplete; export it again, or copy it again from where it came from',
     wrong: 'missing',
   });
 }

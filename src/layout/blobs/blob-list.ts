@@ -28,7 +28,7 @@ export async function* listBlobs(root: string): AsyncGenerator<BlobEntry, void, 
   }
 }
 
-/** What is in a folder; nothing where there is none, or a link to one: what that leads to is somebody else's. */
+/** The names in a folder; none where there is no folder, or a link to one, which may lead out of the layout. */
 export async function namesIn(folder: string): Promise<string[]> {
   try {
     return (await lstat(folder)).isDirectory() ? await readdir(folder) : [];

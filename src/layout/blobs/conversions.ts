@@ -39,7 +39,7 @@ const schema = v.object({
 
 /**
  * What blobs became when they were converted, so that none is converted twice: a file with a line for each, which many
- * processes may add to at once. It is a hint. Whoever uses it looks at the blob that it names; a line that is cut short
+ * processes may add to at once. It is a hint: its reader looks at the blob that it names; a line that is cut short
  * counts for nothing, a later line for more than an earlier one; and where the file cannot be read or written,
  * everything goes on without it.
  */

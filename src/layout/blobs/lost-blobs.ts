@@ -1,7 +1,7 @@
 import { CacheError } from '../../errors.js';
 import type { Digest } from '../../oci/digest.js';
 
-/** How often what somebody else deletes is written again. */
+/** How often blobs are written again that another process deletes. */
 const REWRITES = 20;
 
 /**

@@ -4,7 +4,7 @@ import { CacheError, isSystemError, systemCode } from '../../errors.js';
  * Writes into a layout, and says of a disk that cannot take it which one that is.
  *
  * @param root - the folder of the layout
- * @throws CacheError FAILED for a disk that is full or fails, for a file that is too large for it, and when somebody has
+ * @throws CacheError FAILED for a disk that is full or fails, for a file that is too large for it, and when another process has
  *   deleted the folder meanwhile
  */
 export async function writingTo<T>(root: string, write: () => Promise<T>): Promise<T> {

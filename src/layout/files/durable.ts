@@ -4,7 +4,7 @@ import { isSystemError } from '../../errors.js';
 import { createFile, openFolder } from './open-file.js';
 import { inheritFolder, inheritOwnership } from './ownership.js';
 
-/** Makes a folder's names survive a power cut: what was created in it, renamed or removed. */
+/** Fsyncs a directory: what was created in it, renamed or removed survives a power cut. */
 export async function syncFolder(path: string): Promise<void> {
   let handle: FileHandle | undefined;
   try {
@@ -18,7 +18,7 @@ export async function syncFolder(path: string): Promise<void> {
   }
 }
 
-/** Makes the bytes of a file survive a power cut, which they need before their name does. */
+/** Fsyncs a file, which has to be done before its directory is synced. */
 export async function syncFile(handle: FileHandle): Promise<void> {
   try {
     await handle.sync();
@@ -34,12 +34,12 @@ export function cannotSync(error: unknown): boolean {
 
 export interface FolderOptions {
   readonly durable: boolean;
-  /** Whose it is: that of whoever makes it, or what the folder above it says; `shared` also has the mode of that. */
+  /** The owner: the user who makes it, or that of the parent folder; `shared` also takes the mode of the parent. */
   readonly inherit?: 'nothing' | 'owner' | 'shared';
 }
 
 /**
- * Makes a folder and those above it, and makes the new ones survive a power cut. Node's own `recursive` hides why that
+ * Makes a folder and its missing parents, and fsyncs the directories of the new ones. Node's own `recursive` hides why that
  * fails on a read-only filesystem, and never returns on some others.
  */
 export async function makeFolder(path: string, options: FolderOptions): Promise<void> {
@@ -72,7 +72,7 @@ async function isFolder(path: string): Promise<boolean> {
 /**
  * Writes a new file, whole and synced; nobody else may have one there.
  *
- * @param place - where it will be renamed to: the owner, group and mode of what is there go on
+ * @param place - where it will be renamed to: the file takes the owner, group and mode of its predecessor
  */
 export async function writeNewFile(
   path: string,

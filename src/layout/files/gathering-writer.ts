@@ -39,7 +39,7 @@ export class GatheringWriter {
     this.#pieces = [];
     this.#size = 0;
     this.#writing = writeAll(this.#file, pieces);
-    // Whoever waits for it next is told.
+    // The next wait for it throws.
     this.#writing.catch(() => undefined);
   }
 }

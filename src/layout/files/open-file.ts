@@ -3,7 +3,7 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { CacheError, isSystemError } from '../../errors.js';
 
 // Every file of a layout is opened here, and its lock file in lock.ts: links could lead anywhere (CVE-2024-3727 and its
-// like), a pipe blocks whoever opens it, and a device has no end.
+// like), opening a pipe blocks, and a device has no end.
 
 const SAFE = constants.O_NOFOLLOW | constants.O_NONBLOCK;
 

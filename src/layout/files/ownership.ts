@@ -44,7 +44,7 @@ export function settleBlob(fd: number, root: string, mode?: number): void {
 }
 
 /**
- * The same for a new folder inside a layout, but for its mode: whoever works in the folder above it can work in it.
+ * The same for a new folder inside a layout, but for its mode: users of the parent folder can work in it.
  *
  * @param shared - for folders that every writer needs, whatever the umask of the first one was
  */

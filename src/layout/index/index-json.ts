@@ -85,7 +85,7 @@ export function encodeIndex({ manifests, [SOURCE]: texts, ...fields }: LayoutInd
   return Buffer.from(`{${members.join(',')}}`, 'latin1');
 }
 
-/** An entry with what was changed in it; one that has another set of fields, or one of them twice, is written anew. */
+/** An entry with what was changed in it; an entry with another set of fields, or a field twice, is encoded again. */
 function entryText({ [SOURCE]: source, ...entry }: IndexEntry): string {
   const ordered = orderedDescriptor(entry);
   if (source === undefined) return jsonText(ordered);
@@ -151,7 +151,7 @@ function sameNames(a: Descriptor, b: Descriptor): boolean {
   return [IMAGE_NAME, REF_NAME].every((name) => a.annotations?.[name] === b.annotations?.[name]);
 }
 
-/** Takes a tag away; entries that have an image name beside it are other names. */
+/** Takes a tag away; entries that have an image name as well are other names. */
 export function withoutTag(index: LayoutIndex, tag: string): LayoutIndex {
   const others = index.manifests.filter(
     ({ annotations }) => annotations?.[REF_NAME] !== tag || imageName(annotations) !== '',

@@ -18,7 +18,7 @@ export function indexPath({ root }: Pick<Layout, 'root'>): string {
 /**
  * Reads index.json, and takes no lock for that: a build that met it would fail.
  *
- * @throws CacheError NOT_FOUND when there is none, CORRUPT when it is none or has lost its list, BUSY when somebody has been writing it for
+ * @throws CacheError NOT_FOUND when there is none, CORRUPT when it is none or has lost its list, BUSY when a process has been writing it for
  *   long
  */
 export async function readIndex(layout: Layout, signal?: AbortSignal): Promise<LayoutIndex> {

@@ -23,7 +23,7 @@ export interface Replaced extends Pick<Prepared, 'bytes' | 'before'> {
   readonly inode: number;
 }
 
-/** What somebody else has put into index.json, and was replaced with it. */
+/** What another process has put into index.json, and was replaced with it. */
 export interface Missed {
   readonly theirs: LayoutIndex;
   /** Whether they have written a new file, as bkcache does; BuildKit writes in place, and only ever adds. */
@@ -85,7 +85,7 @@ export async function missed({ old, bytes, inode }: Replaced, path: string): Pro
       if (now === undefined || sameBytes(now.bytes, bytes)) return undefined;
       if (isReadable(now.bytes, path)) return { theirs: decodeIndex(now.bytes, path), isNewFile: now.inode !== inode };
     }
-    // Whoever wrote that has died over it.
+    // The process that wrote that has died over it.
     return undefined;
   } catch (error) {
     if (error instanceof CacheError) return undefined;
@@ -95,7 +95,7 @@ export async function missed({ old, bytes, inode }: Replaced, path: string): Pro
   }
 }
 
-/** An index with what somebody else has added to the one before, and without what they have taken out of it. */
+/** An index with what another process has added to the one before, and without what they have taken out of it. */
 export function withMissed(index: LayoutIndex, before: LayoutIndex, { theirs, isNewFile }: Missed): LayoutIndex {
   const known = new Set(before.manifests.map(entryKey));
   const kept = new Set(theirs.manifests.map(entryKey));

@@ -11,7 +11,7 @@ import { openRegularNow } from '../files/open-file.js';
 
 /** Between two looks at a file that is being written. */
 export const TORN_PAUSE = 5;
-/** How often to look at a file that somebody has begun to write. */
+/** How often to look at a file that another process has begun to write. */
 export const TORN_TRIES = 20;
 /** How long ago a file was written that may still be being written. */
 const YOUNG = 100;
@@ -20,7 +20,7 @@ const UNSETTLED = 1000;
 
 /**
  * Makes something of a file that others write in place: of what two readings agree on. Where that is nothing that can
- * be understood, somebody may be in the middle of writing it; it is read again for a while, and in the end with the
+ * be understood, another process may be in the middle of writing it; it is read again for a while, and in the end with the
  * shared lock.
  *
  * @param make - throws CacheError CORRUPT for what is not understood

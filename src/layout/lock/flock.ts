@@ -18,7 +18,7 @@ native.exit = system.func('void _exit(int status)') as (status: number) => void;
  * flock(2), without waiting. Node has no binding for it, and no other kind of lock is seen by BuildKit. Closing the
  * file gives the lock up.
  *
- * @returns false when somebody else holds the lock
+ * @returns false when another open file has the lock
  * @throws Error with the system's `code` for anything else, such as a filesystem without locks
  */
 export function tryFlock(fd: number, kind: LockKind): boolean {

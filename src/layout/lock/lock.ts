@@ -19,7 +19,7 @@ export interface LockOptions {
 export interface IndexLock extends Disposable {
   /**
    * Whether others still meet this lock. BuildKit deletes the lock file after it has given its lock up, and so may
-   * delete the one that somebody else has taken by then.
+   * delete the one that another process has taken by then.
    */
   isSeen(): boolean;
 }
@@ -77,7 +77,7 @@ function tryLock(path: string, kind: LockKind, tryFlock: Flock): IndexLock | 'ta
   if (fd === 'of another user') return fd;
   let taken = false;
   try {
-    // Whoever had the lock before may have deleted the file that we locked; then the lock is worth nothing.
+    // The process that had the lock before may have deleted the file that we locked; then the lock is worth nothing.
     taken = tryFlock(fd, kind) && isSameFile(fd, path);
     if (!taken) return 'taken';
     return { isSeen: () => isSameFile(fd, path), [Symbol.dispose]: () => release(fd, path, kind, tryFlock) };

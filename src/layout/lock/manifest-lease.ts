@@ -8,7 +8,7 @@ import { isSameFile } from '../files/same-file.js';
 
 // The lease of a reader, who may have no right to write a marker: a shared flock(2) on the file of a manifest. gc keeps
 // a leased manifest and everything below it, whatever tags it, because of the order in which gc moves files: a manifest
-// before anything that it names, and only while it has no lock. So whoever has locked a manifest that is in its place has
+// before anything that it names, and only while it has no lock. So a reader that has locked a manifest in its place has
 // everything below it, for as long as the lock lasts.
 
 const TRIES = 20;

@@ -3,13 +3,13 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { openFolderNow } from '../files/open-file.js';
 
-/** The longest wait, in milliseconds; whoever has the turn may have been stopped. */
+/** The longest wait, in milliseconds; the process that has the turn may have been stopped. */
 const LONGEST = 1000;
 const LONGEST_PAUSE = 10;
 
 /**
  * Waits until no other bkcache is making a new index.json here. Each makes it from the one that it finds, and would begin
- * again whenever another was faster. It is a courtesy: whoever waits for too long goes on without it, and so does
+ * again whenever another was faster. It is a courtesy: a process that waits for too long goes on without it, and so does
  * everybody where folders cannot be locked. BuildKit neither sees nor meets it.
  */
 export async function takeTurn(

@@ -34,7 +34,7 @@ export class LeaseReader {
 
   #ids(): string[] {
     try {
-      // What a link leads to is somebody else's.
+      // A link may lead out of the layout.
       if (!lstatSync(this.#folder).isDirectory()) return [];
       return [...new Set(readdirSync(this.#folder).flatMap((name) => MARKER_ID.exec(name)?.[0] ?? []))];
     } catch (error) {

@@ -26,7 +26,7 @@ const FULL = 64 * 1024;
  *
  * A marker is a log of leases: a line with a digest from which on the blob is leased, and a line `-DIGEST` once no lease
  * in this marker names the blob any more. Lines are only added, and a marker stays for as long as one of its leases: so
- * whoever reads it, in whatever release, and at whatever instant, finds each lease that began before.
+ * every release that reads it, at every instant, finds each lease that began before.
  *
  * The file is made when there is first need of it.
  */
