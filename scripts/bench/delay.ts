@@ -2,7 +2,7 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { copyCache } from '../../src/index.js';
-import { startRegistry } from '../servers/registry.js';
+import { startRegistry } from '../../test/support/docker-registry.js';
 
 const RESOLUTION = 5;
 /** The highest levels that promise it. */

@@ -24,7 +24,7 @@ import { createLayout } from '../../src/layout/create-layout.js';
 import { contentOf } from '../../src/oci/content.js';
 import { type Descriptor, UNCOMPRESSED } from '../../src/oci/descriptor.js';
 import { sha256 } from '../../src/oci/digest.js';
-import { startRegistry } from '../servers/registry.js';
+import { startRegistry } from '../../test/support/docker-registry.js';
 
 const run = promisify(execFile);
 const LAYERS = 100;

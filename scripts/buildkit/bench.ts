@@ -1,6 +1,6 @@
 import { cp } from 'node:fs/promises';
 import { join } from 'node:path';
-import { startRegistry } from '../servers/registry.js';
+import { startRegistry } from '../../test/support/docker-registry.js';
 import { bkcache } from './bkcache.js';
 import { type Build, build, type Builds } from './build.js';
 import type { Builder, BuildRequest } from './builder.js';

@@ -2,9 +2,8 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
-import { gunzipSync } from 'node:zlib';
 import { extract } from 'tar-stream';
-import { decompress } from 'zstd-napi';
+import { digestOfBytes, unpack } from '../../test/support/layers.js';
 
 /** An image that BuildKit wrote says of a layer what is not so. */
 export class ImageError extends Error {
@@ -62,8 +61,8 @@ async function layersOf(folder: string, manifest: Manifest): Promise<ImageLayer[
   for (const [index, diffID] of diffIDs.entries()) {
     const layer = manifest.layers[index] as Reference;
     const tar = unpack(await blob(folder, layer), layer.mediaType);
-    if (sha256(tar) !== diffID) {
-      throw new ImageError(`layer ${index} of the image unpacks to ${sha256(tar)}, not ${diffID}`);
+    if (digestOfBytes(tar) !== diffID) {
+      throw new ImageError(`layer ${index} of the image unpacks to ${digestOfBytes(tar)}, not ${diffID}`);
     }
     layers.push({ diffID, tar });
   }
@@ -72,15 +71,6 @@ async function layersOf(folder: string, manifest: Manifest): Promise<ImageLayer[
 
 function blob(folder: string, { digest }: Reference): Promise<Buffer> {
   return readFile(join(folder, 'blobs', digest.replace(':', '/')));
-}
-
-function unpack(bytes: Buffer, mediaType: string): Buffer {
-  if (mediaType.endsWith('gzip')) return gunzipSync(bytes);
-  return mediaType.endsWith('zstd') ? decompress(bytes) : bytes;
-}
-
-function sha256(bytes: Uint8Array): string {
-  return `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
 }
 
 /** What an image has to have in common with the first one. */

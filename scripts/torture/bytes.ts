@@ -2,8 +2,9 @@ import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { CacheError } from '../../src/errors.js';
 import { inspectCache } from '../../src/operations/inspect.js';
-import { DAMAGED, filesOf, flip, isFound, isFreeText } from './damage.js';
-import { copyFixture, insist } from './folder.js';
+import { DAMAGED, filesOf, flip, isFound, isFreeText } from '../../test/support/damage.js';
+import { copyFixture } from '../../test/support/folders.js';
+import { insist } from './folder.js';
 import type { Random } from './random.js';
 
 /** After so many rounds each byte has had its turn. */

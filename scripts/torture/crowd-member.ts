@@ -9,7 +9,7 @@ import { checkContent } from '../../src/layout/blobs/blob-file.js';
 import { readIndex } from '../../src/layout/index/index-read.js';
 import { openLayout } from '../../src/layout/layout.js';
 import { prune } from '../../src/operations/prune/prune.js';
-import { fixture } from './folder.js';
+import { fixture } from '../../test/support/fixtures.js';
 import { Random } from './random.js';
 import { DEFAULT_LAYOUT_SETTINGS } from '../../src/layout/settings.js';
 

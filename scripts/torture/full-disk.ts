@@ -1,7 +1,8 @@
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { bkcache, grownFolder, insist, insistSound } from './folder.js';
+import { bkcache } from '../../test/support/command.js';
+import { grownFolder, insist, insistSound } from './folder.js';
 import { VICTIMS } from './kill.js';
 
 const SIZE = 1024 * 1024;

@@ -6,7 +6,8 @@ import type { Compression } from '../../src/codec/compression.js';
 import { recompress } from '../../src/codec/recompress.js';
 import { contentOf } from '../../src/oci/content.js';
 import { sha256 } from '../../src/oci/digest.js';
-import { expectCacheError, fixture } from './folder.js';
+import { fixture } from '../../test/support/fixtures.js';
+import { expectCacheError } from './folder.js';
 import type { Random } from './random.js';
 
 /** The most that any of these layers may unpack to, in bytes. */

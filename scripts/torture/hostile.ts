@@ -5,7 +5,8 @@ import { sha256 } from '../../src/oci/digest.js';
 import { inspectCache } from '../../src/operations/inspect.js';
 import { repairFolder } from '../../src/operations/repair/repair.js';
 import { verifyFolder } from '../../src/operations/verify/verify.js';
-import { copyFixture, expectCacheError, insist } from './folder.js';
+import { copyFixture } from '../../test/support/folders.js';
+import { expectCacheError, insist } from './folder.js';
 import type { Random } from './random.js';
 
 const WORDS = [

@@ -1,6 +1,9 @@
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { bkcache, fixture, grownFolder, insist, insistSound, tagsOf } from './folder.js';
+import { bkcache, type Outcome, startCommand } from '../../test/support/command.js';
+import { fixture } from '../../test/support/fixtures.js';
+import { tagsOf } from '../../test/support/folders.js';
+import { grownFolder, insist, insistSound } from './folder.js';
 import type { Random } from './random.js';
 
 /** The part of a command's time that goes by before it does anything: it takes Node as long to start. */
@@ -74,10 +77,10 @@ export async function killRound(random: Random, work: string): Promise<Record<st
     const isDamaged = prepare !== undefined;
     const whole = await duration(folder, args, join(work, 'measured'));
     const delay = (STARTED + random.next() * (1.05 - STARTED)) * whole;
-    const outcome = await bkcache(args(folder), delay);
+    const outcome = await killed(args(folder), delay);
     const where = `${name}, killed after ${delay.toFixed(0)} ms`;
     if (!isDamaged) await insistSound(folder, stays, where);
-    for (const tag of stays) insist(tagsOf(folder).has(tag), `${where}: the tag ${tag} is gone`);
+    for (const tag of stays) insist(tagsOf(folder).includes(tag), `${where}: the tag ${tag} is gone`);
     const again = await bkcache(args(folder));
     insist(again.code === 0, `${where}: running it again failed: ${again.stderr}`);
     await insistSound(folder, stays, `${where}, and run again`);
@@ -87,6 +90,14 @@ export async function killRound(random: Random, work: string): Promise<Record<st
     rmSync(folder, { recursive: true });
   }
   return counts;
+}
+
+/** Runs the command, and kills it after so many milliseconds. */
+async function killed(args: readonly string[], delay: number): Promise<Outcome> {
+  const { child, outcome } = startCommand(args);
+  child.stdin.end();
+  const timer = setTimeout(() => child.kill('SIGKILL'), delay);
+  return outcome.finally(() => clearTimeout(timer));
 }
 
 const durations = new Map<string, number>();

@@ -18,7 +18,8 @@ import { copyCache } from '../../src/operations/copy/copy.js';
 import { CacheError } from '../../src/errors.js';
 import { tryFlock } from '../../src/layout/lock/flock.js';
 import { type Digest, sha256 } from '../../src/oci/digest.js';
-import { fixture } from './folder.js';
+import { fixture } from '../../test/support/fixtures.js';
+import { blobPath } from '../../test/support/folders.js';
 import { Random } from './random.js';
 
 // One process in a folder that exports of BuildKit reset all the time: such an export until standard input ends, or some
@@ -36,7 +37,6 @@ interface Entry {
   readonly annotations?: Readonly<Record<string, string>>;
 }
 
-const blobPath = (digest: string) => join(folder, 'blobs', ...digest.split(':'));
 const read = (path: string) =>
   JSON.parse(readFileSync(path, 'utf8')) as { manifests?: Entry[]; layers?: Entry[]; config?: Entry };
 
@@ -57,11 +57,11 @@ function locked<T>(kind: 'shared' | 'exclusive', act: () => T): T | 'refused' {
 /** Trusts a blob whose file is there, as containerd does. */
 function write(content: string): Pick<Entry, 'digest' | 'size'> {
   const digest = sha256(content);
-  if (!existsSync(blobPath(digest))) {
+  if (!existsSync(blobPath(folder, digest))) {
     const ingest = join(folder, 'ingest', sha256(digest + name).slice('sha256:'.length));
     mkdirSync(ingest, { recursive: true });
     writeFileSync(join(ingest, 'data'), content);
-    renameSync(join(ingest, 'data'), blobPath(digest));
+    renameSync(join(ingest, 'data'), blobPath(folder, digest));
     rmSync(ingest, { recursive: true });
   }
   return { digest, size: content.length };
@@ -95,7 +95,7 @@ function reset(): number {
   try {
     for (const { digest } of index.manifests ?? []) {
       reached.add(digest);
-      const { config, layers = [] } = read(blobPath(digest));
+      const { config, layers = [] } = read(blobPath(folder, digest));
       for (const blob of [...layers, ...(config === undefined ? [] : [config])]) reached.add(blob.digest);
     }
   } catch {
@@ -131,11 +131,11 @@ function lacking(tag: string): string[] {
   const { manifests = [] } = read(join(folder, 'index.json'));
   const entry = manifests.find(({ annotations }) => annotations?.[REF_NAME] === tag);
   if (entry === undefined) return [`the tag ${tag}`];
-  if (!existsSync(blobPath(entry.digest))) return [entry.digest];
-  const { config, layers = [] } = read(blobPath(entry.digest));
+  if (!existsSync(blobPath(folder, entry.digest))) return [entry.digest];
+  const { config, layers = [] } = read(blobPath(folder, entry.digest));
   return [...layers, ...(config === undefined ? [] : [config])]
     .map(({ digest }) => digest)
-    .filter((digest) => !existsSync(blobPath(digest)));
+    .filter((digest) => !existsSync(blobPath(folder, digest)));
 }
 
 async function copyAll(): Promise<object> {

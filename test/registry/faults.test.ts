@@ -1,17 +1,15 @@
-import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type IncomingHttpHeaders } from 'node:http';
 import test, { type ExecutionContext } from 'ava';
 import { copyCache } from '../../src/operations/copy/copy.js';
 import { CacheError } from '../../src/errors.js';
 import { type Content, contentOf, readWhole } from '../../src/oci/content.js';
-import type { BlobId } from '../../src/oci/descriptor.js';
-import type { Digest } from '../../src/oci/digest.js';
 import { type Fault, type FaultProxy, type SeenRequest, startFaultProxy } from '../support/fault-proxy.js';
 import { HASTY } from '../support/servers.js';
 import { importOf } from '../support/fixtures.js';
 import { placeIn, startTestRegistry, type TestRegistry, withRegistries } from './places.js';
 import { hasBlob } from '../support/repositories.js';
+import { blobOf, randomBlob } from '../support/layers.js';
 
 const MIB = 1024 * 1024;
 
@@ -228,15 +226,6 @@ withRegistries(() => {
     );
   });
 });
-
-function randomBlob(size: number) {
-  return blobOf(randomBytes(size));
-}
-
-function blobOf(bytes: Buffer): { readonly bytes: Buffer; readonly blob: BlobId } {
-  const digest = `sha256:${createHash('sha256').update(bytes).digest('hex')}` as Digest;
-  return { bytes, blob: { digest, size: bytes.length } };
-}
 
 function streamOf(bytes: Buffer): Content {
   return {

@@ -6,7 +6,7 @@ import test from 'ava';
 import { registryRepository } from '../../src/backend/registry/registry-repository.js';
 import { registryClient } from '../../src/backend/registry/session-client.js';
 import { type RegistryAccess, Session } from '../../src/session.js';
-import { type RegistryAuth, type RegistryOptions, startRegistry } from '../../scripts/servers/registry.js';
+import { type RegistryAuth, type RegistryOptions, startRegistry } from '../support/docker-registry.js';
 import type { Place } from '../backend/repository/conformance.js';
 import { HASTY } from '../support/servers.js';
 import { ISSUER, SERVICE, startTokenServer, type TokenServer } from '../support/token-server.js';

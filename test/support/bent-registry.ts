@@ -1,10 +1,10 @@
-import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import { setImmediate as tick } from 'node:timers/promises';
 import type { ExecutionContext } from 'ava';
 import { fixture } from './fixtures.js';
+import { digestOfBytes } from './layers.js';
 import { startServer } from './servers.js';
 
 /** A request to a registry, its body read, and the answer to it. */
@@ -81,7 +81,7 @@ export async function startBentRegistry(t: ExecutionContext, folder?: string): P
     if (path === '') answer.end('{}');
     else if (kind === 'tags') answer.end(JSON.stringify({ tags: [...registry.tags.keys()] }));
     else if (kind === 'manifests' && method === 'PUT') {
-      const digest = digestOf(body);
+      const digest = digestOfBytes(body);
       registry.manifests.set(digest, { type: incoming.headers['content-type'] ?? '', bytes: body });
       if (!name.includes(':')) registry.tags.set(name, digest);
       answer.writeHead(201).end();
@@ -126,18 +126,14 @@ export async function startBentRegistry(t: ExecutionContext, folder?: string): P
     const headers = { location: `/v2/team/cache/blobs/uploads/${open}`, range: `0-${size - 1}` };
     if (method !== 'PUT') return answer.writeHead(method === 'GET' ? 204 : 202, headers).end();
     const blob = Buffer.concat(parts);
-    if (digestOf(blob) !== query.get('digest')) return fault(answer, 400, 'DIGEST_INVALID');
-    registry.blobs.set(digestOf(blob), blob);
+    if (digestOfBytes(blob) !== query.get('digest')) return fault(answer, 400, 'DIGEST_INVALID');
+    registry.blobs.set(digestOfBytes(blob), blob);
     return answer.writeHead(201).end();
   }
 }
 
 function send(answer: ServerResponse, bytes: Buffer, headers: Record<string, string>, status = 200): void {
   answer.writeHead(status, { 'content-length': bytes.length, ...headers }).end(bytes);
-}
-
-function digestOf(bytes: Buffer): string {
-  return `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
 }
 
 function fill(registry: BentRegistry, folder: string): void {

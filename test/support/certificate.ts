@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { output } from '../../scripts/servers/process.js';
+import { output } from './process.js';
 
 /** The files of a key and of its certificate, which nobody but itself vouches for. */
 export interface Certificate {

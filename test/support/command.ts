@@ -1,10 +1,13 @@
-import { spawn } from 'node:child_process';
+import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
-const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
+/** The program that `bkcache` runs. */
+export const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
 
+/** What came of a command; killed by a signal it has no exit code. */
 export interface Outcome {
   readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
   readonly stdout: string;
   readonly stderr: string;
 }
@@ -15,12 +18,22 @@ export function bkcache(
   env: NodeJS.ProcessEnv = {},
   input: string | Uint8Array = '',
 ): Promise<Outcome> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [MAIN, ...args], { env: { ...process.env, ...env } });
+  const { child, outcome } = startCommand(args, env);
+  child.stdin.on('error', () => undefined).end(input);
+  return outcome;
+}
+
+/** Starts the command, for a test that sends signals or looks at what it has written so far. */
+export function startCommand(
+  args: readonly string[],
+  env: NodeJS.ProcessEnv = {},
+): { readonly child: ChildProcessWithoutNullStreams; readonly outcome: Promise<Outcome> } {
+  const child = spawn(process.execPath, [MAIN, ...args], { env: { ...process.env, ...env } });
+  const outcome = new Promise<Outcome>((resolve, reject) => {
     const output = { stdout: '', stderr: '' };
     child.stdout.on('data', (chunk: Buffer) => (output.stdout += chunk.toString()));
     child.stderr.on('data', (chunk: Buffer) => (output.stderr += chunk.toString()));
-    child.on('error', reject).on('close', (code) => resolve({ code, ...output }));
-    child.stdin.on('error', () => undefined).end(input);
+    child.on('error', reject).on('close', (code, signal) => resolve({ code, signal, ...output }));
   });
+  return { child, outcome };
 }

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -25,6 +25,10 @@ export const FIXTURES: readonly (readonly [folder: string, tag: string])[] = [
   ['min-zstd-index', 'latest'],
 ];
 
+/** The folders in fixtures/caches, caches of other forms than layouts included. */
+export const FIXTURE_FOLDERS: readonly string[] = readdirSync(CACHES).toSorted();
+
+/** The path of a fixture, which no test changes. */
 export function fixture(folder: string): string {
   return join(CACHES, folder);
 }

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { createServer, type IncomingMessage } from 'node:http';
 import { join } from 'node:path';
-import { output } from '../../scripts/servers/process.js';
+import { output } from './process.js';
 
 export const SERVICE = 'registry of the tests';
 export const ISSUER = 'bkcache tests';

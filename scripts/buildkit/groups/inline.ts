@@ -1,6 +1,6 @@
 import { cp } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { startRegistry } from '../../servers/registry.js';
+import { startRegistry } from '../../../test/support/docker-registry.js';
 import type { Bench, Options } from '../bench.js';
 import type { Builder } from '../builder.js';
 import { editEntries, type Entry, entriesOf, readJson, writeBlob } from '../layout.js';

@@ -1,5 +1,5 @@
-import type { Server } from '../../servers/process.js';
-import { startRegistry } from '../../servers/registry.js';
+import type { Server } from '../../../test/support/process.js';
+import { startRegistry } from '../../../test/support/docker-registry.js';
 import type { Bench } from '../bench.js';
 import type { Builds } from '../build.js';
 import type { Likeness } from '../image.js';

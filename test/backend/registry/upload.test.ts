@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import test, { type ExecutionContext } from 'ava';
@@ -9,8 +9,8 @@ import { createLayout } from '../../../src/layout/create-layout.js';
 import { registryClient } from '../../../src/backend/registry/session-client.js';
 import { Session } from '../../../src/session.js';
 import { type Content, contentOf } from '../../../src/oci/content.js';
-import type { Digest } from '../../../src/oci/digest.js';
 import { temporary } from '../../support/fixtures.js';
+import { randomBlob } from '../../support/layers.js';
 
 const MIB = 1024 * 1024;
 const POLICY = { attempts: 4, pause: 5, longestPause: 10, longestAsked: 100, longestStall: 120_000 };
@@ -75,12 +75,6 @@ async function startUploads(t: ExecutionContext, cut: (request: number) => numbe
     new Session({}, POLICY),
   );
   return { state, repository: registryRepository({ client, repository: 'cache', side: 'export' }) };
-}
-
-function randomBlob(size: number) {
-  const bytes = randomBytes(size);
-  const digest = `sha256:${createHash('sha256').update(bytes).digest('hex')}` as Digest;
-  return { bytes, blob: { digest, size } };
 }
 
 test('an upload that breaks goes on at the offset that the registry reports, and sends no byte twice', async (t) => {

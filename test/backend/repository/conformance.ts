@@ -1,12 +1,9 @@
-import { createHash, randomBytes } from 'node:crypto';
 import test, { type ExecutionContext } from 'ava';
 import type { Repository } from '../../../src/backend/repository/repository.js';
 import { copyCache, type ExportResult } from '../../../src/operations/copy/copy.js';
 import { CacheError } from '../../../src/errors.js';
 import type { RegistryAccess } from '../../../src/session.js';
 import { type Content, contentOf, readWhole } from '../../../src/oci/content.js';
-import type { BlobId } from '../../../src/oci/descriptor.js';
-import type { Digest } from '../../../src/oci/digest.js';
 import { documentOf } from '../../../src/oci/document.js';
 import { OCI_INDEX } from '../../../src/oci/media-types.js';
 import { inspectCache } from '../../../src/operations/inspect.js';
@@ -17,6 +14,7 @@ import { assertSound } from '../../support/sound.js';
 import { hasBlob } from '../../support/repositories.js';
 import { collect } from '../../../src/bytes/collect.js';
 import { digestOfCache } from '../../support/caches.js';
+import { randomBlob } from '../../support/layers.js';
 
 /** A place for caches that is empty at first. */
 export interface Place {
@@ -240,9 +238,4 @@ function resolved(place: Place, tag: string) {
 
 function byTag<T extends { readonly tag: string | undefined }>(list: readonly T[]): T[] {
   return list.toSorted((a, b) => ((a.tag ?? '') < (b.tag ?? '') ? -1 : 1));
-}
-
-function randomBlob(size: number): { readonly bytes: Buffer; readonly blob: BlobId } {
-  const bytes = randomBytes(size);
-  return { bytes, blob: { digest: `sha256:${createHash('sha256').update(bytes).digest('hex')}` as Digest, size } };
 }

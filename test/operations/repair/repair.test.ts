@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
-import { flip, truncate } from '../../../scripts/torture/damage.js';
+import { flip, truncate } from '../../support/damage.js';
 import { copyCache } from '../../../src/operations/copy/copy.js';
 import { sha256 } from '../../../src/oci/digest.js';
 import { hasResults } from '../../../src/graph/graph.js';

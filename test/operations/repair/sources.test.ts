@@ -6,7 +6,7 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
-import { flip } from '../../../scripts/torture/damage.js';
+import { flip } from '../../support/damage.js';
 import { CacheError, type ErrorCode } from '../../../src/errors.js';
 import { sha256 } from '../../../src/oci/digest.js';
 import { repairFolder } from '../../../src/operations/repair/repair.js';

@@ -1,16 +1,8 @@
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
-import {
-  damageRound,
-  DAMAGED,
-  filesOf,
-  flip,
-  isFound,
-  isFreeText,
-  remove,
-  truncate,
-} from '../../../scripts/torture/damage.js';
+import { DAMAGED, filesOf, flip, isFound, isFreeText, remove, truncate } from '../../support/damage.js';
+import { damageRound } from '../../../scripts/torture/damage.js';
 import { hostileRound } from '../../../scripts/torture/hostile.js';
 import { Random } from '../../../scripts/torture/random.js';
 import { CacheError } from '../../../src/errors.js';
