@@ -50,7 +50,7 @@ export class Session implements AsyncDisposable {
   readonly #access: RegistryAccess;
   readonly #onNote: OnNote | undefined;
   readonly #opened = new Map<string, Promise<AsyncDisposable>>();
-  readonly #deferred: AsyncDisposable[] = [];
+  readonly #closing: AsyncDisposable[] = [];
   /** The one service that credentials are for. */
   readonly #services = new Map<SessionCredentials['of'], string>();
 
@@ -103,20 +103,30 @@ export class Session implements AsyncDisposable {
    * @param key - names one thing of one class: the same key always comes with the same `make`
    */
   async once<T extends AsyncDisposable>(key: string, make: () => Promise<T>): Promise<T> {
-    const opened = (this.#opened.get(key) as Promise<T> | undefined) ?? make();
+    const opened = (this.#opened.get(key) as Promise<T> | undefined) ?? this.#deferred(make);
     this.#opened.set(key, opened);
     return opened;
   }
 
   /** Closes something at the end of the session, such as the lease of a cache that is read until then. */
   defer(closing: AsyncDisposable): void {
-    this.#deferred.push(closing);
+    this.#closing.push(closing);
   }
 
+  /** Closes what was opened, the latest first, since it may use what was opened before it. */
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const closing of this.#deferred.toReversed()) await closing[Symbol.asyncDispose]();
-    // Clients are asked for before the connections that they are made with.
-    for (const opened of this.#opened.values()) await (await opened.catch(() => undefined))?.[Symbol.asyncDispose]();
+    await Promise.allSettled(this.#opened.values());
+    let failure: unknown;
+    for (const closing of this.#closing.toReversed()) {
+      await closing[Symbol.asyncDispose]().then(undefined, (error: unknown) => (failure ??= error));
+    }
+    if (failure !== undefined) throw failure;
+  }
+
+  async #deferred<T extends AsyncDisposable>(make: () => Promise<T>): Promise<T> {
+    const made = await make();
+    this.defer(made);
+    return made;
   }
 }
 

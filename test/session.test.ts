@@ -90,20 +90,42 @@ test('a user that was given is for one registry, and the second is refused befor
   t.deepEqual([...one.seen, ...two.seen], []);
 });
 
-test('a session fills in what is left out, closes in the reverse order, and makes each thing once', async (t) => {
+test('a session fills in what is left out, and makes each thing once', async (t) => {
+  await using session = new Session({ layout: { durable: false, heal: undefined } as object });
+  t.deepEqual(session.layout, { lockTimeout: 10_000, durable: false, heal: false });
+  const make = () => Promise.resolve({ [Symbol.asyncDispose]: () => Promise.resolve() });
+  t.is(await session.once('client', make), await session.once('client', make));
+  t.not(await session.once('client', make), await session.once('another', make));
+  t.not(await session.http({ verify: true }), await session.http({ verify: false }));
+  t.is(await session.http({ verify: true }), await session.http({ verify: true }));
+});
+
+test('a session closes all that it opened, the latest first, also what cannot be closed', async (t) => {
   const closed: string[] = [];
-  const closing = (name: string) => ({ [Symbol.asyncDispose]: () => Promise.resolve(void closed.push(name)) });
-  {
-    await using session = new Session({ layout: { durable: false, heal: undefined } as object });
-    t.deepEqual(session.layout, { lockTimeout: 10_000, durable: false, heal: false });
-    session.defer(closing('first lease'));
-    session.defer(closing('second lease'));
-    const make = () => Promise.resolve(closing('client'));
-    t.is(await session.once('client', make), await session.once('client', make));
-    t.not(await session.http({ verify: true }), await session.http({ verify: false }));
-    t.is(await session.http({ verify: true }), await session.http({ verify: true }));
-  }
-  t.deepEqual(closed, ['second lease', 'first lease', 'client']);
+  const closing = (name: string, fails = false) => ({
+    async [Symbol.asyncDispose]() {
+      closed.push(name);
+      await Promise.resolve();
+      if (fails) throw new Error(`cannot close ${name}`);
+    },
+  });
+  const session = new Session();
+  // A client asks for its connections while it is made.
+  await session.once('client', async () => {
+    await session.once('connections', () => Promise.resolve(closing('connections')));
+    return closing('client');
+  });
+  session.defer(closing('a lease', true));
+  session.defer(closing('another lease', true));
+  const never = session.once('none', () => Promise.reject(new Error('cannot be made')));
+  await t.throwsAsync(never, { message: 'cannot be made' });
+  const late = session.once('late', async () => {
+    await new Promise((resolve) => setImmediate(resolve));
+    return closing('late');
+  });
+  await t.throwsAsync(async () => session[Symbol.asyncDispose](), { message: 'cannot close another lease' });
+  t.deepEqual(closed, ['late', 'another lease', 'a lease', 'client', 'connections']);
+  await late;
 });
 
 test('an error is told as it was, when closing fails after it as well', async (t) => {
