@@ -9,12 +9,12 @@ const OPTIONS = { chunkSize: 512 * 1024, highWaterMark: 1024 * 1024 };
 const ENOUGH_ZEROS = 64;
 
 /**
- * Unpacks gzip members to the end of the last, at which the bytes have to end, too: Node's gunzip would take a zero for
- * the end of everything, and leave alone what is behind it. To Go that is no gzip (compress/gzip). Zeros to the end, which
- * pad a file to the size of a block or so, are passed over: pigz does so, which BuildKit's image and others decompress with.
+ * Decompresses gzip members. The bytes must end with the last member: Node's gunzip stops at a zero byte and ignores the
+ * rest, which Go refuses (compress/gzip). Zeros up to the end, which pad a file to the size of a block, are skipped: pigz,
+ * which BuildKit's image uses, skips them.
  *
- * @param blame - makes the error for a stream that is none; errors of the source pass as they are
- * @param onPadding - told how many zeros are behind the stream, where there are some
+ * @param blame - makes the error for an invalid stream; errors of the source pass unchanged
+ * @param onPadding - called with the number of zeros after the stream, if there are zeros
  */
 export async function* gunzip(
   source: AsyncIterable<Uint8Array>,

@@ -101,7 +101,7 @@ async function* blocksOf(
 ): AsyncGenerator<Block, void, undefined> {
   let dictionary: Uint8Array | undefined;
   // The last block has another form, so that each block waits until the next one begins.
-  let held: Uint8Array | undefined;
+  let previous: Uint8Array | undefined;
   const take = (block: Uint8Array, isLast: boolean): Block => {
     onBlock(block);
     const taken = { bytes: block, dictionary, isLast };
@@ -109,8 +109,8 @@ async function* blocksOf(
     return taken;
   };
   for await (const block of inPieces(bytes, BLOCK)) {
-    if (held !== undefined) yield take(held, false);
-    held = block;
+    if (previous !== undefined) yield take(previous, false);
+    previous = block;
   }
-  yield take(held ?? new Uint8Array(), true);
+  yield take(previous ?? new Uint8Array(), true);
 }

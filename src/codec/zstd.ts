@@ -11,7 +11,7 @@ const MIB = 1024 * 1024;
 /** A tar up to this size is compressed in one call; in bytes. */
 const ONE_GO = MIB;
 /** The sizes of output chunks, compressed and decompressed; in bytes. */
-const PACKED_CHUNK = 256 * 1024;
+const OUTPUT_CHUNK = 256 * 1024;
 const TAR_CHUNK = 512 * 1024;
 // Above level 19 zstd needs up to 700 MB of tables; with the tables of level 19 its search stays as thorough.
 const LEVEL_OF_TABLES = 19;
@@ -68,8 +68,8 @@ async function* packWith(
   context.setParameter(CParameter.checksumFlag, 1);
   const { head, rest } = await beginning(tar, ONE_GO);
   if (rest === undefined) {
-    const packed = Buffer.allocUnsafeSlow(compressBound(head.length));
-    yield packed.subarray(0, context.compress2(packed, head));
+    const output = Buffer.allocUnsafeSlow(compressBound(head.length));
+    yield output.subarray(0, context.compress2(output, head));
     return;
   }
   const isThorough = level >= THOROUGH;
@@ -80,12 +80,12 @@ async function* packWith(
       context.setParameter(CParameter[name as keyof typeof TABLES], value);
     }
   }
-  let packed = Buffer.allocUnsafeSlow(PACKED_CHUNK);
+  let output = Buffer.allocUnsafeSlow(OUTPUT_CHUNK);
   let filled = 0;
   for await (const chunk of rest) {
     for (let at = 0; at < chunk.length;) {
       const [, written, read] = context.compressStream2(
-        packed.subarray(filled),
+        output.subarray(filled),
         chunk.subarray(at),
         EndDirective.continue,
       );
@@ -93,19 +93,19 @@ async function* packWith(
       filled += written;
       // The call waited for a worker, so that other tasks of this thread get their turn now.
       if (at < chunk.length) await nextTurn();
-      if (filled < packed.length) continue;
-      yield packed;
-      packed = Buffer.allocUnsafeSlow(PACKED_CHUNK);
+      if (filled < output.length) continue;
+      yield output;
+      output = Buffer.allocUnsafeSlow(OUTPUT_CHUNK);
       filled = 0;
     }
   }
   for (let left = 1; left > 0;) {
-    const [leftNow, written] = context.compressStream2(packed.subarray(filled), EMPTY, EndDirective.end);
+    const [leftNow, written] = context.compressStream2(output.subarray(filled), EMPTY, EndDirective.end);
     left = leftNow;
     filled += written;
     await nextTurn();
-    if (filled > 0) yield packed.subarray(0, filled);
-    packed = Buffer.allocUnsafeSlow(PACKED_CHUNK);
+    if (filled > 0) yield output.subarray(0, filled);
+    output = Buffer.allocUnsafeSlow(OUTPUT_CHUNK);
     filled = 0;
   }
 }
@@ -133,9 +133,9 @@ export async function* decodeZstd(
   const { DCtx, DParameter, ResetDirective } = await library();
   const context = idleDecoders.pop() ?? new DCtx();
   context.setParameter(DParameter.windowLogMax, Math.log2(MAX_WINDOW));
-  const unpack = (tar: Uint8Array, packed: Uint8Array) => {
+  const decompress = (tar: Uint8Array, input: Uint8Array) => {
     try {
-      return context.decompressStream(tar, packed);
+      return context.decompressStream(tar, input);
     } catch (error) {
       throw blame(error as Error);
     }
@@ -171,7 +171,7 @@ export async function* decodeZstd(
           }
           await enter(wanted);
         }
-        const [leftNow, written, read] = unpack(tar.subarray(filled), chunk.subarray(at));
+        const [leftNow, written, read] = decompress(tar.subarray(filled), chunk.subarray(at));
         left = leftNow;
         at += read;
         filled += written;

@@ -43,16 +43,16 @@ export class JsonText {
 /** JSON without the spaces between its tokens. */
 function compact(text: string): string {
   if (!/[ \t\n\r]/.test(text)) return text;
-  let packed = '';
+  let joined = '';
   let from = 0;
   for (let at = 0; at < text.length; at++) {
     if (text[at] === '"') at = stringEnd(text, at) - 1;
     else if (' \t\n\r'.includes(text[at] ?? '')) {
-      packed += text.slice(from, at);
+      joined += text.slice(from, at);
       from = at + 1;
     }
   }
-  return packed + text.slice(from);
+  return joined + text.slice(from);
 }
 
 /** The offset after the string that starts at `start`. */

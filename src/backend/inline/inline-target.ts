@@ -108,7 +108,7 @@ async function refuseMoved(
   const now = await repository.resolve({ tag }, signal);
   if (known.includes(now.digest)) return;
   throw new CacheError('BUSY', `${repository.name}: ${tag} is another image than it was when this copy began`, {
-    hint: 'somebody pushed it in the meantime; run the copy again',
+    hint: 'another push has moved the tag in the meantime; run the copy again',
     side: 'export',
   });
 }

@@ -58,7 +58,7 @@ function checkPlace({ attributes }: CacheOptions, side: Side): void {
   if (stranger === undefined) return;
   const hint =
     stranger === 'tag' ? 'a reference has its tag in it: ref=host/name:tag' : `name ref= or ${folder}=, not both`;
-  throw new CacheError('USAGE', `type=inline has no ${stranger}= beside ref=`, { hint, side });
+  throw new CacheError('USAGE', `type=inline has no ${stranger}= together with ref=`, { hint, side });
 }
 
 /** Says of an error that has no side that it is of the export. */

@@ -142,7 +142,7 @@ function digestOf(entry: TocEntry, file: Hash | undefined): string {
 
 function refuse({ name, type, isSparse }: TarHeader, where: string): void {
   const cannot = (why: string) =>
-    new CacheError('FAILED', `${where} cannot be packed as estargz: ${why}`, {
+    new CacheError('FAILED', `${where} cannot be compressed as estargz: ${why}`, {
       hint: 'choose gzip or zstd for this cache',
     });
   if (posix.normalize(`/${name}`).replace(/\/$/, '') === `/${TOC_NAME}`) {

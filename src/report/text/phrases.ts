@@ -16,7 +16,7 @@ export function shortDigest(digest: Digest): string {
   return splitDigest(digest)[1].slice(0, 12);
 }
 
-/** The kind of a cache's manifest, or what a cache without a manifest of its own is. */
+/** The shape of a cache's manifest; `inline` or `no manifest` for a cache without a manifest. */
 export function shapeText({ shape, platforms }: Pick<CacheSummary, 'shape' | 'platforms'>): string {
   return shape ?? (platforms === undefined ? 'no manifest' : 'inline');
 }

@@ -300,8 +300,8 @@ test('targets that are none, and options that make no sense, are refused', async
     [`type=inline,dest=${image.path}`, 'NOT_FOUND', /no tag "latest"/],
     [`type=inline,dest=${image.path}-not`, 'NOT_FOUND', /no folder/],
     [`type=inline,dest=${cache}`, 'NOT_FOUND', /is a build cache and not an image/],
-    [`type=inline,dest=${image.path},ref=example.com/a:b`, 'USAGE', /no dest= beside ref=/],
-    [`type=inline,tag=inline,ref=example.com/a:b`, 'USAGE', /no tag= beside ref=/],
+    [`type=inline,dest=${image.path},ref=example.com/a:b`, 'USAGE', /no dest= together with ref=/],
+    [`type=inline,tag=inline,ref=example.com/a:b`, 'USAGE', /no tag= together with ref=/],
   ] as const) {
     const error = await refusal(t, copyOne(SINGLE, target));
     t.is(error.code, code, target);
