@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CacheError, type Wrong } from '../../errors.js';
+import { statOf } from '../../layout/blobs/blob-file.js';
 import { exists } from '../../layout/files/durable.js';
 import { contentOfFile } from '../../layout/files/small-file.js';
 import { leftovers } from '../../layout/gc/leftovers.js';
@@ -61,7 +62,9 @@ async function examineIndex(
       return { entries: [], faults: [note('layout', message, { file, repair })] };
     }
     const wrong = error.code === 'NOT_FOUND' ? 'missing' : 'format';
-    const fault = { kind: 'layout', effect: 'import-refused', message: error.message, file, wrong } as const;
+    // What repair leaves to its owner: a link leads to a file that may be another's.
+    const hint = (await statOf(file))?.isSymbolicLink() === true ? error.hint : undefined;
+    const fault = { kind: 'layout', effect: 'import-refused', message: error.message, file, wrong, hint } as const;
     return { entries: instead ?? [], faults: [fault] };
   }
 }

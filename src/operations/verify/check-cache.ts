@@ -89,11 +89,14 @@ function checkLimit({ report, origin }: Context, what: string, digest: Digest, s
   report.say({ kind: 'oversize', effect: 'import-refused', wrong: 'limit', message, digest, ...sizes }, [origin]);
 }
 
-/** @returns whether nothing is wrong with indexes and links */
-export function checkRecords({ report, origin }: Context, config: CacheConfig, digest: Digest): boolean {
+/**
+ * @param hint - what helps, where repair does not
+ * @returns whether nothing is wrong with indexes and links
+ */
+export function checkRecords({ report, origin }: Context, config: CacheConfig, digest: Digest, hint?: string): boolean {
   const faults = configFaults(config);
   for (const message of faults) {
-    report.say({ kind: 'graph', effect: 'import-refused', wrong: 'graph', message, digest }, [origin]);
+    report.say({ kind: 'graph', effect: 'import-refused', wrong: 'graph', message, digest, hint }, [origin]);
   }
   return faults.length === 0;
 }

@@ -8,6 +8,9 @@ import { JsonText } from '../../oci/json.js';
 import type { ManifestFields } from '../../oci/manifest.js';
 import { checkRecords, type Context } from './check-cache.js';
 
+/** What helps where repair leaves an image as it is: it corrects the history, and what is said of layers. */
+export const MAKE_AGAIN = 'build the image again with its cache, or copy a cache into it again (type=inline)';
+
 /** The config of an image, as far as it can be read. */
 export type ImageContent = Partial<ImageConfig> & { readonly fault?: CacheError };
 
@@ -38,7 +41,7 @@ export function checkImage(context: Context, found: FoundImage): void {
   const { config, layers, image, required } = found;
   needs.add(config, required ? 'config' : 'part', required, origin);
   if (image?.fault !== undefined) {
-    const about = { kind: 'document', effect: 'import-refused', wrong: 'format' } as const;
+    const about = { kind: 'document', effect: 'import-refused', wrong: 'format', hint: MAKE_AGAIN } as const;
     report.say({ ...about, message: image.fault.message, digest: config.digest }, [origin]);
   }
   if (image?.cache === undefined) {
@@ -70,7 +73,8 @@ function checkInline(context: Context, { digest, config, layers }: FoundImage, i
         ? 'an image with a cache has no layers: BuildKit ignores the cache'
         : 'the manifest of an image and its config have different numbers of layers: BuildKit ignores the cache';
     const numbers = { expected: `${layers.length} layers`, found: `${diffIDs.length} diffIDs` };
-    report.say({ kind: 'graph', effect: 'results-vanish', wrong: 'diffID', message, digest, ...numbers }, [origin]);
+    const about = { kind: 'graph', effect: 'results-vanish', wrong: 'diffID', hint: MAKE_AGAIN } as const;
+    report.say({ ...about, message, digest, ...numbers }, [origin]);
     for (const layer of layers) needs.add(layer, 'part', false, origin);
     return;
   }
@@ -83,10 +87,10 @@ function checkInline(context: Context, { digest, config, layers }: FoundImage, i
     report.say({ ...about, message: fault, digest: config.digest, ...numbers }, [origin]);
   }
   try {
-    checkRecords(context, inlineGraph(described, decodeRecords(cache, config.digest)), config.digest);
+    checkRecords(context, inlineGraph(described, decodeRecords(cache, config.digest)), config.digest, MAKE_AGAIN);
   } catch (error) {
     if (!(error instanceof CacheError)) throw error;
-    const about = { kind: 'document', effect: 'import-refused', wrong: 'format' } as const;
+    const about = { kind: 'document', effect: 'import-refused', wrong: 'format', hint: MAKE_AGAIN } as const;
     report.say({ ...about, message: `the cache in an image cannot be read: ${error.message}`, digest: config.digest }, [
       origin,
     ]);

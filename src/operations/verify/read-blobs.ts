@@ -180,5 +180,6 @@ function damage({ digest, need, sizes, content, size }: Suspect, error: CacheErr
     const words = { expected: `${sizesSaid} bytes`, found: `${size} bytes` };
     return { ...about, wrong: 'size', message: 'a blob has the wrong size', ...words } as const;
   }
-  return { ...about, effect: wrong === 'limit' ? 'none' : effect, wrong, message, expected, found } as const;
+  const hint = wrong === 'limit' ? 'verify it with a larger --max-layer-size' : undefined;
+  return { ...about, effect: wrong === 'limit' ? 'none' : effect, wrong, message, expected, found, hint } as const;
 }

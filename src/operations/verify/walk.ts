@@ -11,7 +11,7 @@ import { decodeManifest, type Manifest } from '../../oci/manifest.js';
 import { isImageType } from '../../oci/media-types.js';
 import { contentsOf } from '../../oci/successors.js';
 import { cacheConfig, checkBare, checkCache } from './check-cache.js';
-import { checkImage, imageConfig, type ImageContent } from './check-image.js';
+import { checkImage, imageConfig, type ImageContent, MAKE_AGAIN } from './check-image.js';
 import { Needs } from './need.js';
 import { Origin } from './origin.js';
 import { readRectified } from './rectify.js';
@@ -23,6 +23,8 @@ import { Report } from './report.js';
  * @param required - whether the cache needs it; images may be there in part
  */
 export type Restore = (descriptor: Descriptor, required: boolean) => Promise<Buffer | undefined>;
+
+const TOO_LARGE = 'neither BuildKit nor bkcache reads a document of this size: export the cache again';
 
 /** A manifest or index, read once, however many name it. */
 interface Visited {
@@ -135,7 +137,7 @@ export class Walk {
     try {
       const { value, fault } = readRectified(bytes, (document) => decodeManifest(document, digest));
       visited.manifest = value;
-      if (fault !== undefined) this.#strange(visited, fault);
+      if (fault !== undefined) this.#strange(visited, fault, hintFor(value));
     } catch (error) {
       if (!(error instanceof CacheError)) throw error;
       this.#strange(visited, error);
@@ -151,11 +153,11 @@ export class Walk {
   }
 
   /** What is no manifest at all. */
-  #strange({ digest, named, origin }: Visited, error: CacheError): void {
+  #strange({ digest, named, origin }: Visited, error: CacheError, hint?: string): void {
     const types = [...new Set(named.map(({ descriptor }) => descriptor.mediaType))].toSorted();
     if (types.some(isImageType)) {
-      const message = error.message;
-      this.#report.say({ kind: 'document', effect: 'import-refused', wrong: 'format', message, digest }, [origin]);
+      const about = { kind: 'document', effect: 'import-refused', wrong: 'format' } as const;
+      this.#report.say({ ...about, message: error.message, digest, hint }, [origin]);
       return;
     }
     const message = `media type ${types.join(', ')} is not known: its bytes were checked, not what it says`;
@@ -176,7 +178,8 @@ export class Walk {
       if (manifest === undefined) continue;
       if (manifest.fault !== undefined) {
         const message = `BuildKit refuses the manifest: ${manifest.fault}`;
-        this.#report.say({ kind: 'document', effect: 'import-refused', wrong: 'shape', message, digest }, [origin]);
+        const about = { kind: 'document', effect: 'import-refused', wrong: 'shape' } as const;
+        this.#report.say({ ...about, message, digest, hint: hintFor(manifest) }, [origin]);
       }
       const context = { report: this.#report, needs: this.needs, origin };
       const contents = contentsOf(manifest);
@@ -247,11 +250,16 @@ export class Walk {
       // Blobs that are missing or damaged are found among the others; one too large to be read is not.
       if (error instanceof CacheError && error.code === 'FAILED') {
         const about = { kind: 'document', effect: 'import-refused', wrong: 'limit', message: error.message } as const;
-        this.#report.say({ ...about, digest }, [origin]);
+        this.#report.say({ ...about, digest, hint: TOO_LARGE }, [origin]);
       }
     }
     return this.#restore?.(descriptor, required);
   }
+}
+
+/** What helps with a manifest that BuildKit refuses: repair writes the manifest of a cache again, and no other. */
+function hintFor(manifest: Manifest): string | undefined {
+  return contentsOf(manifest).kind === 'cache' ? undefined : MAKE_AGAIN;
 }
 
 /** Whether an error says something of the bytes, as opposed to a registry that cannot be asked. */

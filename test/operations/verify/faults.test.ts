@@ -1,10 +1,12 @@
 import { join } from 'node:path';
 import test from 'ava';
+import type { Finding } from '../../../src/backend/finding.js';
 import { copyCache } from '../../../src/operations/copy/copy.js';
 import { hasResults } from '../../../src/graph/graph.js';
 import { repairFolder } from '../../../src/operations/repair/repair.js';
 import { verifyFolder } from '../../../src/operations/verify/verify.js';
 import { FAULTS, FaultyFolder } from '../../support/faults.js';
+import type { Fault } from '../../support/faults/fault.js';
 import { temporary } from '../../support/fixtures.js';
 import { loadFolder } from '../../support/caches.js';
 import { copyFixture } from '../../support/folders.js';
@@ -18,6 +20,10 @@ for (const { name, of, make, effect, isNote = false, deep = false, repair = [], 
     t.is(sound, isNote);
     // The worst comes first. What is left over without its index is noted behind it.
     t.like(findings[0], { effect, severity: isNote ? 'note' : 'corrupt' });
+    for (const finding of findings)
+      t.is(finding.repair, commandFor(finding, { deep, repair, stays }, path), finding.message);
+    for (const { repair: command, hint } of findings.filter(({ severity }) => severity === 'corrupt'))
+      t.true(command !== undefined || hint !== undefined, 'something is said that helps');
     const dry = await repairFolder(path, { deep, dryRun: true });
     const { actions, sound: isMended } = await repairFolder(path, { deep });
     t.deepEqual(dry.actions, actions);
@@ -29,6 +35,20 @@ for (const { name, of, make, effect, isNote = false, deep = false, repair = [], 
     const { graph } = await loadFolder(path);
     t.is(graph.records.filter(hasResults).length, 7, 'every result is there still');
   });
+}
+
+/** The command that does something about a finding, as far as repair does. */
+function commandFor(
+  { severity, kind }: Finding,
+  { deep = false, repair = [], stays = false }: Pick<Fault, 'deep' | 'repair' | 'stays'>,
+  folder: string,
+): string | undefined {
+  if (kind === 'unused') return `bkcache gc ${folder}`;
+  if (kind === 'oversize') return `bkcache prune --fit-import-limit ${folder}`;
+  if (severity === 'note') return undefined;
+  if (kind === 'missing' || kind === 'damaged') return `bkcache repair --from OPTS ${folder}`;
+  if (repair.length === 0 || stays) return undefined;
+  return `bkcache repair ${deep ? '--deep ' : ''}${folder}`;
 }
 
 for (const { name, make } of FAULTS.filter(({ of, isNote }) => of === 'cache' && isNote === true)) {
