@@ -9,9 +9,12 @@ import type { Listed } from './writers.js';
 
 // What gc does while it has the lock on index.json: builds that try the lock meanwhile fail.
 
-/** How many files are moved at most, and when no further one is begun, in milliseconds since the lock was taken. */
+/** How many files are moved at most. */
 const MOST = 100;
+/** When no further file is moved, in milliseconds since the lock was taken. */
 const LONGEST = 1;
+/** How long files are moved at least, in milliseconds, however long it took to compare a large index.json. */
+const LEAST = 0.5;
 
 export interface BatchOptions {
   /** When the lock was taken: a time of `performance.now`. */
@@ -40,15 +43,14 @@ export interface Batch {
  */
 export function moveBatch(root: string, garbage: readonly Listed[], options: BatchOptions): Batch {
   const { leases, isUnneeded } = options;
-  const end = options.start + LONGEST;
+  const end = Math.max(options.start + LONGEST, performance.now() + LEAST);
   const moved: QuarantinedBlob[] = [];
   let seen = 0;
   let leasedManifest: Digest | undefined;
   let isDone = false;
   try {
     for (const blob of garbage) {
-      // One at least, however long index.json took to compare.
-      if (seen === MOST || (seen > 0 && performance.now() > end)) break;
+      if (seen === MOST || performance.now() > end) break;
       const outcome = move(root, blob, options);
       if (outcome === 'leased') {
         leasedManifest = blob.digest;
