@@ -12,6 +12,15 @@ test('no file imports from a room behind its own', (t) => {
   }
 });
 
+test('list, verify, gc, prune and repair know places for caches by their stores alone', (t) => {
+  const engines = /^operations\/(?:list\.ts|gc\.ts|verify\/|prune\/|repair\/)/;
+  const found = readImports().filter(({ file }) => engines.test(file));
+  t.true(found.length > 100);
+  for (const { file, imported } of found) {
+    t.notRegex(imported, /^layout\/|^net\/|^backend\/(?:local|registry)\//, `${file} imports ${imported}`);
+  }
+});
+
 test('the picture of the rooms in ARCHITECTURE.md is that of the imports', (t) => {
   const text = readFileSync(ARCHITECTURE, 'utf8');
   t.regex(text, /```mermaid\nflowchart TD\n/);
