@@ -9,7 +9,7 @@ import { parseReference } from '../../oci/reference.js';
 export function exportTag(ref: string): string {
   const { tag = 'latest', digest } = parseReference(ref);
   if (digest === undefined) return tag;
-  throw new CacheError('USAGE', `an export cannot write to a digest, ${digest}`, {
+  throw new CacheError('USAGE', `nothing can be exported to a digest, ${digest}`, {
     hint: 'name a tag: ref=registry.example.com/team/cache:tag',
     side: 'export',
   });
