@@ -2,7 +2,6 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
 import { collectGarbage } from '../src/operations/gc.js';
 import { copyCache } from '../src/operations/copy/copy.js';
@@ -10,11 +9,10 @@ import { trustedCertificates } from '../src/net/http/certificates.js';
 import { dockerCredentials } from '../src/net/registry/docker-credentials.js';
 import { CacheError } from '../src/errors.js';
 import { resolveCache } from '../src/operations/resolve.js';
-import { bkcache } from './support/command.js';
+import { bkcache, MAIN } from './support/command.js';
 import { importOf, temporary } from './support/fixtures.js';
 import { copyFixture } from './support/folders.js';
 
-const MAIN = fileURLToPath(new URL('../src/cli/main.js', import.meta.url));
 const MARKER = '.bkcache/0a1b2c3d-0000-4000-8000-000000000000';
 
 /** Things that may stand where a file is looked for, none of which may be read or waited for. */

@@ -1,6 +1,5 @@
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import test from 'ava';
 import fc from 'fast-check';
 import { parseImport } from '../../src/buildkit/options.js';
@@ -8,7 +7,7 @@ import { type Command, readCommandLine, readWords } from '../../src/cli/command-
 import type { Value, Verb } from '../../src/cli/verb.js';
 import { VERBS } from '../../src/cli/verbs.js';
 import { CacheError } from '../../src/errors.js';
-import { bkcache } from '../support/command.js';
+import { bkcache, MAIN } from '../support/command.js';
 import { fixture, temporary } from '../support/fixtures.js';
 import { copyFixture } from '../support/folders.js';
 
@@ -190,13 +189,12 @@ test('wrong usage is exit 2 in English, whatever the language of the system', as
 });
 
 test('a limit of open files that is too low is named', (t) => {
-  const main = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
   for (const limit of [24, 30]) {
     const { status, stderr } = spawnSync('sh', [
       '-c',
       `ulimit -n ${limit}; exec "$0" "$1" list .`,
       process.execPath,
-      main,
+      MAIN,
     ]);
     t.is(status, 1);
     t.regex(stderr.toString(), /^bkcache: too many files are open at once\n {2}hint: .*ulimit -n/);

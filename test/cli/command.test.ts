@@ -11,9 +11,8 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
-import { bkcache, type Outcome } from '../support/command.js';
+import { bkcache, type Outcome, MAIN } from '../support/command.js';
 import { FAULTS, FaultyFolder } from '../support/faults.js';
 import { fixture, importOf, loadFixture, temporary } from '../support/fixtures.js';
 import { copyFixture } from '../support/folders.js';
@@ -194,7 +193,6 @@ test('nothing from a cache reaches the terminal as a control character', async (
 });
 
 test('whoever has seen enough may close stdout, and nobody hears of it', async (t) => {
-  const main = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
   const out = join(temporary(t), 'out');
   const commands = [
     `inspect ${fixture('max-gzip')}`,
@@ -202,7 +200,7 @@ test('whoever has seen enough may close stdout, and nobody hears of it', async (
     `copy --import-cache ${fixture('max-gzip')} --export-cache ${out} 2>&1`,
   ];
   for (const command of commands) {
-    const child = spawn('bash', ['-c', `"$0" "$1" ${command} | true; exit \${PIPESTATUS[0]}`, process.execPath, main]);
+    const child = spawn('bash', ['-c', `"$0" "$1" ${command} | true; exit \${PIPESTATUS[0]}`, process.execPath, MAIN]);
     let stderr = '';
     child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
     const [code] = (await once(child, 'close')) as [number];

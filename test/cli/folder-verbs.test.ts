@@ -3,29 +3,29 @@ import { closeSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync }
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { setTimeout as sleep } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
 import { parseAge, parseDuration, parseSample, parseSize } from '../../src/cli/quantities.js';
 import { CacheError } from '../../src/errors.js';
 import { fixture, importOf, temporary } from '../support/fixtures.js';
 import { grown } from '../support/folders.js';
+import { MAIN, startCommand } from '../support/command.js';
+import { preload } from '../support/preload.js';
 
-const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
-
-function bkcache(
+/** Runs the command; its stdout and stderr are one text. A signal stops it when something has happened. */
+async function bkcache(
   args: readonly string[],
   stopWith?: NodeJS.Signals,
   when?: Promise<void>,
 ): Promise<{ code: number | null; text: string }> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [MAIN, ...args]);
-    let text = '';
-    child.stdout.on('data', (chunk: Buffer) => (text += chunk.toString()));
-    child.stderr.on('data', (chunk: Buffer) => (text += chunk.toString()));
-    if (stopWith !== undefined) void when?.then(() => child.kill(stopWith));
-    child.on('error', reject).on('close', (code) => resolve({ code, text }));
-  });
+  const { child, outcome } = startCommand(args);
+  child.stdin.end();
+  let text = '';
+  child.stdout.on('data', (chunk: Buffer) => (text += chunk.toString()));
+  child.stderr.on('data', (chunk: Buffer) => (text += chunk.toString()));
+  if (stopWith !== undefined) void when?.then(() => child.kill(stopWith));
+  const { code } = await outcome;
+  return { code, text };
 }
 
 test('verify, repair, gc and prune: what they print, and their exit codes', async (t) => {
@@ -115,14 +115,11 @@ for (const [signal, code] of [
 
 test('a process ends although stdout cannot be synced', async (t) => {
   const folder = temporary(t);
-  const source = join(folder, 'fail.c');
-  const library = join(folder, 'fail.so');
-  writeFileSync(source, '#include <errno.h>\nint fsync(int fd) { if (fd > 2) return 0; errno = EDQUOT; return -1; }\n');
-  const compiled = spawnSync('cc', ['-shared', '-fPIC', '-o', library, source]);
-  if (compiled.status !== 0) {
-    t.pass('there is no C compiler here');
-    return;
-  }
+  const library = preload(
+    t,
+    '#include <errno.h>\nint fsync(int fd) { if (fd > 2) return 0; errno = EDQUOT; return -1; }\n',
+  );
+  if (library === undefined) return;
   const log = openSync(join(folder, 'log'), 'w');
   const { status } = spawnSync(process.execPath, [MAIN, 'gc', '--dry-run', grown(t)], {
     stdio: ['ignore', log, log],

@@ -1,14 +1,13 @@
 import { execFile } from 'node:child_process';
 import { mkdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import test, { type ExecutionContext } from 'ava';
 import { copyCache } from '../../src/operations/copy/copy.js';
 import { importOf, temporary } from '../support/fixtures.js';
 import { copyFixture } from '../support/folders.js';
+import { MAIN } from '../support/command.js';
 
-const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
 const run = promisify(execFile);
 
 async function help(...words: string[]): Promise<string> {

@@ -1,8 +1,5 @@
-import { spawnSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import type { ExecutionContext } from 'ava';
-import { temporary } from './fixtures.js';
+import { preload } from './preload.js';
 
 /** Answers calls with an error, as filesystems do that have no owners, modes or syncs: `REFUSE="fchmod=1,fsync=22"`. */
 const SOURCE = `
@@ -61,13 +58,8 @@ export function refusing(
   t: ExecutionContext,
   calls: Readonly<Record<string, number>>,
 ): Record<string, string> | undefined {
-  const [source, library] = [join(temporary(t), 'refuse.c'), join(temporary(t), 'refuse.so')];
-  writeFileSync(source, SOURCE);
-  const { status } = spawnSync('cc', ['-shared', '-fPIC', '-o', library, source, '-ldl'], { stdio: 'ignore' });
-  if (status !== 0) {
-    t.pass('there is no C compiler');
-    return undefined;
-  }
+  const library = preload(t, SOURCE);
+  if (library === undefined) return undefined;
   const list = Object.entries(calls).map(([name, errno]) => `,${name}=${errno}`);
   return { LD_PRELOAD: library, REFUSE: list.join('') };
 }

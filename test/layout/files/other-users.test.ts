@@ -1,12 +1,10 @@
 import { spawnSync } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
 import { importOf, temporary } from '../../support/fixtures.js';
 import { copyFixture, folderOf } from '../../support/folders.js';
-
-const MAIN = fileURLToPath(new URL('../../../src/cli/main.js', import.meta.url));
+import { MAIN } from '../../support/command.js';
 
 /** Runs the command as somebody to whom the modes of files mean something, which they do not to root. */
 function asUser(...args: readonly string[]) {

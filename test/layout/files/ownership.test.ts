@@ -11,15 +11,13 @@ import {
   statSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
 import { collectGarbage } from '../../../src/operations/gc.js';
-import { bkcache } from '../../support/command.js';
+import { bkcache, MAIN } from '../../support/command.js';
 import { importOf, temporary } from '../../support/fixtures.js';
 import { blobPath, entriesOf, folderOf, tagsOf } from '../../support/folders.js';
 import { refusing } from '../../support/refusing.js';
 
-const MAIN = fileURLToPath(new URL('../../../src/cli/main.js', import.meta.url));
 const NOBODY = 65_534;
 const [ALICE, BOB, TEAM] = [20_001, 20_002, 20_100];
 

@@ -4,7 +4,6 @@ import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
 import { flip } from '../../support/damage.js';
 import { CacheError, type ErrorCode } from '../../../src/errors.js';
@@ -13,8 +12,7 @@ import { repairFolder } from '../../../src/operations/repair/repair.js';
 import { fixture, importOf, loadFixture, temporary } from '../../support/fixtures.js';
 import { blobName, contentsOf, folderOf } from '../../support/folders.js';
 import { digestOfCache } from '../../support/caches.js';
-
-const MAIN = fileURLToPath(new URL('../../../src/cli/main.js', import.meta.url));
+import { MAIN } from '../../support/command.js';
 
 /** The blobs of max-gzip: what it is made of, each kind once. */
 async function parts() {
