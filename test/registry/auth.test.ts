@@ -85,7 +85,7 @@ withRegistries(() => {
       const encoded = Buffer.from(`somebody:${secret}`).toString('base64');
       const cases: [object, RegExp][] = [
         [{}, /no credentials for .* were found: log in with "docker login/],
-        [{ auths: { [host]: { auth: encoded } } }, /does not take the credentials/],
+        [{ auths: { [host]: { auth: encoded } } }, /refuses the credentials/],
         [{ auths: { [host]: { identitytoken: secret } } }, /credentials/],
         [{ credsStore: 'not-there' }, /docker-credential-not-there.* is not installed/],
       ];
