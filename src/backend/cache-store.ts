@@ -207,7 +207,7 @@ export interface Salvage {
   publish(changes: Changes, signal?: AbortSignal): Promise<boolean>;
 }
 
-/** The names that an entry has a row for in a listing: those that lead to it, and the first, even where it leads elsewhere. */
+/** The names under which a listing shows an entry: the first, and those of the others that lead an import to it. */
 export function shownNames({ names: [first, ...others], shadowed = [] }: StoreEntry): readonly (string | undefined)[] {
   return [first, ...others.filter((name) => !shadowed.includes(name))];
 }

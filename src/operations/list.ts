@@ -26,7 +26,7 @@ export interface ListEntry {
 
 /**
  * What a folder or a repository of a registry has under its tags. An entry that cannot be read, or that a registry
- * refuses, has its reason beside it; in a registry, where caches stand among images, what is no cache is left out.
+ * refuses, has the reason in its row; in a registry, where caches stand among images, what is no cache is left out.
  *
  * @param text - a folder, or an import string
  * @throws CacheError NOT_FOUND, CORRUPT when index.json itself cannot be read, UNREACHABLE or DENIED when a

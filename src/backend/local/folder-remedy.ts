@@ -12,7 +12,7 @@ function commandOf({ severity, kind, wrong, effect, tags, hint }: Finding): stri
   if (kind === 'unused') return 'gc';
   if (wrong === 'padding') return 'repair --deep';
   if (severity === 'note' || (kind === 'damaged' && wrong === 'limit')) return undefined;
-  // Good bytes come from elsewhere; a damaged blob that nothing refers to is only moved to quarantine.
+  // Good bytes come from a copy; a damaged blob that nothing refers to is only moved to quarantine.
   if (kind === 'missing' || (kind === 'damaged' && tags.length > 0)) return 'repair --from OPTS';
   // What repair leaves as it is says itself what helps.
   if (hint !== undefined && kind !== 'damaged') return undefined;

@@ -42,9 +42,9 @@ export type RepairAction =
   | { readonly type: 'renamed'; readonly tag: string | undefined; readonly from: Digest; readonly to: Digest }
   /** An entry of index.json said something wrong of its manifest. */
   | { readonly type: 'corrected'; readonly tag: string | undefined; readonly digest: Digest }
-  /** index.json was written anew, with the entries that could be read. */
+  /** index.json was written again, with the entries that could be read. */
   | { readonly type: 'rebuilt'; readonly entries: number; readonly nameless: readonly Digest[] }
-  /** oci-layout was written anew. */
+  /** oci-layout was written again. */
   | { readonly type: 'marked' };
 
 /** What is done to an entry of index.json. */

@@ -51,7 +51,7 @@ export interface Evidence {
 }
 
 /**
- * Finds out what of a cache can stay. What its manifest says wrong of a layer is put right first, so that a result goes only
+ * Finds out what of a cache can stay. What its manifest says wrong of a layer is corrected first, so that a result goes only
  * when its layers cannot be had. Images stay, as far as their own manifest is there: they may be there in part.
  */
 export async function fateOf(documents: Documents, entry: Descriptor, evidence: Evidence): Promise<Fate> {

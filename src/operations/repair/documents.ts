@@ -28,7 +28,7 @@ export class Documents {
     return this.#store.name;
   }
 
-  /** The bytes that a document that cannot be read here has elsewhere. */
+  /** The bytes of a copy of a document that cannot be read here. */
   async restore(descriptor: Descriptor, required: boolean): Promise<Buffer | undefined> {
     const { digest, size } = descriptor;
     if (!this.#restored.has(digest)) {

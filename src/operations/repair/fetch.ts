@@ -108,7 +108,7 @@ export class Fetching {
   }
 }
 
-/** Whether a finding is about a blob that has to be had from elsewhere. One that was given up for its size need not be. */
+/** Whether a blob has to be fetched. A layer that was given up for its size may be good. */
 function isLoss({ severity, kind, wrong }: Finding): boolean {
   return severity === 'corrupt' && (kind === 'missing' || kind === 'damaged') && wrong !== 'limit';
 }

@@ -13,7 +13,7 @@ import { decodeManifest } from '../../oci/manifest.js';
 import { contentsOf } from '../../oci/successors.js';
 import type { Documents } from './documents.js';
 
-/** An image whose documents are put right. */
+/** An image whose documents are corrected. */
 export interface MendedImage {
   readonly documents: OrderedDocuments;
   readonly wrong: readonly Wrong[];
@@ -68,7 +68,7 @@ function changeOf(image: Image, proofs: ReadonlyMap<Digest, Proof>, wrong: Set<W
   return { config, manifest };
 }
 
-/** The documents as they are to be, those that come from elsewhere among them. */
+/** The documents with those that were fetched. */
 function readerOf(documents: Documents): ImageReader {
   const content = (document: BlobId): Content => ({
     async *open() {

@@ -31,7 +31,7 @@ export interface ConfigContent {
 
 interface CacheContent {
   readonly digest: Digest;
-  /** Of the manifest, in bytes; undefined where it came from elsewhere. */
+  /** Of the manifest, in bytes; undefined where a copy of it was read. */
   readonly size: number | undefined;
   readonly layers: readonly Descriptor[];
   readonly descriptor: Descriptor;

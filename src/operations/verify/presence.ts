@@ -62,8 +62,9 @@ function sayMissing(
     return;
   }
   const need = { digest, statements: required };
-  const about = { kind: 'missing', effect: effectOf(need), wrong: 'missing', digest, file } as const;
+  const about = { kind: 'missing', effect: effectOf(need), wrong: 'missing' } as const;
   const isEntry = required.some(({ role, origins }) => role === 'manifest' && origins.some(({ name }) => name));
-  const what = isEntry ? { message: MISSING_MANIFEST, hint: store.lostEntryHint } : { message: 'a blob is missing' };
-  report.say({ ...about, ...what }, originsOf(need));
+  const message = isEntry ? MISSING_MANIFEST : 'a blob is missing';
+  const hint = isEntry ? store.lostEntryHint : undefined;
+  report.say({ ...about, message, digest, file, hint }, originsOf(need));
 }

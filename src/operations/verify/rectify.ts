@@ -7,7 +7,7 @@ const NUMBERS: ReadonlySet<string> = new Set(['schemaVersion', 'size', 'parent',
 /** Fields of cacheconfigs that are times. */
 const TIMES: ReadonlySet<string> = new Set(['createdAt', 'created']);
 
-/** A document that Go reads, and whether it was one before it was put right. */
+/** A document that Go reads, and whether it had to be corrected for that. */
 export interface Rectified<T> {
   readonly value: T;
   /** Why Go refuses the bytes as they are. */

@@ -5,9 +5,9 @@ import { sha256 } from '../../oci/digest.js';
 export type Sample =
   /** Of `of` parts into which digests fall, the one of this number, from 1: `of` runs read everything once. */
   | { readonly part: number; readonly of: number }
-  /** This share of the blobs, chosen anew each time. */
+  /** This share of the blobs, chosen at random. */
   | { readonly share: number }
-  /** Blobs up to this many bytes in all, chosen anew each time; one at least. */
+  /** Blobs up to this many bytes in all, chosen at random; one at least. */
   | { readonly bytes: number };
 
 /**

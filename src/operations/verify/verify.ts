@@ -110,7 +110,7 @@ function refuseOther(name: string, findings: readonly Finding[]): void {
   if (findings.some(({ severity }) => severity === 'corrupt')) return;
   const what = findings.find(({ kind }) => kind === 'unknown');
   throw new CacheError('NOT_FOUND', `there is no build cache at ${name}: ${what?.message ?? 'it holds nothing'}`, {
-    hint: 'look at what is there with "bkcache list", or export a cache to it again',
+    hint: 'list its caches with "bkcache list", or export a cache to it again',
     side: 'import',
   });
 }

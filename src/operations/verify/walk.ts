@@ -18,7 +18,7 @@ import { readRectified } from './rectify.js';
 import { Report } from './report.js';
 
 /**
- * Has the good bytes of a document that could not be read, where there are some elsewhere.
+ * Finds the good bytes of a document that could not be read, in a copy of it.
  *
  * @param required - whether the cache needs it; images may be there in part
  */
