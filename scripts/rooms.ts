@@ -36,7 +36,7 @@ export interface Import {
   readonly imported: string;
 }
 
-/** All imports inside src/, those of types and those at first use included. */
+/** All imports inside src/: also those of types, those at first use, and those without a name. */
 export function readImports(): Import[] {
   const files = readdirSync(SRC, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'));
   return files.flatMap((file) => {
