@@ -41,7 +41,7 @@ export function readImports(): Import[] {
   const files = readdirSync(SRC, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'));
   return files.flatMap((file) => {
     const text = readFileSync(join(SRC, file), 'utf8');
-    return Array.from(text.matchAll(/(?:from |import\(|new URL\()'(\.[^']+)\.js'/g), ([, target = '']) => ({
+    return Array.from(text.matchAll(/(?:from |import |import\(|new URL\()'(\.[^']+)\.js'/g), ([, target = '']) => ({
       file,
       imported: relative(SRC, join(SRC, dirname(file), `${target}.ts`)),
     }));
