@@ -6,11 +6,8 @@ import { abortable, CacheError, exitCode, isOutOfReach } from '../src/errors.js'
 import { TransientError } from '../src/net/http/retry.js';
 
 const SRC = fileURLToPath(new URL('../../src/', import.meta.url));
-/** Libraries whose errors say what happened in their text alone; each is read in one function. */
-const NO_CODES = new Map([
-  ['codec/zstd.ts', 'zstd-napi passes on the name of an error of libzstd'],
-  ['net/http/network-error.ts', 'an EPROTO of Node has the reason of OpenSSL in its text'],
-]);
+/** Libraries whose errors say what happened in their text alone; each text is read in one function. */
+const NO_CODES = new Map([['net/http/network-error.ts', 'an EPROTO of Node has the reason of OpenSSL in its text']]);
 const READS_A_MESSAGE = [
   /\bmessage\??\.(?:includes|startsWith|endsWith|match|matchAll|search|indexOf|replace|replaceAll|split|slice)\(/,
   /\.(?:test|exec)\([^()]*\bmessage\b/,

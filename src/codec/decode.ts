@@ -1,7 +1,7 @@
 import { CacheError } from '../errors.js';
 import type { Compression } from './compression.js';
 import { gunzip } from './gunzip.js';
-import { type DecodeOptions, decodeZstd, isTooLargeWindow, MAX_WINDOW } from './zstd.js';
+import { type DecodeOptions, decodeZstd } from './zstd.js';
 
 /**
  * Decompresses a blob, or a part of an eStargz blob that ends between two gzip members.
@@ -28,17 +28,6 @@ export async function* decode(
       yield* gunzip(blob, damaged, options.onPadding);
       return;
     case 'zstd':
-      yield* decodeZstd(blob, (cause) => (isTooLargeWindow(cause) ? tooLarge(where, cause) : damaged(cause)), {
-        ...options,
-        where,
-      });
+      yield* decodeZstd(blob, damaged, { ...options, where });
   }
-}
-
-function tooLarge(where: string, cause: Error): CacheError {
-  const most = MAX_WINDOW / 1024 ** 2;
-  return new CacheError('FAILED', `${where}: the zstd stream has a window of more than ${most} MiB`, {
-    hint: `BuildKit refuses it too; compress it again with a smaller window, as with "zstd --long=27"`,
-    cause,
-  });
 }

@@ -2,7 +2,7 @@ import { availableParallelism } from 'node:os';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { CCtx, DCtx } from 'zstd-napi/binding.js';
 import { beginning } from '../bytes/beginning.js';
-import type { CacheError } from '../errors.js';
+import { CacheError } from '../errors.js';
 import { reserveWindow, WINDOW_MEMORY } from './window-budget.js';
 import { HEADER_SIZE, windowOf } from './zstd-frame.js';
 
@@ -22,7 +22,7 @@ const THOROUGH = 13;
 const THOROUGH_WORKERS = 4;
 
 /** The largest supported window, in bytes: the limit of Go's zstd, which BuildKit uses (zstd, MaxWindowSize). */
-export const MAX_WINDOW = 2 ** 29;
+const MAX_WINDOW = 2 ** 29;
 
 /** Idle contexts, for reuse: each keeps tens of megabytes until it is garbage-collected. */
 const idle: CCtx[] = [];
@@ -50,14 +50,14 @@ export async function* encodeZstd(
   const { CCtx, ResetDirective } = await library();
   const context = idle.pop() ?? new CCtx();
   try {
-    yield* packWith(context, tar, level, workers);
+    yield* compressWith(context, tar, level, workers);
   } finally {
     context.reset(ResetDirective.sessionAndParameters);
     idle.push(context);
   }
 }
 
-async function* packWith(
+async function* compressWith(
   context: CCtx,
   tar: AsyncIterable<Uint8Array>,
   level: number,
@@ -123,7 +123,7 @@ export interface DecodeOptions {
  * Decompresses zstd frames, and skips skippable frames. Each frame waits for memory for its window.
  *
  * @param blame - makes the error for a damaged or short frame; errors of the source pass unchanged
- * @throws CacheError FAILED for a window over the memory for all windows
+ * @throws CacheError FAILED for a window over 512 MiB, or over the memory for all windows
  */
 export async function* decodeZstd(
   blob: AsyncIterable<Uint8Array>,
@@ -144,7 +144,8 @@ export async function* decodeZstd(
   let release: () => void = () => undefined;
   /** Reserves memory for the window of the next frame, before the library allocates it. */
   const enter = async (wanted: number) => {
-    if (wanted <= window || wanted > MAX_WINDOW) return;
+    if (wanted > MAX_WINDOW) throw tooLargeWindow(where);
+    if (wanted <= window) return;
     // The old window is freed before the wait, so that two streams cannot wait for each other.
     if (window > 0) shrink(context);
     release();
@@ -201,9 +202,10 @@ function shrink(context: DCtx): void {
   for (let count = 0; count <= 128; count++) context.decompressStream(nothing, EMPTY_FRAME);
 }
 
-/** Whether an error is about a window over the limit. */
-export function isTooLargeWindow(error: Error): boolean {
-  return error.message.includes('requires too much memory');
+function tooLargeWindow(where: string): CacheError {
+  return new CacheError('FAILED', `${where}: the zstd stream has a window of more than ${MAX_WINDOW / MIB} MiB`, {
+    hint: 'BuildKit refuses it too; compress it again with a smaller window, as with "zstd --long=27"',
+  });
 }
 
 /** Loads the native library at first use. */

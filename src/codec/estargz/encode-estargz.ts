@@ -50,11 +50,11 @@ export async function* encodeEstargz(
     uncompressedSize += bytes.length;
   };
   // A member may have 4 MiB, so that few members are in memory at once.
-  const packed = inOrder(members(tar, entries, onBytes, where), availableParallelism(), async ({ bytes, entry }) => ({
+  const deflated = inOrder(members(tar, entries, onBytes, where), availableParallelism(), async ({ bytes, entry }) => ({
     entry,
     bytes: await gzipMember(bytes, level),
   }));
-  for await (const { entry, bytes } of packed) {
+  for await (const { entry, bytes } of deflated) {
     if (entry !== undefined) entry.offset = offset;
     offset += bytes.length;
     yield bytes;
