@@ -17,7 +17,7 @@ import { promisify } from 'node:util';
 import { gzipSync } from 'node:zlib';
 import { pack } from 'tar-stream';
 import { layoutRepository } from '../../src/backend/local/layout-repository.js';
-import { ZERO_TIME } from '../../src/buildkit/time.js';
+import { ZERO_TIME } from '../../src/oci/go-time.js';
 import type { Graph } from '../../src/graph/graph.js';
 import { saveGraph } from '../../src/graph/save.js';
 import { createLayout } from '../../src/layout/create-layout.js';

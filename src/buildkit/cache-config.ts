@@ -1,7 +1,7 @@
 import { type Digest, isDigest } from '../oci/digest.js';
 import { checked, EMPTY, type GoType, int, list, parseGo, pointer, string, struct } from '../oci/go-types.js';
 import { goJson } from '../oci/json.js';
-import { timeType, type Timestamp, ZERO_TIME } from './time.js';
+import { timeType, type Timestamp, ZERO_TIME } from '../oci/go-time.js';
 
 /** The graph of a build cache, `application/vnd.buildkit.cacheconfig.v0`: cache/remotecache/v1/types/spec.go. */
 export interface CacheConfig {

@@ -4,7 +4,7 @@ import {
   encodeCacheConfig,
   type LayerAnnotations,
 } from '../buildkit/cache-config.js';
-import { compareTimestamps, utcTimestamp, ZERO_TIME } from '../buildkit/time.js';
+import { compareTimestamps, utcTimestamp, ZERO_TIME } from '../oci/go-time.js';
 import { CacheError } from '../errors.js';
 import { CREATED_AT, type Descriptor, UNCOMPRESSED } from '../oci/descriptor.js';
 import { type Digest, isDigest } from '../oci/digest.js';

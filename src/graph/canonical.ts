@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { CacheRecord, Chain, Link, Result } from '../buildkit/cache-config.js';
-import { compareTimestamps } from '../buildkit/time.js';
+import { compareTimestamps } from '../oci/go-time.js';
 import { compareText } from '../oci/json.js';
 import { links } from './check.js';
 import type { Graph, Layer } from './graph.js';

@@ -1,4 +1,4 @@
-import type { Timestamp } from '../buildkit/time.js';
+import type { Timestamp } from '../oci/go-time.js';
 import type { Digest } from '../oci/digest.js';
 import { canonical } from './canonical.js';
 import { type Graph, withParents } from './graph.js';

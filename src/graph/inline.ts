@@ -1,5 +1,5 @@
 import type { CacheRecord, Chain, Result } from '../buildkit/cache-config.js';
-import { compareTimestamps, type Timestamp, ZERO_TIME } from '../buildkit/time.js';
+import { compareTimestamps, type Timestamp, ZERO_TIME } from '../oci/go-time.js';
 import { CREATED_AT, DESCRIPTION, type Descriptor, UNCOMPRESSED } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import type { ImageConfig } from '../oci/image.js';

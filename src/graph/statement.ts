@@ -1,4 +1,4 @@
-import { isTimestamp } from '../buildkit/time.js';
+import { isTimestamp } from '../oci/go-time.js';
 import type { Wrong } from '../errors.js';
 import {
   CREATED_AT,

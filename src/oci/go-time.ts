@@ -77,3 +77,16 @@ function isDate(year: number, month: number, day: number): boolean {
   const days = month === 2 ? (isLeap ? 29 : 28) : [4, 6, 9, 11].includes(month) ? 30 : 31;
   return day <= days;
 }
+
+/** Compares two times in any zones, to the nanosecond. */
+export function compareTimestamps(a: Timestamp, b: Timestamp): number {
+  if (a === b) return 0;
+  const [secondsA, nanosA] = split(a);
+  const [secondsB, nanosB] = split(b);
+  return secondsA - secondsB || nanosA - nanosB;
+}
+
+function split(text: Timestamp): [milliseconds: number, nanoseconds: number] {
+  const [, seconds = '', fraction = '', zone = 'Z'] = /^([^.Z+]{19})(?:\.(\d+))?(.*)$/.exec(text) ?? [];
+  return [Date.parse(`${seconds}${zone}`), Number(fraction.padEnd(9, '0'))];
+}

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import test from 'ava';
 import fc from 'fast-check';
 import { type CacheRecord, decodeRecords } from '../../src/buildkit/cache-config.js';
-import { ZERO_TIME } from '../../src/buildkit/time.js';
+import { ZERO_TIME } from '../../src/oci/go-time.js';
 import { CacheError } from '../../src/errors.js';
 import { canonical } from '../../src/graph/canonical.js';
 import { endsOf } from '../../src/graph/ends.js';

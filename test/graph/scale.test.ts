@@ -1,5 +1,5 @@
 import test from 'ava';
-import { ZERO_TIME } from '../../src/buildkit/time.js';
+import { ZERO_TIME } from '../../src/oci/go-time.js';
 import { canonical } from '../../src/graph/canonical.js';
 import type { Graph } from '../../src/graph/graph.js';
 import { describeLayers, recordsByFit } from '../../src/graph/inline.js';

@@ -1,4 +1,4 @@
-import { isTimestamp, ZERO_TIME } from '../../buildkit/time.js';
+import { isTimestamp, ZERO_TIME } from '../../oci/go-time.js';
 import { CacheError } from '../../errors.js';
 import { decodeBase64 } from '../../oci/go-strings.js';
 
