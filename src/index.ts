@@ -1,3 +1,4 @@
+export type { Amount, GcResult, TagUsage } from './backend/cache-store.js';
 export type { Effect, Finding, FindingKind, Remedy } from './backend/finding.js';
 export type { ImageFit } from './backend/backend.js';
 export {
@@ -29,7 +30,7 @@ export type { TransferOptions } from './operations/copy/export.js';
 export type { LayerAction, ProgressEvent } from './operations/copy/progress.js';
 export type { Transferred } from './operations/copy/transfer.js';
 export { exportCache } from './operations/export.js';
-export { type Amount, collectGarbage, type GcResult, type GarbageOptions, type TagUsage } from './operations/gc.js';
+export { collectGarbage, type GarbageOptions } from './operations/gc.js';
 export { importArguments, type Tool } from './operations/import-args.js';
 export { importCache } from './operations/import.js';
 export {

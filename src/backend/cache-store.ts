@@ -212,6 +212,18 @@ export function shownNames({ names: [first, ...others], shadowed = [] }: StoreEn
   return [first, ...others.filter((name) => !shadowed.includes(name))];
 }
 
+/**
+ * The entries of a place, for verbs that need to know all of them.
+ *
+ * @throws CacheError of the first entry that could not be read
+ */
+export function allRead(entries: readonly (StoreEntry | UnreadEntry)[]): readonly StoreEntry[] {
+  return entries.map((entry) => {
+    if (isUnread(entry)) throw entry.problem;
+    return entry;
+  });
+}
+
 export function isUnread(entry: StoreEntry | UnreadEntry): entry is UnreadEntry {
   return 'problem' in entry;
 }

@@ -1,6 +1,7 @@
-import { lstat, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CacheError, isSystemError } from '../errors.js';
+import { statOf } from './blobs/blob-file.js';
 import { namesIn } from './blobs/blob-list.js';
 import { Blobs } from './blobs/blobs.js';
 import { DEFAULT_LAYOUT_SETTINGS, type LayoutSettings } from './settings.js';
@@ -70,11 +71,7 @@ export async function refuseLinks(root: string): Promise<void> {
   const blobs = join(root, 'blobs');
   const below = (await namesIn(blobs)).map((name) => join(blobs, name));
   for (const path of [blobs, ...below, join(root, 'ingest'), join(root, WORKSPACE_FOLDER)]) {
-    const stats = await lstat(path).catch((error: unknown) => {
-      if (isSystemError(error, 'ENOENT', 'ENOTDIR')) return undefined;
-      throw error;
-    });
-    if (stats?.isSymbolicLink()) {
+    if ((await statOf(path))?.isSymbolicLink() === true) {
       throw new CacheError('CORRUPT', `${path} is a link; links inside a layout are not followed`);
     }
   }

@@ -5,8 +5,6 @@ import { checkCall } from '../calls.js';
 import { abortable } from '../errors.js';
 import { Session, type SessionOptions } from '../session.js';
 
-export type { Amount, GcResult, TagUsage } from '../backend/cache-store.js';
-
 export interface GarbageOptions extends Pick<SessionOptions, 'layout' | 'signal'> {
   /** How long what nothing refers to is left alone after it was last touched, in milliseconds; an hour by default. */
   readonly grace?: number | undefined;

@@ -8,8 +8,9 @@ import { leftovers } from '../../layout/gc/leftovers.js';
 import { quarantinedBlobs } from '../../layout/gc/quarantine.js';
 import { keptIndexPath } from '../../layout/index/index-file.js';
 import type { LayoutIndex } from '../../layout/index/index-json.js';
-import { readIndex } from '../../layout/index/index-read.js';
+import { indexPath, readIndex } from '../../layout/index/index-read.js';
 import { hasManifests } from '../../layout/index/lost-index.js';
+import { sameBytes } from '../../layout/index/settled.js';
 import type { Layout } from '../../layout/layout.js';
 import { markerVersion } from '../../oci/marker.js';
 import { OCI_INDEX } from '../../oci/media-types.js';
@@ -19,7 +20,7 @@ import { entriesOf } from './folder-entries.js';
 
 const VERSION = '1.0.0';
 const KNOWN_FIELDS = new Set(['schemaVersion', 'mediaType', 'manifests', 'annotations', 'artifactType', 'subject']);
-// As long as BuildKit may be at work on one, in milliseconds.
+/** From this age on an unfinished file counts as left over, in milliseconds: BuildKit may write to a younger one. */
 const UNFINISHED = 24 * 3_600_000;
 
 /** How often oci-layout has to be read the same before it counts as wrong, and how long to wait between, in milliseconds. */
@@ -47,7 +48,7 @@ async function examineIndex(
   instead: readonly StoreEntry[] | undefined,
   signal: AbortSignal | undefined,
 ): Promise<Examined> {
-  const file = join(layout.root, 'index.json');
+  const file = indexPath(layout);
   try {
     const index = await readIndex(layout, signal);
     const entries = entriesOf(index);
@@ -161,12 +162,8 @@ async function settledFault(look: () => Promise<MarkerFault | undefined>): Promi
   for (let same = 1; fault !== undefined && same < TORN_READINGS;) {
     await sleep(TORN_PAUSE);
     const next = await look();
-    same = next !== undefined && isSame(next.bytes, fault.bytes) ? same + 1 : 1;
+    same = next !== undefined && sameBytes(next.bytes, fault.bytes) ? same + 1 : 1;
     fault = next;
   }
   return fault;
-}
-
-function isSame(a: Buffer | undefined, b: Buffer | undefined): boolean {
-  return a === undefined || b === undefined ? a === b : a.equals(b);
 }

@@ -18,7 +18,7 @@ import { nameOf, type RegistryPlace, requestTo } from './registry-place.js';
 import { listTags } from './registry-tags.js';
 import { uploadStream } from './registry-stream.js';
 import { uploadBlob } from './registry-upload.js';
-import type { Reference, Repository, RepositoryEntry, UnreadEntry } from '../repository/repository.js';
+import type { Reference, Repository, RepositoryEntry, UnreadTag } from '../repository/repository.js';
 import { readingImport } from '../repository/import-bytes.js';
 
 const ACCEPT = [OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_MANIFEST_LIST].join(', ');
@@ -169,9 +169,9 @@ async function tagsHint(place: RegistryPlace, signal?: AbortSignal): Promise<str
 async function listEntries(
   place: RegistryPlace,
   signal?: AbortSignal,
-): Promise<readonly (RepositoryEntry | UnreadEntry)[]> {
+): Promise<readonly (RepositoryEntry | UnreadTag)[]> {
   const tags = await listTags(place, signal);
-  const found = new Map<string, RepositoryEntry | UnreadEntry>();
+  const found = new Map<string, RepositoryEntry | UnreadTag>();
   const outage = new Outage();
   await parallel(tags, CONCURRENCY, signal, async (tag, inner) => {
     if (!isTag(tag)) {

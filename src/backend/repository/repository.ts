@@ -20,7 +20,7 @@ export interface RepositoryEntry {
 }
 
 /** A tag of which it cannot be said what it names. */
-export interface UnreadEntry {
+export interface UnreadTag {
   readonly tag: string;
   readonly problem: CacheError;
 }
@@ -58,7 +58,7 @@ export interface RepositoryReader extends DocumentReader {
   /** Records that a manifest is being used, and what it was asked for by, where that is kept. */
   used?(descriptor: Descriptor, reference: Reference, signal?: AbortSignal): Promise<void>;
   /** Every manifest that can be asked for by name. */
-  entries(signal?: AbortSignal): Promise<readonly (RepositoryEntry | UnreadEntry)[]>;
+  entries(signal?: AbortSignal): Promise<readonly (RepositoryEntry | UnreadTag)[]>;
 }
 
 /** A repository that is written to. Its disposal ends the leases that were taken for it, also after a failure. */

@@ -10,7 +10,8 @@ import { openRegular } from '../files/open-file.js';
 
 const READ_SIZE = 1024 * 1024;
 
-export interface ReadOptions {
+/** For reading a blob with the checks on the way. */
+export interface CheckOptions {
   /** Where the bytes come from, for messages. */
   readonly where: string;
   readonly signal?: AbortSignal | undefined;
@@ -21,7 +22,7 @@ export interface ReadOptions {
  *
  * @throws CacheError CORRUPT
  */
-export async function checkContent(content: Content, expected: BlobId, options: ReadOptions): Promise<void> {
+export async function checkContent(content: Content, expected: BlobId, options: CheckOptions): Promise<void> {
   if (isLargeFile(content, expected.size)) {
     await copyInThread(content, expected, options);
     return;
@@ -34,7 +35,7 @@ export async function checkContent(content: Content, expected: BlobId, options: 
 export async function copyInThread(
   content: FileContent,
   expected: BlobId,
-  { where, signal }: ReadOptions,
+  { where, signal }: CheckOptions,
   target?: FileHandle,
 ): Promise<BlobId> {
   const module = new URL('./copy-blob.js', import.meta.url);
@@ -65,7 +66,7 @@ async function openBlobFile(path: string, digest: Digest): Promise<FileHandle> {
  *
  * @throws CacheError CORRUPT when there is no such file, or something else in its place
  */
-export async function* readBlobFile(
+async function* readBlobFile(
   path: string,
   digest: Digest,
   { start = 0, end = Number.POSITIVE_INFINITY }: Range = {},

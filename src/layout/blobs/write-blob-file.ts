@@ -7,7 +7,7 @@ import { cannotSync, syncFile } from '../files/durable.js';
 import { GatheringWriter } from '../files/gathering-writer.js';
 import { createFile } from '../files/open-file.js';
 import { settleBlob } from '../files/ownership.js';
-import { copyInThread, type ReadOptions } from './blob-file.js';
+import { copyInThread, type CheckOptions } from './blob-file.js';
 
 /** Smaller blobs come several at once, and their syncs would be in each other's way. In bytes. */
 const WORTH_SYNCING = 64 * 1024 * 1024;
@@ -25,7 +25,7 @@ export async function writeBlobFile(
   content: Content,
   expected: BlobId | undefined,
   path: string,
-  { root, where, durable, signal }: ReadOptions & { readonly root: string; readonly durable: boolean },
+  { root, where, durable, signal }: CheckOptions & { readonly root: string; readonly durable: boolean },
 ): Promise<BlobId> {
   const handle = await createFile(path);
   try {
@@ -67,7 +67,7 @@ async function writeInto(
   handle: FileHandle,
   content: Content,
   expected: BlobId | undefined,
-  { where, signal }: ReadOptions,
+  { where, signal }: CheckOptions,
 ): Promise<BlobId> {
   if (content.writeTo !== undefined && expected === undefined) return content.writeTo(handle, signal);
   if (expected !== undefined && isLargeFile(content, expected.size)) {

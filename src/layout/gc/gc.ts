@@ -20,7 +20,7 @@ const TRIES = 3;
 /** Between two batches, in milliseconds: a build that tries the lock meanwhile gets it. */
 const PAUSE = 1;
 
-export interface GcOptions extends LivenessOptions {
+export interface SweepOptions extends LivenessOptions {
   readonly dryRun?: boolean | undefined;
 }
 
@@ -37,7 +37,7 @@ export interface GcOptions extends LivenessOptions {
  * @throws CacheError CORRUPT when a manifest cannot be read, so that it is not known what it needs: nothing is deleted
  *   then. NOT_FOUND where there is no index.json, BUSY
  */
-export async function gc(layout: Layout, options: GcOptions = {}): Promise<GcResult> {
+export async function gc(layout: Layout, options: SweepOptions = {}): Promise<GcResult> {
   const { tryFlock } = await import('../lock/flock.js');
   for (let attempt = 1; ; attempt++) {
     const sweep = new Sweep(layout, options, tryFlock);
@@ -65,13 +65,13 @@ interface Swept<Blob = QuarantinedBlob> {
 
 class Sweep {
   readonly #layout: Layout;
-  readonly #options: GcOptions;
+  readonly #options: SweepOptions;
   readonly #tryFlock: Flock;
   readonly #liveness: Liveness;
   #quarantined: readonly QuarantinedBlob[] = [];
   #leftovers: readonly Leftover[] = [];
 
-  constructor(layout: Layout, options: GcOptions, tryFlock: Flock) {
+  constructor(layout: Layout, options: SweepOptions, tryFlock: Flock) {
     this.#layout = layout;
     this.#options = options;
     this.#tryFlock = tryFlock;

@@ -1,5 +1,6 @@
-import { lstat, rmdir } from 'node:fs/promises';
-import { CacheError, isSystemError } from '../../errors.js';
+import { rmdir } from 'node:fs/promises';
+import { CacheError } from '../../errors.js';
+import { statOf } from '../blobs/blob-file.js';
 import { namesIn } from '../blobs/blob-list.js';
 import { writeNewFile } from '../files/durable.js';
 import { addMissed, keptIndexPath, replaceIndex, type UpdateOptions } from './index-file.js';
@@ -63,9 +64,5 @@ export async function replaceBrokenIndex(
 }
 
 async function isFolder(path: string): Promise<boolean> {
-  const stats = await lstat(path).catch((error: unknown) => {
-    if (isSystemError(error, 'ENOENT', 'ENOTDIR')) return undefined;
-    throw error;
-  });
-  return stats?.isDirectory() === true;
+  return (await statOf(path))?.isDirectory() === true;
 }

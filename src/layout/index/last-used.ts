@@ -36,13 +36,9 @@ export function lastUsed({ annotations }: Descriptor): number | undefined {
   return Number.isNaN(time) ? undefined : time;
 }
 
+/** An entry whose last use is now. */
 export function usedNow(entry: Descriptor): Descriptor {
-  return usedAt(entry, Date.now());
-}
-
-/** @param time - in milliseconds since 1970 */
-export function usedAt(entry: Descriptor, time: number): Descriptor {
-  return { ...entry, annotations: { ...entry.annotations, [LAST_USED]: new Date(time).toISOString() } };
+  return { ...entry, annotations: { ...entry.annotations, [LAST_USED]: new Date().toISOString() } };
 }
 
 /**

@@ -18,11 +18,11 @@ export interface Fitted<T> {
 }
 
 /** Blobs that something needs, and how large their files are, in bytes; 0 for those that are not there. */
-export type Needs = ReadonlyMap<Digest, number>;
+export type BlobSizes = ReadonlyMap<Digest, number>;
 
 /** A cache that may be changed, and what it needs while it is not. */
 export interface SizedGraph extends UsedGraph, SavedGraph {
-  readonly needs: Needs;
+  readonly needs: BlobSizes;
 }
 
 /**
@@ -30,14 +30,14 @@ export interface SizedGraph extends UsedGraph, SavedGraph {
  *
  * @param sizes - of the blobs that are there
  */
-export function needsOf({ graph, saved }: SavedGraph, sizes: Needs): Needs {
+export function needsOf({ graph, saved }: SavedGraph, sizes: BlobSizes): BlobSizes {
   const layers = blobsOf(graph).map(({ digest }) => [digest, sizes.get(digest) ?? 0] as const);
   const documents = saved.documents.map(({ descriptor }) => [descriptor.digest, descriptor.size] as const);
   return new Map([...layers, ...documents]);
 }
 
 /** The size of all that is needed, with what is needed more than once counted once. */
-export function sizeOf(needs: Iterable<Needs>): number {
+export function sizeOf(needs: Iterable<BlobSizes>): number {
   const all = new Map<Digest, number>();
   for (const some of needs) for (const [digest, size] of some) all.set(digest, size);
   return sum(all.values());
@@ -52,8 +52,8 @@ export function sizeOf(needs: Iterable<Needs>): number {
  */
 export function fitSize(
   caches: readonly SizedGraph[],
-  others: Needs,
-  sizes: Needs,
+  others: BlobSizes,
+  sizes: BlobSizes,
   limit: number,
 ): Fitted<readonly SavedGraph[]> {
   const order = sizedFirst(evictionOrder(caches), sizes).filter((blob) => !others.has(blob));
@@ -71,7 +71,7 @@ export function fitSize(
 }
 
 /** To evict a blob that is not there frees nothing. Those that stand on it come before it still. */
-function sizedFirst(order: readonly Digest[], sizes: Needs): Digest[] {
+function sizedFirst(order: readonly Digest[], sizes: BlobSizes): Digest[] {
   return [...order.filter((blob) => sizes.has(blob)), ...order.filter((blob) => !sizes.has(blob))];
 }
 

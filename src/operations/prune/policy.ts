@@ -69,7 +69,7 @@ export class TagRules {
 }
 
 /** A name without what counts: numbers and commit hashes. `pr-17` and `pr-18` are of one pattern, `pr-*`. */
-export function patternOf(tag: string): string {
+function patternOf(tag: string): string {
   return tag.replaceAll(/(?=[a-f]*\d)[0-9a-f]{7,}|\d+/gi, '*');
 }
 

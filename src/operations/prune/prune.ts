@@ -8,7 +8,7 @@ import { oversized, type SavedCache } from '../../graph/save.js';
 import { Session, type SessionOptions } from '../../session.js';
 import type { Digest } from '../../oci/digest.js';
 import { topOf } from '../../oci/document.js';
-import { fitImportLimit, fitSize, type Needs, needsOf, sizeOf } from './budget.js';
+import { fitImportLimit, fitSize, type BlobSizes, needsOf, sizeOf } from './budget.js';
 import { type DropReason, type TagPolicy, TagRules } from './policy.js';
 import { readTagged, type Tagged, type UseSource } from './tagged.js';
 
@@ -179,7 +179,7 @@ class Pruning {
     return [...shrunk.values()];
   }
 
-  #needsAfter(kept: readonly Tagged[], shrinking: readonly Shrinking[]): Needs[] {
+  #needsAfter(kept: readonly Tagged[], shrinking: readonly Shrinking[]): BlobSizes[] {
     const smaller = new Map(shrinking.map((one) => [one.before, one]));
     return kept.map((one) => {
       const cache = smaller.get(one);

@@ -1,4 +1,4 @@
-import { type CacheStore, isUnread, type StoreEntry } from '../../backend/cache-store.js';
+import { allRead, type CacheStore, type StoreEntry } from '../../backend/cache-store.js';
 import type { Cache } from '../../backend/backend.js';
 import { loadInlineCache } from '../../backend/inline/inline-source.js';
 import { loadBareCache } from '../../backend/load-entry.js';
@@ -10,7 +10,7 @@ import { CREATED_AT } from '../../oci/descriptor.js';
 import type { Digest } from '../../oci/digest.js';
 import { isImageType } from '../../oci/media-types.js';
 import { contentsOf } from '../../oci/successors.js';
-import type { Needs, SavedGraph } from './budget.js';
+import type { BlobSizes, SavedGraph } from './budget.js';
 import type { TagUse } from './policy.js';
 
 /** An entry of a place, what it is, and when it was last used. */
@@ -19,7 +19,7 @@ export interface Tagged extends TagUse {
   /** Undefined for images, cache or not, and for other things: nothing can be evicted from those. */
   readonly cache: SavedGraph | undefined;
   /** All that it reaches. */
-  readonly needs: Needs;
+  readonly needs: BlobSizes;
   /** What says when it was last used. */
   readonly lastUsedBy: UseSource;
 }
@@ -45,11 +45,8 @@ type Store = CacheStore & Required<Pick<CacheStore, 'needs'>>;
  * @param sizes - of the blobs that are there
  * @throws CacheError CORRUPT when a cache among it, or what should be a manifest, cannot be read
  */
-export async function readTagged(store: Store, sizes: Needs, signal: AbortSignal | undefined): Promise<Tagged[]> {
-  const entries = (await store.entries(signal)).map((entry) => {
-    if (isUnread(entry)) throw entry.problem;
-    return entry;
-  });
+export async function readTagged(store: Store, sizes: BlobSizes, signal: AbortSignal | undefined): Promise<Tagged[]> {
+  const entries = allRead(await store.entries(signal));
   const read: Omit<Tagged, 'needs'>[] = [];
   for (const entry of entries) {
     const { graph, saved } = (await cacheOf(store, entry, signal)) ?? {};

@@ -33,7 +33,7 @@ export async function openSources(texts: readonly string[], session: Session): P
     const at = await locate(options, 'import', session);
     const store = await openStore(at, session);
     if (store.blobs !== undefined) await refuseEmpty(store, store.blobs(session.signal));
-    sources.push(sourceOf(formatOptions(options), store, at, session));
+    sources.push(blobSource(formatOptions(options), store, at, session));
   }
   return sources;
 }
@@ -51,7 +51,7 @@ async function refuseEmpty({ name }: CacheStore, blobs: AsyncIterable<unknown>):
  * A place that cannot list, such as a registry, is asked first, and once, for what the string names: a place that does not
  * exist lacks every blob.
  */
-function sourceOf(name: string, store: CacheStore, at: Location, session: Session): BlobSource {
+function blobSource(name: string, store: CacheStore, at: Location, session: Session): BlobSource {
   let found: Promise<Descriptor> | undefined;
   return {
     name,

@@ -1,4 +1,4 @@
-import { type CacheStore, isUnread, type StoreEntry } from '../../backend/cache-store.js';
+import { allRead, type CacheStore, type StoreEntry } from '../../backend/cache-store.js';
 import type { Finding } from '../../backend/finding.js';
 import { lookForBlobs } from './presence.js';
 import { type Read, readBlobs } from './read-blobs.js';
@@ -29,7 +29,8 @@ export interface Aid {
 export async function examineStore(store: CacheStore, options: VerifyOptions, aid: Aid = {}): Promise<Examination> {
   const { signal } = options;
   const { entries, faults } = (await store.examine?.(aid.entries, signal)) ?? {
-    entries: await readEntries(store, signal),
+    // With an entry that cannot be read, it is not known whether the place is sound.
+    entries: allRead(await store.entries(signal)),
     faults: [],
   };
   const report = new Report();
@@ -45,15 +46,6 @@ export async function examineStore(store: CacheStore, options: VerifyOptions, ai
   return { entries, walk, read, findings: await stillThere(store, entries, findings, signal) };
 }
 
-/** All of the entries: with one that cannot be read, it is not known whether the place is sound. */
-async function readEntries(store: CacheStore, signal: AbortSignal | undefined): Promise<readonly StoreEntry[]> {
-  const entries = await store.entries(signal);
-  return entries.map((entry) => {
-    if (isUnread(entry)) throw entry.problem;
-    return entry;
-  });
-}
-
 /** Leaves out findings about nothing but entries that somebody has dropped or replaced in the meantime. */
 async function stillThere(
   store: CacheStore,
@@ -62,7 +54,7 @@ async function stillThere(
   signal: AbortSignal | undefined,
 ): Promise<readonly Finding[]> {
   if (!findings.some(({ severity, tags }) => severity === 'corrupt' && tags.length > 0)) return findings;
-  const now = new Set((await readEntries(store, signal)).map(keyOf));
+  const now = new Set(allRead(await store.entries(signal)).map(keyOf));
   const gone = entries.filter((entry) => !now.has(keyOf(entry)));
   const names = new Set(gone.map(({ names: [tag], descriptor }) => tag ?? descriptor.digest));
   return findings.filter(({ tags }) => tags.length === 0 || tags.some((tag) => !names.has(tag)));

@@ -11,7 +11,7 @@ const MESSAGES: Readonly<Record<StatementFault['wrong'], string>> = {
   createdAt: 'the date of a layer in its manifest is none',
 };
 
-const EFFECTS: Readonly<Record<StatementFault['weight'], Effect>> = {
+const EFFECT_OF_WEIGHT: Readonly<Record<StatementFault['weight'], Effect>> = {
   fatal: 'build-fails',
   missing: 'results-vanish',
   stale: 'none',
@@ -49,7 +49,7 @@ function remarkOf({ digest }: Need, { wrong, weight, expected, found }: Statemen
     wrong === 'diffID' && weight === 'missing' ? 'a layer has no diffID, and BuildKit cannot use it' : MESSAGES[wrong];
   // BuildKit looks at the bytes here, and finds the encoding.
   const severity = wrong === 'mediaType' && weight === 'stale' ? 'note' : 'corrupt';
-  return { severity, kind: 'document', effect: EFFECTS[weight], wrong, message, digest, expected, found };
+  return { severity, kind: 'document', effect: EFFECT_OF_WEIGHT[weight], wrong, message, digest, expected, found };
 }
 
 /** BuildKit goes by the bytes of a config in a folder, and bkcache writes the right size when it copies. */

@@ -8,7 +8,7 @@ import { formatOptions } from '../../buildkit/options.js';
 import { abortable, CacheError } from '../../errors.js';
 import { Session, type SessionOptions } from '../../session.js';
 import { examineStore } from './examine.js';
-import { sortedFindings } from './finding.js';
+import { sortedFindings } from './sorted-findings.js';
 import { type Read, readBlobs } from './read-blobs.js';
 import type { Sample } from './sample.js';
 import { Walk } from './walk.js';

@@ -1,5 +1,5 @@
 import prettyBytes from 'pretty-bytes';
-import type { Amount, GcResult } from '../../operations/gc.js';
+import type { Amount, GcResult } from '../../backend/cache-store.js';
 import { table } from './table.js';
 import { escapedLines } from './control-characters.js';
 import { quantity, shortDigest } from './phrases.js';

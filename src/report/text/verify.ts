@@ -1,9 +1,18 @@
 import prettyBytes from 'pretty-bytes';
-import type { Finding } from '../../backend/finding.js';
-import { EFFECT_WORDS } from '../../operations/verify/finding.js';
+import type { Effect, Finding } from '../../backend/finding.js';
 import type { VerifyResult } from '../../operations/verify/verify.js';
 import { escapedLines } from './control-characters.js';
 import { quantity, plural } from './phrases.js';
+
+/** The effects in words. */
+const EFFECT_WORDS: Readonly<Record<Effect, string>> = {
+  'daemon-exits': 'buildkitd exits when it imports this, and every build on it fails',
+  'build-fails': 'a build that needs this fails',
+  'import-refused': 'BuildKit imports nothing from this cache, and builds go on without it',
+  'results-vanish': 'BuildKit leaves these results out, and their steps run again',
+  'steps-run': 'steps run again',
+  none: 'nothing',
+};
 
 /** The result of verify as text: a paragraph for each finding, and a summary line. */
 export function verifyText(result: VerifyResult): string {

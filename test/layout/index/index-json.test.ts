@@ -1,7 +1,13 @@
 import test from 'ava';
 import type { Descriptor } from '../../../src/oci/descriptor.js';
-import { decodeIndex, encodeIndex, findTag, withoutTag, withTag } from '../../../src/layout/index/index-json.js';
-import { usedAt } from '../../../src/layout/index/last-used.js';
+import {
+  decodeIndex,
+  encodeIndex,
+  findTag,
+  LAST_USED,
+  withoutTag,
+  withTag,
+} from '../../../src/layout/index/index-json.js';
 import { sha256 } from '../../../src/oci/digest.js';
 
 const REF = 'org.opencontainers.image.ref.name';
@@ -26,7 +32,8 @@ test('an entry that is changed keeps what was not', (t) => {
   const index = decode(strange(entry('a', STRANGE)));
   const found = findTag(index, 'a');
   if (found === undefined) return t.fail();
-  const changed = { ...usedAt(found, 0), digest: sha256('other'), size: 8 };
+  const annotations = { ...found.annotations, [LAST_USED]: new Date(0).toISOString() };
+  const changed = { ...found, annotations, digest: sha256('other'), size: 8 };
   const expected = entry('a', STRANGE)
     .replace(sha256('a'), sha256('other'))
     .replace('"size":7', '"size":8')
