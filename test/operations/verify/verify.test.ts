@@ -233,7 +233,7 @@ test('an oci-layout that a build is writing at this moment is read again', async
 
 test('--quiet prints nothing, and the exit codes say it all', async (t) => {
   const folder = folderOf(t, 'max-gzip');
-  const quiet = { stdout: '', stderr: '' };
+  const quiet = { signal: null, stdout: '', stderr: '' };
   t.deepEqual(await bkcache(['verify', '--quiet', folder]), { code: 0, ...quiet });
   flip(folder, filesOf(folder).find((file) => file.startsWith('blobs')) ?? '', 0, 1);
   t.deepEqual(await bkcache(['verify', '--quiet', folder]), { code: 4, ...quiet });
