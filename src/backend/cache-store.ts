@@ -74,7 +74,7 @@ export interface CacheStore extends DocumentReader, AsyncDisposable {
    */
   remove?(names: readonly string[], signal?: AbortSignal): Promise<void>;
   /** Begins a repair. */
-  repair?(): StoreRepair;
+  repair?(): Promise<StoreRepair>;
   /** What does instead what this place cannot do: a sentence for the user. */
   readonly instead?: Readonly<Partial<Record<StoreVerb, string>>>;
 }

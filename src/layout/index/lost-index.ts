@@ -3,7 +3,6 @@ import { join } from 'node:path';
 import { CacheError } from '../../errors.js';
 import type { BlobId } from '../../oci/descriptor.js';
 import { listBlobs, namesIn } from '../blobs/blob-list.js';
-import { untaggedManifests } from '../gc/untagged-manifests.js';
 import type { Layout } from '../layout.js';
 import { decodeIndex, hasList, type LayoutIndex } from './index-json.js';
 import { settled } from './settled.js';
@@ -47,6 +46,7 @@ export async function refuseLostIndex(layout: Layout, index: LayoutIndex, signal
 
 /** Whether there are manifests among the blobs, whose entries in index.json may have been lost. */
 export async function hasManifests({ root, blobs }: Layout, signal?: AbortSignal): Promise<boolean> {
+  const { untaggedManifests } = await import('../gc/untagged-manifests.js');
   const files: BlobId[] = [];
   for await (const { digest, stats } of listBlobs(root))
     if (digest !== undefined && stats.isFile()) files.push({ digest, size: stats.size });

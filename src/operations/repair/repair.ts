@@ -77,7 +77,7 @@ async function repair(
   session: Session,
 ): Promise<RepairResult> {
   const copies = new Copies(await openSources(options.from ?? [], session), options.signal);
-  await using mending = store.repair();
+  await using mending = await store.repair();
   const { actions, findings } = await new Repair(store, mending, copies, options).run();
   const { lacked } = copies;
   const isSound = (list: readonly Finding[]) => list.every(({ severity }) => severity === 'note');
