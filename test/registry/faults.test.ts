@@ -64,7 +64,7 @@ withRegistries(() => {
     t.is(proxy.seen.filter(isSecond).length, 2);
   });
 
-  // This registry forgets an upload of which it got half a request; test/backend/upload.test.ts has one that does not.
+  // This registry forgets an upload of which it got half a request; test/backend/registry/upload.test.ts has one that does not.
   test('an upload that breaks in the middle is begun anew', async (t) => {
     const { proxy, repository } = await open(t);
     const { bytes, blob } = randomBlob(8 * MIB);
