@@ -57,4 +57,5 @@ export {
   type VerifyProgress,
   type VerifyResult,
 } from './operations/verify/verify.js';
+export type { WorkOptions } from './operations/work-options.js';
 export type { RegistryAccess, RegistryUser, SessionOptions } from './session.js';

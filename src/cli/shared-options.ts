@@ -1,6 +1,12 @@
-import type { LayoutSettings } from '../layout/settings.js';
+import { MAX_LAYER_SIZE, WINDOW_MEMORY } from '../codec/limits.js';
+import { DEFAULT_GRACE, DEFAULT_LAYOUT_SETTINGS, type LayoutSettings } from '../layout/settings.js';
 import { parseCount, parseAge, parseDuration, parseFolder, parseSize, parseText } from './quantities.js';
 import type { Table, Words } from './verb.js';
+
+// The units of default values, which are those of the library: in milliseconds, and in bytes.
+const SECOND = 1000;
+const HOUR = 3_600_000;
+const GIB = 1024 ** 3;
 
 /** The folder that a verb works on. */
 export const FOLDER_WORD = {
@@ -58,7 +64,7 @@ export const LOCK_OPTION = {
   'lock-timeout': {
     type: 'value',
     read: parseDuration,
-    default: '10s',
+    default: `${DEFAULT_LAYOUT_SETTINGS.lockTimeout / SECOND}s`,
     describe: 'How long to wait for a build or another bkcache that holds the lock of a folder',
   },
 } as const satisfies Table;
@@ -84,7 +90,7 @@ export const GRACE_OPTION = {
   grace: {
     type: 'value',
     read: parseAge,
-    default: '1h',
+    default: `${DEFAULT_GRACE / HOUR}h`,
     describe: 'Keep blobs that were written within this time, since a running build may need them',
   },
 } as const satisfies Table;
@@ -93,13 +99,13 @@ export const LAYER_OPTION = {
   'max-layer-size': {
     type: 'value',
     read: parseSize,
-    default: '128GiB',
+    default: `${MAX_LAYER_SIZE / GIB}GiB`,
     describe: 'Fail on a layer that decompresses to more than this',
   },
   'window-memory': {
     type: 'value',
     read: parseSize,
-    default: '1GiB',
+    default: `${WINDOW_MEMORY / GIB}GiB`,
     describe: 'Memory for the windows of all zstd layers that are read at once',
   },
 } as const satisfies Table;

@@ -8,13 +8,8 @@ import { type Digest, hashDigest, isKnownAlgorithm, splitDigest } from '../oci/d
 import type { Compression } from './compression.js';
 import { decode } from './decode.js';
 import { readToc } from './estargz/read-toc.js';
+import { MAX_LAYER_SIZE } from './limits.js';
 import { sniff } from './sniff.js';
-
-/**
- * The default limit for the decompressed size of a layer, in bytes. Real layers have at most some tens of gigabytes; a blob
- * that was made to fill disks may decompress without end.
- */
-const MAX_LAYER_SIZE = 128 * 1024 ** 3;
 
 /** The statements about a blob that are checked, and the limits of decompression; plain data, so that a thread can get it. */
 export interface DecompressOptions {
@@ -25,9 +20,9 @@ export interface DecompressOptions {
   readonly sha512?: boolean | undefined;
   /** The digest of an eStargz blob's table of contents in the descriptor. */
   readonly tocDigest?: string | undefined;
-  /** The limit for the decompressed size, in bytes. */
+  /** The limit for the decompressed size, in bytes; MAX_LAYER_SIZE by default. */
   readonly maxSize?: number | undefined;
-  /** The memory for all zstd windows that are open at once, in bytes; 1 GiB by default. */
+  /** The memory for all zstd windows that are open at once, in bytes; WINDOW_MEMORY by default. */
   readonly windowMemory?: number | undefined;
   /** The place of the blob, for messages. */
   readonly where: string;

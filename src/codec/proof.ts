@@ -16,7 +16,7 @@ export interface ProofOptions {
   readonly layer?: 'head' | 'whole' | undefined;
   /** The most that a layer may decompress to, in bytes. */
   readonly maxSize?: number | undefined;
-  /** The memory for all zstd windows that are open at once, in bytes; 1 GiB by default. */
+  /** The memory for all zstd windows that are open at once, in bytes; WINDOW_MEMORY by default. */
   readonly windowMemory?: number | undefined;
   /** Whether to compute the sha512 of the decompressed bytes as well. */
   readonly sha512?: boolean | undefined;

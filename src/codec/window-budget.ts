@@ -2,9 +2,6 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { CacheError } from '../errors.js';
 import { tryTake } from '../thread/shared-count.js';
 
-/** The default memory for all zstd windows that are open at once, in bytes: two of the largest windows. */
-export const WINDOW_MEMORY = 1024 ** 3;
-
 /** The unit that windows are counted in, in bytes. */
 const MIB = 1024 ** 2;
 /** The pause between two checks, in milliseconds. */

@@ -3,7 +3,8 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { CCtx, DCtx } from 'zstd-napi/binding.js';
 import { beginning } from '../bytes/beginning.js';
 import { CacheError } from '../errors.js';
-import { reserveWindow, WINDOW_MEMORY } from './window-budget.js';
+import { WINDOW_MEMORY } from './limits.js';
+import { reserveWindow } from './window-budget.js';
 import { HEADER_SIZE, windowOf } from './zstd-frame.js';
 
 const EMPTY = Buffer.alloc(0);

@@ -13,3 +13,6 @@ export const DEFAULT_LAYOUT_SETTINGS: LayoutSettings = {
   durable: true,
   heal: false,
 };
+
+/** How long gc leaves a blob alone that nothing refers to, after its last change; in milliseconds. */
+export const DEFAULT_GRACE = 3_600_000;

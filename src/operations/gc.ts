@@ -6,7 +6,7 @@ import { abortable } from '../errors.js';
 import { Session, type SessionOptions } from '../session.js';
 
 export interface GarbageOptions extends Pick<SessionOptions, 'layout' | 'signal'> {
-  /** How long what nothing refers to is left alone after it was last touched, in milliseconds; an hour by default. */
+  /** How long what nothing refers to is left alone after it was last touched, in milliseconds; one hour by default. */
   readonly grace?: number | undefined;
   /** Only find out what would go. */
   readonly dryRun?: boolean | undefined;

@@ -1,14 +1,15 @@
 import { cpSync, readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ExecutionContext } from 'ava';
+import { DEFAULT_GRACE } from '../../src/layout/settings.js';
 import { REF_NAME } from '../../src/oci/descriptor.js';
 import { type Digest, sha256 } from '../../src/oci/digest.js';
 import { fixture, temporary } from './fixtures.js';
 
 // Folders of caches that tests and scripts read and change by hand, with other means than those that are tested.
 
-/** Before the grace of gc, which is one hour. */
-export const OLD = new Date(Date.now() - 3 * 3_600_000);
+/** Before the grace period of gc. */
+export const OLD = new Date(Date.now() - 3 * DEFAULT_GRACE);
 
 /** Copies a fixture to a folder, without what those who read the fixture at the same time have in it. */
 export function copyFixture(name: string, folder: string): void {

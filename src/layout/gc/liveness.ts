@@ -6,21 +6,20 @@ import { indexReading, isWithoutIndex } from '../index/index-read.js';
 import type { Layout } from '../layout.js';
 import type { Flock } from '../lock/flock.js';
 import { isLeased } from '../lock/manifest-lease.js';
+import { DEFAULT_GRACE } from '../settings.js';
 import { LeaseReader } from '../workspace/lease-reader.js';
 import { type Marked, Marking } from './mark.js';
 import { type UntaggedManifest, untaggedManifests } from './untagged-manifests.js';
 import { type TagUsage, usageOf } from './usage.js';
 import { isIngesting, type Listed, listedBlobs, newBlobs, writtenAfterwards } from './writers.js';
 
-/** How long a blob that nothing refers to is kept, in milliseconds. */
-const GRACE = 3_600_000;
-// Between BuildKit's writing of a manifest and its entry in index.json, in milliseconds; it is less by far.
+/** An upper bound for the time from BuildKit's writing of a manifest to its entry in index.json, in milliseconds. */
 const UNTIL_TAGGED = 60_000;
-// How far clocks may be apart, in milliseconds.
+/** The largest difference of the clocks of two machines, in milliseconds. */
 const SKEW = 60_000;
 
 export interface LivenessOptions {
-  /** How long a blob that nothing refers to is kept after its last change, in milliseconds; an hour by default. */
+  /** How long a blob that nothing refers to is kept after its last change, in milliseconds; DEFAULT_GRACE by default. */
   readonly grace?: number | undefined;
   /** Blobs that something referred to until now, and that need no grace therefore. */
   readonly former?: ReadonlySet<Digest>;
@@ -58,7 +57,7 @@ export class Liveness {
   #indexBytes: Buffer | undefined;
 
   constructor(layout: Layout, options: LivenessOptions, tryFlock: Flock) {
-    this.cutoff = this.now - (options.grace ?? GRACE);
+    this.cutoff = this.now - (options.grace ?? DEFAULT_GRACE);
     this.leases = new LeaseReader(layout.root, tryFlock);
     this.#layout = layout;
     this.#options = options;

@@ -3,6 +3,7 @@ import { hasManifest } from '../../buildkit/attributes.js';
 import { type CacheOptions, compressionOptions, flag, type OnNote } from '../../buildkit/options.js';
 import type { Encoding } from '../../codec/compression.js';
 import type { Shape } from '../../graph/save.js';
+import type { WorkOptions } from '../work-options.js';
 import type { ProgressEvent } from './progress.js';
 
 /** One export: what is exported, where to, and how. */
@@ -14,13 +15,7 @@ export interface Export {
 }
 
 /** What exports may take, and who is told of them. */
-export interface TransferOptions {
-  /** Layers at once; by default as many as there are cores, and more where layers only travel. */
-  readonly concurrency?: number | undefined;
-  /** The most that a layer may decompress to, in bytes; 128 GiB by default. */
-  readonly maxLayerSize?: number | undefined;
-  /** What the windows of all zstd layers that are read at once may have together, in bytes; 1 GiB by default. */
-  readonly windowMemory?: number | undefined;
+export interface TransferOptions extends WorkOptions {
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((event: ProgressEvent) => void) | undefined;
   /** Is told of foreign layers that stay out, and of exports that only some releases of BuildKit read. */

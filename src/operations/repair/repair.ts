@@ -16,6 +16,7 @@ import type { Digest } from '../../oci/digest.js';
 import { type Document, topOf } from '../../oci/document.js';
 import { type Examination, examineStore } from '../verify/examine.js';
 import { type VerifyProgress, verifyStore } from '../verify/verify.js';
+import type { WorkOptions } from '../work-options.js';
 import { actionOf, type RepairAction } from './action.js';
 import { Copies, type LackedBlob } from './copies.js';
 import { type Evidence, type Fate, fateOf } from './cut.js';
@@ -23,18 +24,13 @@ import { Documents } from './documents.js';
 import { Fetching } from './fetch.js';
 import { openSources } from './sources.js';
 
-export interface RepairOptions extends SessionOptions {
+export interface RepairOptions extends SessionOptions, WorkOptions {
   /** Import strings of places that may have good copies of what is missing or damaged. */
   readonly from?: readonly string[] | undefined;
-  /** Unpack every layer, and cut out those whose diffID is wrong. */
+  /** Decompress every layer, and correct wrong diffIDs. */
   readonly deep?: boolean | undefined;
   /** Only find out what would be done. */
   readonly dryRun?: boolean | undefined;
-  readonly concurrency?: number | undefined;
-  /** The most that a layer may decompress to, in bytes; 128 GiB by default. */
-  readonly maxLayerSize?: number | undefined;
-  /** What the windows of all zstd layers that are read at once may have together, in bytes; 1 GiB by default. */
-  readonly windowMemory?: number | undefined;
   readonly onProgress?: ((event: VerifyProgress) => void) | undefined;
 }
 

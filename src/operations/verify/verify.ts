@@ -7,21 +7,18 @@ import { readImport, readPlace } from '../../backend/option-string.js';
 import { formatOptions } from '../../buildkit/options.js';
 import { abortable, CacheError } from '../../errors.js';
 import { Session, type SessionOptions } from '../../session.js';
+import type { WorkOptions } from '../work-options.js';
 import { examineStore } from './examine.js';
 import { sortedFindings } from './sorted-findings.js';
 import { type Read, readBlobs } from './read-blobs.js';
 import type { Sample } from './sample.js';
 import { Walk } from './walk.js';
 
-export interface VerifyOptions extends SessionOptions {
-  /** Unpack every layer, and check that its tar has the diffID that is said of it. */
+export interface VerifyOptions extends SessionOptions, WorkOptions {
+  /** Decompress every layer, and check that its tar has the diffID that is said of it. */
   readonly deep?: boolean | undefined;
   /** Read a part of the blobs only. All are looked for, and their sizes checked. */
   readonly sample?: Sample | undefined;
-  readonly maxLayerSize?: number | undefined;
-  /** What the windows of all zstd layers that are read at once may have together, in bytes; 1 GiB by default. */
-  readonly windowMemory?: number | undefined;
-  readonly concurrency?: number | undefined;
   readonly onProgress?: ((event: VerifyProgress) => void) | undefined;
 }
 

@@ -26,7 +26,7 @@ import type { ProgressEvent } from '../../../src/operations/copy/progress.js';
 import { bkcache } from '../../support/command.js';
 import { importOf, temporary } from '../../support/fixtures.js';
 import { assertSound } from '../../support/sound.js';
-import { blobPath, copyFixture } from '../../support/folders.js';
+import { blobPath, copyFixture, OLD } from '../../support/folders.js';
 
 const GZIP_TO_ZSTD = ['max-gzip', 'zstd'] as const;
 
@@ -204,9 +204,8 @@ test('a collection forgets what it removes', async (t) => {
   t.deepEqual(lines(folder), before);
   appendFileSync(memory(folder), 'cut short');
   writeFileSync(join(folder, 'index.json'), '{"schemaVersion":2,"manifests":[]}');
-  const old = new Date(Date.now() - 3 * 3_600_000);
   for (const name of readdirSync(join(folder, 'blobs', 'sha256'))) {
-    utimesSync(join(folder, 'blobs', 'sha256', name), old, old);
+    utimesSync(join(folder, 'blobs', 'sha256', name), OLD, OLD);
   }
   await collectGarbage(folder);
   t.deepEqual(readdirSync(join(folder, 'blobs', 'sha256')), []);
