@@ -12,6 +12,8 @@ import { until } from './until.js';
 export interface HttpRequest {
   readonly method: 'GET' | 'HEAD' | 'POST' | 'PATCH' | 'PUT' | 'DELETE';
   readonly url: URL;
+  /** Path and query as they are sent, for a server that reads `/../` as a name. By default those of the URL. */
+  readonly path?: string | undefined;
   /** The server that named this address, if a server did. */
   readonly namedBy?: URL | undefined;
   readonly headers?: Readonly<Record<string, string>> | undefined;
@@ -72,7 +74,7 @@ export class HttpClient implements AsyncDisposable {
    * @throws ConnectionError without a response; the error of a request body that cannot be read; the reason of the
    *   signal
    */
-  async send({ method, url, namedBy, headers = {}, body, timeout, signal }: HttpRequest): Promise<HttpResponse> {
+  async send({ method, url, path, namedBy, headers = {}, body, timeout, signal }: HttpRequest): Promise<HttpResponse> {
     signal?.throwIfAborted();
     // Many requests may listen to the same signal, and each of them stops listening.
     if (signal) setMaxListeners(0, signal);
@@ -94,7 +96,11 @@ export class HttpClient implements AsyncDisposable {
         ...(plainProxy ? proxyHeaders(plainProxy, url) : {}),
         ...headers,
       },
-      ...(plainProxy ? { path: url.href } : {}),
+      ...(plainProxy
+        ? { path: path === undefined ? url.href : `${url.origin}${path}` }
+        : path === undefined
+          ? {}
+          : { path }),
       ...(signal ? { signal } : {}),
       ...(lookup ? { lookup } : {}),
     });

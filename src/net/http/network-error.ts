@@ -34,6 +34,22 @@ export interface Peer {
   readonly hint: string;
 }
 
+/** What the hints call a service, and the options that concern it. */
+export interface ServiceWords {
+  /** For a host that does not answer. */
+  readonly address: string;
+  /** For a certificate that is not trusted. */
+  readonly certificate: string;
+  /** For a server that does not speak TLS. */
+  readonly plain: string;
+}
+
+const REGISTRY_WORDS: ServiceWords = {
+  address: 'check the name and the port of the registry',
+  certificate: 'name the file of the authority that signed it with --registry-ca, or use registry.insecure=true',
+  plain: 'registry.insecure=true allows plain HTTP',
+};
+
 /** A request without a usable response. Its cause is the system's error, or the refusal of a proxy. */
 export class ConnectionError extends Error {
   /** The host that failed, if it is not the registry. */
@@ -93,20 +109,29 @@ export function speaksNoTls(error: unknown): boolean {
  * The error for a connection that failed or broke off. Most are transient; an unknown host, a wrong certificate and a
  * host that has never answered are not. Errors that are not about a connection come back as they are.
  *
- * @param what - the registry and the purpose of the request
+ * @param what - the service and the purpose of the request
+ * @param words - for the hints
  */
-export function describeFailure(error: unknown, what: string, side: Side): unknown {
-  if (!(error instanceof ConnectionError)) return errorFor(error, what, { side, peer: undefined, wasReached: true });
+export function describeFailure(error: unknown, what: string, side: Side, words = REGISTRY_WORDS): unknown {
+  if (!(error instanceof ConnectionError)) {
+    return errorFor(error, what, { side, peer: undefined, wasReached: true, words });
+  }
   const { cause, peer, wasReached } = error;
   const where = peer === undefined ? what : `${what}: ${peer.name}`;
   if (cause instanceof CacheError) return cause.saying(`${where}: ${cause.message}`).on(side);
-  return errorFor(cause, where, { side, peer, wasReached });
+  return errorFor(cause, where, { side, peer, wasReached, words });
+}
+
+interface FailureContext {
+  readonly side: Side;
+  readonly peer: Peer | undefined;
+  readonly words: ServiceWords;
 }
 
 function errorFor(
   error: unknown,
   what: string,
-  { side, peer, wasReached }: { readonly side: Side; readonly peer: Peer | undefined; readonly wasReached: boolean },
+  { side, peer, wasReached, words }: FailureContext & { readonly wasReached: boolean },
 ): unknown {
   if (error instanceof CacheError) return error;
   const code = codeOf(error);
@@ -115,14 +140,14 @@ function errorFor(
   if (CERTIFICATE.test(code)) {
     return new CacheError('UNREACHABLE', `${what}: its certificate is not trusted: ${error.message} (${code})`, {
       ...options,
-      hint: 'name the file of the authority that signed it with --registry-ca, or use registry.insecure=true',
+      hint: words.certificate,
     });
   }
   if (code === 'EPROTO' || (code.startsWith('ERR_SSL_') && !TRANSIENT.test(code)))
-    return tlsFailure(error, what, { side, peer });
+    return tlsFailure(error, what, { side, peer, words });
   const message = `${what}: ${MEANINGS[code] ?? error.message} (${code})`;
   if (code === 'ENOTFOUND' || (code === 'ECONNREFUSED' && !wasReached)) {
-    const hint = peer?.hint ?? 'check the name and the port of the registry';
+    const hint = peer?.hint ?? words.address;
     return new CacheError('UNREACHABLE', message, { ...options, hint });
   }
   if (!TRANSIENT.test(code)) return new CacheError('UNREACHABLE', message, options);
@@ -133,11 +158,7 @@ function errorFor(
   });
 }
 
-function tlsFailure(
-  error: Error,
-  what: string,
-  { side, peer }: { readonly side: Side; readonly peer: Peer | undefined },
-): CacheError {
+function tlsFailure(error: Error, what: string, { side, peer, words }: FailureContext): CacheError {
   const reason = 'reason' in error && typeof error.reason === 'string' ? error.reason : error.message.trim();
   if (!speaksNoTls(error)) {
     return new CacheError('UNREACHABLE', `${what}: the TLS handshake failed: ${reason}`, { side, cause: error });
@@ -145,6 +166,6 @@ function tlsFailure(
   return new CacheError('UNREACHABLE', `${what}: it does not speak TLS (${codeOf(error)})`, {
     side,
     cause: error,
-    hint: peer === undefined ? 'registry.insecure=true allows plain HTTP' : undefined,
+    hint: peer === undefined ? words.plain : undefined,
   });
 }

@@ -55,7 +55,7 @@ export interface RetryPolicy {
  * Half a minute of pauses: long enough for a server that restarts, short enough for a person who waits. Two more minutes
  * for a server that accepts requests and does not answer.
  */
-const RETRY_POLICY: RetryPolicy = {
+export const RETRY_POLICY: RetryPolicy = {
   attempts: 8,
   pause: 250,
   longestPause: 10_000,
