@@ -3,6 +3,7 @@ import { CacheError, type Side } from '../errors.js';
 import type { Session } from '../session.js';
 import type { Backend, CacheSource, CacheTarget, Location, TargetSettings } from './backend.js';
 import type { CacheStore } from './cache-store.js';
+import { s3Backend } from './config/bucket/s3-backend.js';
 import { inlineBackend } from './inline/inline.js';
 import { localBackend } from './local/local.js';
 import { registryBackend } from './registry/registry.js';
@@ -12,6 +13,7 @@ export const backends = new Map<CacheType, Backend>([
   ['local', localBackend],
   ['registry', registryBackend],
   ['inline', inlineBackend],
+  ['s3', s3Backend],
 ]);
 
 /**
@@ -53,9 +55,15 @@ export async function openTarget(at: Location, session: Session, settings: Targe
 
 /** @throws CacheError USAGE for a type without stores, NOT_FOUND */
 export async function openStore(at: Location, session: Session): Promise<CacheStore> {
-  const store = await backends.get(at.options.type)?.store?.(at, session);
-  if (store === undefined) throw new UnsupportedType(at.options.type, 'import');
-  return store;
+  const backend = backends.get(at.options.type);
+  const store = await backend?.store?.(at, session);
+  if (store !== undefined) return store;
+  const { type } = at.options;
+  if (backend?.source === undefined) throw new UnsupportedType(type, 'import');
+  throw new CacheError('USAGE', `type=${type} can be copied, resolved and inspected, and no more yet`, {
+    hint: 'copy the cache into a folder (bkcache copy), and name that folder',
+    side: 'import',
+  });
 }
 
 /** The error for a type that this version cannot import or export. */

@@ -94,7 +94,8 @@ export const ATTRIBUTES: Readonly<Record<CacheType, Readonly<Record<Side, Attrib
     import: { ...REGISTRY, src: 'text', digest: 'digest', tag: 'any' },
     export: { ...REGISTRY, dest: 'text', tag: 'text', ...EXPORT },
   },
-  s3: { import: S3, export: { ...S3, touch_refresh: 'loose duration', ...EXPORT } },
+  // BuildKit ignores compression= here, and writes new layers as gzip.
+  s3: { import: S3, export: { ...S3, touch_refresh: 'loose duration', ...EXPORT, ...COMPRESSION } },
   azblob: { import: AZBLOB, export: { ...AZBLOB, ...EXPORT } },
   gha: { import: GHA, export: { ...GHA, ghtoken: 'optional', repository: 'optional', ...EXPORT } },
 };

@@ -13,6 +13,25 @@ export function parseFlag(text: string): boolean | undefined {
 
 // Go's time.ParseDuration.
 const DURATION = /^[+-]?(?:0|(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|\u00b5s|\u03bcs|ms|s|m|h))+)$/;
+const UNITS: Readonly<Record<string, number>> = {
+  ns: 1e-6,
+  us: 1e-3,
+  '\u00b5s': 1e-3,
+  '\u03bcs': 1e-3,
+  ms: 1,
+  s: 1000,
+  m: 60_000,
+  h: 3_600_000,
+};
+
+/** A duration as Go's time.ParseDuration reads it, in milliseconds; undefined when it is none. */
+export function parseDuration(text: string): number | undefined {
+  if (!DURATION.test(text)) return undefined;
+  const parts = text.matchAll(/([\d.]+)([a-z\u00b5\u03bc]+)/g);
+  const sum = [...parts].reduce((total, [, number, unit = '']) => total + Number(number) * (UNITS[unit] ?? 0), 0);
+  return text.startsWith('-') ? -sum : sum;
+}
+
 const FLAG = 'it takes true or false';
 const LARGEST = 2n ** 63n;
 

@@ -1,0 +1,64 @@
+import type { CacheError } from '../../../errors.js';
+import type { Content } from '../../../oci/content.js';
+
+/** An object of a bucket. */
+export interface StoredObject {
+  readonly key: string;
+  /** In bytes. */
+  readonly size: number;
+  /** In milliseconds since 1970, by the clock of the service. */
+  readonly modified: number;
+}
+
+/**
+ * What a service says of an object. `unknown`: it does not say whether there is one, as S3 without the right to list a
+ * bucket; the problem names the right that is missing.
+ */
+export type Answer<T> =
+  | { readonly state: 'there'; readonly value: T }
+  | { readonly state: 'missing' }
+  | { readonly state: 'unknown'; readonly problem: CacheError };
+
+/**
+ * The objects of one bucket, in a service that has no other notion of a cache. Every request is repeated by the rules of
+ * the driver before it fails.
+ */
+export interface ObjectStore {
+  /** The bucket, for messages. */
+  readonly name: string;
+  /** What an object is called in messages. */
+  nameOf(key: string): string;
+  /**
+   * The bytes of an object, unverified. Reading goes on where a connection broke. Reading an object that is missing throws
+   * CacheError CORRUPT, as that of an object that nobody can read at present.
+   *
+   * @param size - in bytes
+   */
+  content(key: string, size: number): Content;
+  /**
+   * The bytes of a small object.
+   *
+   * @param limit - the most that is held in memory, in bytes
+   * @throws CacheError FAILED for an object over the limit
+   */
+  read(key: string, limit: number, signal?: AbortSignal): Promise<Answer<Buffer>>;
+  head(key: string, signal?: AbortSignal): Promise<Answer<StoredObject>>;
+  /**
+   * The objects whose keys start with a prefix, by their keys, in pages of up to 1000 objects.
+   *
+   * @throws CacheError for a listing that is not whole: cut off, with a page twice, out of order
+   */
+  list(prefix: string, signal?: AbortSignal): AsyncIterable<readonly StoredObject[]>;
+  /**
+   * Stores an object: the whole of it or nothing. The bytes are read once.
+   *
+   * @param size - of all bytes
+   */
+  put(key: string, bytes: AsyncIterable<Uint8Array>, size: number, signal?: AbortSignal): Promise<void>;
+  /**
+   * Makes an object as young as a new one, for buckets whose objects expire by age. Left out where BuildKit does not do it.
+   *
+   * @returns false where the service does not
+   */
+  touch?(object: StoredObject, signal?: AbortSignal): Promise<boolean>;
+}

@@ -1,0 +1,268 @@
+import { CacheError } from '../../../errors.js';
+import { collect } from '../../../bytes/collect.js';
+import { limited } from '../../../bytes/limited.js';
+import { TransientError } from '../../../net/http/retry.js';
+import { wholeListing } from './listing.js';
+import { downloadedContent, type ObjectPart } from './object-download.js';
+import type { Answer, ObjectStore, StoredObject } from './object-store.js';
+import { type S3Connection, S3Failure } from './s3-connection.js';
+import { isForbidden, refusalOf, type S3Refusal } from './s3-error.js';
+import { copyInParts, LARGEST_COPY, UPLOAD_PART, uploadInParts, WORK_TIMEOUT } from './s3-upload.js';
+
+/** A bucket of S3, or of a service that speaks S3's protocol. */
+export function s3Store(s3: S3Connection): ObjectStore {
+  const { bucket } = s3.settings;
+  const head = (key: string, signal?: AbortSignal) => headObject(s3, key, signal);
+  return {
+    name: s3.name,
+    nameOf: (key) => `${s3.name}/${key}`,
+    content(key, size) {
+      return downloadedContent({
+        size,
+        get: (start, end, signal) => getPart(s3, key, { start, end }, signal),
+        failure: (error) => s3.describe(error, reading(key)),
+        backoff: () => s3.backoff(),
+      });
+    },
+    async read(key, limit, signal) {
+      const retry = s3.backoff();
+      for (;;) {
+        const tooLarge = () => new CacheError('FAILED', `${s3.name}/${key} has over ${limit} bytes, the limit`);
+        try {
+          const { bytes } = await getObject(s3, key, undefined, signal);
+          return { state: 'there', value: await collect(limited(bytes, limit, tooLarge)) };
+        } catch (error) {
+          signal?.throwIfAborted();
+          if (error instanceof S3Failure) return refusedAnswer(error, 's3:GetObject');
+          const described = s3.describe(error, reading(key));
+          if (!(described instanceof TransientError)) throw described;
+          await retry.wait(described, signal);
+        }
+      }
+    },
+    head,
+    list(prefix, signal) {
+      return wholeListing(s3.name, (token) =>
+        s3.request(
+          {
+            purpose: `list ${prefix}`,
+            action: 's3:ListBucket',
+            async send(client, { ListObjectsV2Command }, options) {
+              const input = { Bucket: bucket, Prefix: prefix, ContinuationToken: token, EncodingType: 'url' } as const;
+              const page = await client.send(new ListObjectsV2Command(input), options);
+              if (typeof page.IsTruncated !== 'boolean') {
+                throw new TransientError(`${s3.name}: cannot list ${prefix}: its answer is no listing`, {
+                  side: s3.side,
+                  attempts: 3,
+                });
+              }
+              // Some services take no notice of the encoding, and then they do not name it either.
+              const decode = page.EncodingType === 'url' ? decodeKey : (key: string) => key;
+              return {
+                objects: (page.Contents ?? []).map(({ Key = '', Size = 0, LastModified }) => ({
+                  key: decode(Key),
+                  size: Size,
+                  modified: LastModified?.getTime() ?? 0,
+                })),
+                isTruncated: page.IsTruncated,
+                token: page.NextContinuationToken,
+              };
+            },
+          },
+          signal,
+        ),
+      );
+    },
+    async put(key, bytes, size, signal) {
+      if (size >= 2 * UPLOAD_PART) return uploadInParts(s3, key, bytes, size, () => head(key, signal), signal);
+      const body = await collect(bytes);
+      await s3.request(
+        {
+          purpose: `write ${key}`,
+          action: 's3:PutObject',
+          send: (client, { PutObjectCommand }, options) =>
+            client.send(new PutObjectCommand({ Bucket: bucket, Key: key, Body: body, ContentLength: size }), options),
+        },
+        signal,
+      );
+    },
+    async touch(object, signal) {
+      if (!(await copyOntoItself(s3, object, signal))) return false;
+      const answer = await head(object.key, signal);
+      return answer.state === 'there' && answer.value.modified > object.modified;
+    },
+  };
+}
+
+/** What a refusal says of an object: nothing, where the credentials may not know. */
+function refusedAnswer(failure: S3Failure, action: string): Exclude<Answer<never>, { readonly state: 'there' }> {
+  const refusal = refusalOf(failure.cause);
+  const { described } = failure;
+  if (refusal !== undefined && isMissing(refusal)) return { state: 'missing' };
+  if (refusal === undefined || !isForbidden(refusal) || !(described instanceof CacheError)) throw described;
+  const problem = new CacheError('DENIED', described.message, {
+    cause: described,
+    side: described.side,
+    hint: `${described.hint ?? `these credentials need the right ${action}`}; without s3:ListBucket, S3 says the same of an object that is missing`,
+  });
+  return { state: 'unknown', problem };
+}
+
+function isMissing({ code, status }: S3Refusal): boolean {
+  return code === 'NoSuchKey' || code === 'NotFound' || (status === 404 && code === '');
+}
+
+/** Asks for an object, or for a part of it. */
+async function getObject(
+  s3: S3Connection,
+  key: string,
+  range: string | undefined,
+  signal: AbortSignal | undefined,
+): Promise<ObjectPart & { readonly object: StoredObject }> {
+  return s3.ask(
+    {
+      ...reading(key),
+      async send(client, { GetObjectCommand }, options) {
+        const { bucket } = s3.settings;
+        const got = await client.send(new GetObjectCommand({ Bucket: bucket, Key: key, Range: range }), options);
+        const [, first, total] = /^bytes (\d+)-\d*\/(\d+)$/.exec(got.ContentRange ?? '') ?? [];
+        const size = Number(total ?? got.ContentLength ?? 0);
+        return {
+          bytes: got.Body as AsyncIterable<Uint8Array>,
+          first: Number(first ?? 0),
+          isPart: first !== undefined,
+          object: { key, size, modified: got.LastModified?.getTime() ?? 0 },
+        };
+      },
+    },
+    signal,
+  );
+}
+
+function reading(key: string) {
+  return { purpose: `read ${key}`, action: 's3:GetObject' };
+}
+
+async function getPart(
+  s3: S3Connection,
+  key: string,
+  { start, end }: { readonly start: number; readonly end: number | undefined },
+  signal: AbortSignal | undefined,
+): Promise<ObjectPart> {
+  const isAll = start === 0 && end === undefined;
+  try {
+    return await getObject(s3, key, isAll ? undefined : `bytes=${start}-${end === undefined ? '' : end - 1}`, signal);
+  } catch (error) {
+    if (!(error instanceof S3Failure)) throw error;
+    const refusal = refusalOf(error.cause);
+    if (refusal?.status === 416) throw lost(s3, `${key} is shorter than it should be`, 'size');
+    if (refusal?.code === 'InvalidObjectState') {
+      throw lost(s3, `${key} is archived and cannot be read before it is restored`, 'missing');
+    }
+    const answer = refusedAnswer(error, 's3:GetObject');
+    throw answer.state === 'unknown' ? answer.problem : lost(s3, `${key} is missing`, 'missing');
+  }
+}
+
+function lost(s3: S3Connection, what: string, wrong: 'missing' | 'size'): CacheError {
+  return new CacheError('CORRUPT', `${s3.name}: ${what}`, {
+    hint: 'the cache is incomplete, perhaps since objects of the bucket expire; export it again',
+    side: s3.side,
+    wrong,
+  });
+}
+
+/** Storage classes whose objects nobody can read before they are restored. */
+const ARCHIVED = new Set(['GLACIER', 'DEEP_ARCHIVE']);
+
+async function headObject(s3: S3Connection, key: string, signal?: AbortSignal): Promise<Answer<StoredObject>> {
+  const call = { purpose: `look for ${key}`, action: 's3:GetObject' };
+  try {
+    const found = await s3.ask(
+      {
+        ...call,
+        send: (client, { HeadObjectCommand }, options) =>
+          client.send(new HeadObjectCommand({ Bucket: s3.settings.bucket, Key: key }), options),
+      },
+      signal,
+    );
+    const isRestored = found.Restore?.includes('ongoing-request="false"') === true;
+    if (ARCHIVED.has(found.StorageClass ?? '') && !isRestored) return { state: 'missing' };
+    const object = { key, size: found.ContentLength ?? 0, modified: found.LastModified?.getTime() ?? 0 };
+    return { state: 'there', value: object };
+  } catch (error) {
+    if (!(error instanceof S3Failure)) throw error;
+    const refusal = refusalOf(error.cause);
+    // The answer to a HEAD has no body that says which bucket or right is missing.
+    if (refusal === undefined || !isUnexplained(refusal)) return refusedAnswer(error, call.action);
+    if (isMissing(refusal) && s3.isKnown) return { state: 'missing' };
+    return explained(s3, key, signal);
+  }
+}
+
+function isUnexplained({ code, status }: S3Refusal): boolean {
+  return code === '' || code === 'NotFound' || code === String(status);
+}
+
+/** Asks with a method whose answer has a reason. */
+async function explained(s3: S3Connection, key: string, signal?: AbortSignal): Promise<Answer<StoredObject>> {
+  try {
+    const { bytes, object } = await getObject(s3, key, 'bytes=0-0', signal);
+    // One byte, or all of the object where the service gives no parts.
+    for await (const _ of bytes) break;
+    return { state: 'there', value: object };
+  } catch (error) {
+    if (!(error instanceof S3Failure)) throw error;
+    const answer = refusedAnswer(error, 's3:GetObject');
+    if (answer.state === 'missing') s3.isKnown = true;
+    return answer;
+  }
+}
+
+/**
+ * Copies an object onto itself with new metadata, as BuildKit does (cache/remotecache/s3/s3.go, touch).
+ *
+ * @returns false where the service does not take that
+ */
+async function copyOntoItself(
+  s3: S3Connection,
+  object: StoredObject,
+  signal: AbortSignal | undefined,
+): Promise<boolean> {
+  const { bucket } = s3.settings;
+  const { key, size } = object;
+  const source = `${bucket}/${key}`.split('/').map(encodeURIComponent).join('/');
+  const metadata = { 'updated-at': new Date().toISOString() };
+  try {
+    if (size > LARGEST_COPY) await copyInParts(s3, object, { source, metadata }, signal);
+    else {
+      await s3.ask(
+        {
+          purpose: `touch ${key}`,
+          action: 's3:PutObject',
+          timeout: WORK_TIMEOUT,
+          send: (client, { CopyObjectCommand }, options) => {
+            const at = { Bucket: bucket, Key: key, CopySource: source };
+            const copy = new CopyObjectCommand({ ...at, MetadataDirective: 'REPLACE', Metadata: metadata });
+            return client.send(copy, options);
+          },
+        },
+        signal,
+      );
+    }
+    return true;
+  } catch (error) {
+    signal?.throwIfAborted();
+    if (error instanceof S3Failure || error instanceof CacheError) return false;
+    throw error;
+  }
+}
+
+/** Keys come in the form of a URL, so that XML can carry those that it has no characters for. */
+function decodeKey(key: string): string {
+  try {
+    return decodeURIComponent(key.replaceAll('+', ' '));
+  } catch {
+    return key;
+  }
+}

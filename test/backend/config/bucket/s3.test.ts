@@ -1,0 +1,310 @@
+import { randomBytes } from 'node:crypto';
+import test from 'ava';
+import { partSize } from '../../../../src/backend/config/bucket/s3-upload.js';
+import { collect } from '../../../../src/bytes/collect.js';
+import { parallel } from '../../../../src/bytes/parallel.js';
+import { CacheError } from '../../../../src/errors.js';
+import { FakeS3, refuse, type S3Fault } from '../../../support/fake-s3.js';
+
+const MEBIBYTE = 1024 ** 2;
+
+async function* inChunks(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, undefined> {
+  for (let at = 0; at < bytes.length; at += 65_536) yield bytes.subarray(at, at + 65_536);
+}
+
+const put = (store: ReturnType<FakeS3['open']>, key: string, bytes: Uint8Array) =>
+  store.put(key, inChunks(bytes), bytes.length);
+
+/** Fails the first requests of a kind. */
+const first =
+  (times: number, method: string, fail: S3Fault): S3Fault =>
+  (seen, answer, fake) =>
+    seen.method === method && seen.before < times && fail(seen, answer, fake);
+
+const refusal =
+  (status: number, code: string, more: Parameters<typeof refuse>[3] = {}): S3Fault =>
+  (_, answer) => {
+    refuse(answer, status, code, more);
+    return true;
+  };
+
+test('what is written can be read, whole and in parts, and is listed', async (t) => {
+  const fake = await FakeS3.start(t);
+  const store = fake.open(t);
+  for (const key of ['blobs/sha256:x', 'blobs/a b+c&d', 'blobs/é', 'blobs/../..//x', 'empty']) {
+    const bytes = key === 'empty' ? Buffer.of() : randomBytes(100);
+    await put(store, key, bytes);
+    t.deepEqual(fake.objects.get(key), bytes, key);
+    t.deepEqual(await collect(store.content(key, bytes.length).open()), bytes);
+    t.deepEqual(await collect(store.content(key, bytes.length).open({ start: 10, end: 20 })), bytes.subarray(10, 20));
+    t.like(await store.head(key), { state: 'there', value: { key, size: bytes.length } });
+  }
+  t.deepEqual(await store.head('missing'), { state: 'missing' });
+  t.deepEqual(await store.read('missing', 10), { state: 'missing' });
+  const listed: string[] = [];
+  for await (const page of store.list('blobs/')) listed.push(...page.map(({ key }) => key));
+  t.deepEqual(listed, [...fake.objects.keys()].filter((key) => key.startsWith('blobs/')).toSorted());
+  // Checksums in the frames of a body break other services than AWS.
+  t.true(fake.all.every(({ headers }) => !/chunked|crc32/i.test(JSON.stringify(headers))));
+});
+
+test('60 blobs take as many connections as go at once', async (t) => {
+  const fake = await FakeS3.start(t);
+  const store = fake.open(t);
+  const bytes = randomBytes(50_000);
+  const keys = Array.from({ length: 60 }, (_, index) => `${index}`);
+  await parallel(keys, 4, undefined, async (key) => {
+    t.deepEqual(await store.head(key), { state: 'missing' });
+    await put(store, key, bytes);
+    t.is((await store.head(key)).state, 'there');
+    for await (const _ of store.content(key, bytes.length).open()) continue;
+  });
+  t.true(fake.connections <= 4, `${fake.connections}`);
+});
+
+test('a service that is busy is asked again, and so is one that breaks off an answer', async (t) => {
+  const bytes = randomBytes(300_000);
+  const faults: [string, S3Fault][] = [
+    ['SlowDown', first(2, 'GET', refusal(503, 'SlowDown'))],
+    ['429', first(2, 'GET', refusal(429, 'TooManyRequests'))],
+    ['InternalError', first(2, 'PUT', refusal(500, 'InternalError'))],
+    ['RequestTimeout', first(2, 'PUT', refusal(400, 'RequestTimeout'))],
+    ['200 with an error', first(1, 'PUT', refusal(200, 'InternalError'))],
+    ['200 with an error and a line break', first(1, 'PUT', refusal(200, 'SlowDown', { more: '\n' }))],
+    ['no XML', first(1, 'PUT', (_, answer) => Boolean(answer.writeHead(502).end('<html>Bad Gateway')))],
+    [
+      'a cut',
+      first(1, 'GET', (_, answer) => {
+        answer.writeHead(200, { 'content-length': bytes.length });
+        answer.write(bytes.subarray(0, 100_000), () => answer.destroy());
+        return true;
+      }),
+    ],
+    ['no answer', first(1, 'PUT', (_, answer) => Boolean(answer.destroy()))],
+  ];
+  for (const [name, fault] of faults) {
+    const store = (await FakeS3.start(t, fault)).open(t);
+    await put(store, 'key', bytes);
+    t.deepEqual(await collect(store.content('key', bytes.length).open()), bytes, name);
+  }
+});
+
+test('a cut answer goes on where it broke, and not from its beginning', async (t) => {
+  const bytes = randomBytes(1_000_000);
+  const fake = await FakeS3.start(t, ({ method, headers }, answer) => {
+    if (method !== 'GET') return false;
+    const start = Number(/\d+/.exec(headers.range ?? '0')?.[0]);
+    if (start >= 800_000) return false;
+    const range = start === 0 ? {} : { 'content-range': `bytes ${start}-999999/1000000` };
+    answer.writeHead(start === 0 ? 200 : 206, { 'content-length': bytes.length - start, ...range });
+    answer.write(bytes.subarray(start, start + 100_000), () => answer.destroy());
+    return true;
+  });
+  fake.objects.set('key', bytes);
+  t.deepEqual(await collect(fake.open(t).content('key', bytes.length).open()), bytes);
+  t.true(fake.seen.length > 5);
+});
+
+test('a service that stays busy is an error after the attempts that were asked for', async (t) => {
+  const fake = await FakeS3.start(t, refusal(503, 'SlowDown', { message: 'Please reduce your request rate.' }));
+  const error = await t.throwsAsync<CacheError>(put(fake.open(t, { attempts: 2 }), 'key', Buffer.from('x')));
+  t.is(error.code, 'UNREACHABLE');
+  t.is(
+    error.message,
+    's3://bucket: cannot write key: Please reduce your request rate (SlowDown, HTTP 503); tried 2 times',
+  );
+  t.is(fake.seen.length, 2);
+});
+
+test('a large object goes in parts of one size, and a part that failed is sent again alone', async (t) => {
+  const bytes = randomBytes(33 * MEBIBYTE + 5);
+  const fake = await FakeS3.start(t, ({ method, query, before }, answer) => {
+    if (method !== 'PUT' || query.get('partNumber') !== '3' || before > 4) return false;
+    answer.destroy();
+    return true;
+  });
+  await put(fake.open(t), 'key', bytes);
+  t.true(fake.objects.get('key')?.equals(bytes));
+  const sizes = fake.all.filter(({ query }) => query.has('partNumber')).map(({ body }) => body.length);
+  t.deepEqual(new Set(sizes), new Set([8 * MEBIBYTE, MEBIBYTE + 5]));
+  t.true(sizes.length < 10);
+  t.is(fake.uploads.size, 0);
+});
+
+test('an upload that fails is aborted: its parts would be charged for', async (t) => {
+  const bytes = randomBytes(20 * MEBIBYTE);
+  const denied = await FakeS3.start(t, ({ query }, answer) => {
+    if (query.get('partNumber') !== '2') return false;
+    refuse(answer, 403, 'AccessDenied');
+    return true;
+  });
+  await t.throwsAsync(put(denied.open(t), 'key', bytes), { code: 'DENIED' });
+  t.is(denied.uploads.size, 0);
+  const damaged = await FakeS3.start(t);
+  const broken = async function* () {
+    yield bytes;
+    throw new CacheError('CORRUPT', 'the import is damaged');
+  };
+  await t.throwsAsync(damaged.open(t).put('key', broken(), bytes.length), { message: 'the import is damaged' });
+  t.is(damaged.uploads.size, 0);
+  t.is(damaged.objects.size, 0);
+});
+
+test('an upload whose end fails may be stored all the same', async (t) => {
+  const bytes = randomBytes(20 * MEBIBYTE);
+  const isEnd = (method: string, query: URLSearchParams) => method === 'POST' && query.has('uploadId');
+  const stored = await FakeS3.start(t, (seen, answer, fake) => {
+    if (!isEnd(seen.method, seen.query) || fake.objects.has('key')) return false;
+    fake.objects.set('key', bytes);
+    fake.uploads.clear();
+    answer.destroy();
+    return true;
+  });
+  await put(stored.open(t), 'key', bytes);
+  const refused = await FakeS3.start(t, ({ method, query }, answer) => {
+    if (!isEnd(method, query)) return false;
+    refuse(answer, 200, 'InvalidPart', { message: 'One or more parts could not be found.' });
+    return true;
+  });
+  await t.throwsAsync(put(refused.open(t), 'key', bytes), { message: /One or more parts could not be found/ });
+  t.is(refused.uploads.size, 0);
+});
+
+test('no upload has more than 10000 parts', (t) => {
+  t.is(partSize(16 * MEBIBYTE), 8 * MEBIBYTE);
+  for (const size of [80 * 1024 ** 3, 1024 ** 4, 5 * 1024 ** 4 - 1]) {
+    t.true(Math.ceil(size / partSize(size)) <= 10_000);
+    t.is(partSize(size) % MEBIBYTE, 0);
+  }
+});
+
+test('a missing right, a missing bucket and wrong keys have a reason, also where a HEAD was refused', async (t) => {
+  const cases: [number, string, RegExp][] = [
+    [403, 'InvalidAccessKeyId', /does not know access_key_id/],
+    [403, 'SignatureDoesNotMatch', /check secret_access_key=/],
+    [400, 'ExpiredToken', /have run out/],
+    [403, 'RequestTimeTooSkewed', /set the clock; or the line is so slow/],
+    [404, 'NoSuchBucket', /a bucket has to be made/],
+  ];
+  for (const [status, code, hint] of cases) {
+    const fake = await FakeS3.start(t, ({ method }, answer) => {
+      if (method === 'HEAD') answer.writeHead(status).end();
+      else refuse(answer, status, code, { headers: { date: 'Thu, 26 Nov 2026 00:00:00 GMT' } });
+      return true;
+    });
+    const error = await t.throwsAsync<CacheError>(fake.open(t).head('key'));
+    t.regex(error.hint ?? '', hint);
+    t.regex(error.message, new RegExp(code));
+    t.is(error.code, code === 'NoSuchBucket' ? 'NOT_FOUND' : 'DENIED');
+  }
+  const denied = await FakeS3.start(t, ({ method }, answer) => {
+    if (method === 'HEAD') answer.writeHead(403).end();
+    else refuse(answer, 403, 'AccessDenied');
+    return true;
+  });
+  const answer = await denied.open(t).head('key');
+  t.is(answer.state, 'unknown');
+  t.regex((answer.state === 'unknown' && answer.problem.hint) || '', /s3:GetObject.*s3:ListBucket/);
+  await t.throwsAsync(collect(denied.open(t).content('key', 1).open()), { code: 'DENIED' });
+});
+
+test('the region that an answer names is followed', async (t) => {
+  const regionOf = (headers: { authorization?: string | undefined }) => headers.authorization?.split('/')[2];
+  for (const more of [{ headers: { 'x-amz-bucket-region': 'eu-west-3' } }, { more: '<Region>eu-west-3</Region>' }]) {
+    const fake = await FakeS3.start(t, ({ headers }, answer) => {
+      if (regionOf(headers) === 'eu-west-3') return false;
+      refuse(answer, 400, 'AuthorizationHeaderMalformed', more);
+      return true;
+    });
+    await put(fake.open(t), 'key', Buffer.from('x'));
+    t.is(fake.seen.length, 2);
+  }
+  const lost = await FakeS3.start(
+    t,
+    refusal(301, 'PermanentRedirect', { headers: { 'x-amz-bucket-region': 'us-east-1' } }),
+  );
+  const error = await t.throwsAsync<CacheError>(put(lost.open(t), 'key', Buffer.from('x')));
+  t.regex(error.hint ?? '', /region/);
+});
+
+test('an archived object is in its place and cannot be read: a miss with that reason', async (t) => {
+  const fake = await FakeS3.start(t, ({ method }, answer) => {
+    if (method === 'HEAD') answer.writeHead(200, { 'x-amz-storage-class': 'DEEP_ARCHIVE', 'content-length': 5 }).end();
+    else refuse(answer, 403, 'InvalidObjectState');
+    return true;
+  });
+  t.deepEqual(await fake.open(t).head('key'), { state: 'missing' });
+  await t.throwsAsync(collect(fake.open(t).content('key', 5).open()), { code: 'CORRUPT', message: /archived/ });
+});
+
+test('a listing that is cut off or no listing is an error', async (t) => {
+  const page =
+    (body: string): S3Fault =>
+    (_, answer) =>
+      Boolean(answer.writeHead(200).end(body));
+  const list = async (fault: S3Fault) => {
+    const pages = (await FakeS3.start(t, fault)).open(t).list('blobs/');
+    for await (const _ of pages) continue;
+  };
+  const truncated = '<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>';
+  await t.throwsAsync(list(page(truncated)), { message: /does not say which/ });
+  await t.throwsAsync(list(page('<html><body>Login</body></html>')), { code: 'UNREACHABLE' });
+  await t.throwsAsync(list(page('<Error><Code>SlowDown</Code></Error>')), { code: 'UNREACHABLE' });
+});
+
+test('a touch that the service refuses or that changes nothing is none', async (t) => {
+  const object = { key: 'a/b c', size: 1, modified: 0 };
+  const fake = await FakeS3.start(t, ({ method, headers }, answer) => {
+    if (method !== 'PUT' || headers['x-amz-copy-source'] === undefined) return false;
+    refuse(answer, 200, 'InternalError');
+    return true;
+  });
+  fake.objects.set('a/b c', Buffer.from('x'));
+  t.false(await fake.open(t).touch?.(object));
+  const copy = fake.all.find(({ headers }) => headers['x-amz-copy-source'] !== undefined);
+  t.is(copy?.headers['x-amz-copy-source'], 'bucket/a/b%20c');
+  t.is(copy?.headers['x-amz-metadata-directive'], 'REPLACE');
+  const same = await FakeS3.start(t, ({ method }, answer) => {
+    if (method !== 'PUT') return false;
+    answer.end('<CopyObjectResult><ETag>"x"</ETag></CopyObjectResult>');
+    return true;
+  });
+  same.objects.set('a/b c', Buffer.from('x'));
+  t.true(await same.open(t).touch?.(object));
+  t.false(await same.open(t).touch?.({ ...object, modified: Date.now() + 10_000 }));
+});
+
+test('no secret reaches a message, also where the service repeats it', async (t) => {
+  const fake = await FakeS3.start(
+    t,
+    refusal(403, 'SignatureDoesNotMatch', { message: 'you sent a secret of the tests' }),
+  );
+  const error = await t.throwsAsync<CacheError>(put(fake.open(t), 'key', Buffer.from('x')));
+  t.notRegex(JSON.stringify(error), /a secret of/);
+});
+
+test.serial('without credentials a reader goes on without them, and a writer does not', async (t) => {
+  const env = { ...process.env };
+  t.teardown(() => (process.env = env));
+  for (const name of Object.keys(process.env)) if (name.startsWith('AWS_')) delete process.env[name];
+  process.env['AWS_EC2_METADATA_DISABLED'] = 'true';
+  process.env['HOME'] = '/nonexistent';
+  const fake = await FakeS3.start(t, ({ headers }, answer) => {
+    if (headers.authorization === undefined) return false;
+    refuse(answer, 403, 'InvalidAccessKeyId');
+    return true;
+  });
+  fake.objects.set('key', Buffer.from('x'));
+  t.is(String(await collect(fake.open(t, { keys: undefined }).content('key', 1).open())), 'x');
+  const error = await t.throwsAsync<CacheError>(
+    put(fake.open(t, { keys: undefined }, 'export'), 'key', Buffer.from('x')),
+  );
+  t.is(error.code, 'DENIED');
+  t.regex(error.hint ?? '', /AWS_PROFILE/);
+  process.env['AWS_ACCESS_KEY_ID'] = 'of the environment';
+  process.env['AWS_SECRET_ACCESS_KEY'] = 'another secret';
+  process.env['AWS_SESSION_TOKEN'] = 'a token';
+  fake.fault = () => false;
+  await put(fake.open(t, { keys: undefined }, 'export'), 'key', Buffer.from('y'));
+  t.is(fake.all.at(-1)?.headers['x-amz-security-token'], 'a token');
+});

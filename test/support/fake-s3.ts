@@ -1,0 +1,174 @@
+import { createHash } from 'node:crypto';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { ExecutionContext } from 'ava';
+import { s3Store } from '../../src/backend/config/bucket/s3.js';
+import { S3Connection, type S3Settings } from '../../src/backend/config/bucket/s3-connection.js';
+import type { ObjectStore } from '../../src/backend/config/bucket/object-store.js';
+import type { Side } from '../../src/errors.js';
+import { HttpClient } from '../../src/net/http/http.js';
+import { HASTY, listening } from './servers.js';
+
+/** A request to the fake service. */
+export interface S3Seen {
+  readonly method: string;
+  /** Without the bucket, decoded. */
+  readonly key: string;
+  readonly query: URLSearchParams;
+  readonly headers: IncomingMessage['headers'];
+  readonly body: Buffer;
+  /** How many requests of this method and key came before. */
+  readonly before: number;
+}
+
+/** Answers a request in another way than the service does; false to let the service answer. */
+export type S3Fault = (seen: S3Seen, answer: ServerResponse, store: FakeS3) => boolean;
+
+/** A service that speaks as much of S3 as bkcache does, for faults that a real one does not produce. */
+export class FakeS3 {
+  readonly objects = new Map<string, Buffer>();
+  readonly uploads = new Map<string, Map<number, Buffer>>();
+  /** Such as `PUT blobs/x`. */
+  readonly seen: string[] = [];
+  readonly all: S3Seen[] = [];
+  host = '';
+  /** How many connections were made to it. */
+  connections = 0;
+  fault: S3Fault = () => false;
+
+  static async start(t: ExecutionContext, fault?: S3Fault): Promise<FakeS3> {
+    const fake = new FakeS3();
+    if (fault !== undefined) fake.fault = fault;
+    const server = createServer((request, answer) => void fake.#answer(request, answer));
+    server.on('connection', () => fake.connections++);
+    fake.host = await listening(t, server);
+    t.teardown(() => server.closeAllConnections());
+    return fake;
+  }
+
+  /** The driver for a bucket of this service. */
+  open(t: ExecutionContext, more: Partial<S3Settings> = {}, side: Side = 'import'): ObjectStore {
+    const http = new HttpClient({ verify: true });
+    t.teardown(() => http[Symbol.asyncDispose]());
+    const settings: S3Settings = {
+      bucket: 'bucket',
+      region: 'us-east-1',
+      endpoint: `http://${this.host}`,
+      pathStyle: true,
+      keys: { accessKeyId: 'AKIAEXAMPLE', secretAccessKey: 'a secret of the tests' },
+      attempts: undefined,
+      adaptive: false,
+      ...more,
+    };
+    return s3Store(new S3Connection(settings, http, side, HASTY));
+  }
+
+  async #answer(request: IncomingMessage, answer: ServerResponse): Promise<void> {
+    // Not a URL, which would resolve `..`.
+    const [path = '', query = ''] = (request.url ?? '').split('?');
+    const chunks: Uint8Array[] = [];
+    for await (const chunk of request as AsyncIterable<Uint8Array>) chunks.push(chunk);
+    const key = decodeURIComponent(path.replace(/^\/bucket\/?/, ''));
+    const line = `${request.method} ${key}`;
+    const seen: S3Seen = {
+      method: request.method ?? '',
+      key,
+      query: new URLSearchParams(query),
+      headers: request.headers,
+      body: Buffer.concat(chunks),
+      before: this.seen.filter((known) => known === line).length,
+    };
+    this.seen.push(line);
+    this.all.push(seen);
+    if (!this.fault(seen, answer, this)) this.serve(seen, answer);
+  }
+
+  serve({ method, key, query, headers, body }: S3Seen, answer: ServerResponse): void {
+    const etag = (bytes: Uint8Array) => `"${createHash('md5').update(bytes).digest('hex')}"`;
+    const upload = query.get('uploadId');
+    if (query.has('list-type')) return this.#list(query, answer);
+    if (query.has('uploads')) {
+      const id = `upload-${this.uploads.size}`;
+      this.uploads.set(id, new Map());
+      return xml(
+        answer,
+        200,
+        `<InitiateMultipartUploadResult><UploadId>${id}</UploadId></InitiateMultipartUploadResult>`,
+      );
+    }
+    if (upload !== null && method === 'DELETE') {
+      this.uploads.delete(upload);
+      return void answer.writeHead(204).end();
+    }
+    if (upload !== null && method === 'PUT') {
+      this.uploads.get(upload)?.set(Number(query.get('partNumber')), body);
+      return void answer.writeHead(200, { etag: etag(body) }).end();
+    }
+    if (upload !== null) {
+      const parts = this.uploads.get(upload);
+      if (parts === undefined) return refuse(answer, 404, 'NoSuchUpload');
+      const numbers = [...parts.keys()].toSorted((a, b) => a - b);
+      this.objects.set(key, Buffer.concat(numbers.map((number) => parts.get(number) ?? Buffer.of())));
+      this.uploads.delete(upload);
+      return xml(answer, 200, `<CompleteMultipartUploadResult><ETag>"x-1"</ETag></CompleteMultipartUploadResult>`);
+    }
+    if (method === 'PUT') {
+      this.objects.set(key, body);
+      return void answer.writeHead(200, { etag: etag(body) }).end();
+    }
+    const found = this.objects.get(key);
+    if (found === undefined)
+      return method === 'HEAD'
+        ? void answer.writeHead(404, { 'content-length': 0 }).end()
+        : refuse(answer, 404, 'NoSuchKey');
+    const [, from, to] = /^bytes=(\d+)-(\d*)$/.exec(headers.range ?? '') ?? [];
+    const part = found.subarray(Number(from ?? 0), to === undefined || to === '' ? undefined : Number(to) + 1);
+    const range =
+      from === undefined ? {} : { 'content-range': `bytes ${from}-${Number(from) + part.length - 1}/${found.length}` };
+    const known = {
+      'content-length': part.length,
+      'last-modified': new Date().toUTCString(),
+      etag: etag(found),
+      ...range,
+    };
+    answer.writeHead(from === undefined ? 200 : 206, known).end(method === 'HEAD' ? undefined : part);
+  }
+
+  #list(query: URLSearchParams, answer: ServerResponse): void {
+    const prefix = query.get('prefix') ?? '';
+    const keys = [...this.objects.keys()].filter((key) => key.startsWith(prefix)).toSorted();
+    const size = 2;
+    const start = Number(query.get('continuation-token') ?? 0);
+    const contents = keys.slice(start, start + size).map((key) => {
+      const length = this.objects.get(key)?.length ?? 0;
+      return `<Contents><Key>${encodeURIComponent(key).replaceAll('%20', '+')}</Key><Size>${length}</Size><LastModified>2026-11-27T00:00:00.000Z</LastModified></Contents>`;
+    });
+    const more = start + size < keys.length;
+    const next = more ? `<NextContinuationToken>${start + size}</NextContinuationToken>` : '';
+    xml(
+      answer,
+      200,
+      `<ListBucketResult><Name>bucket</Name><EncodingType>url</EncodingType><IsTruncated>${more}</IsTruncated>${next}${contents.join('')}</ListBucketResult>`,
+    );
+  }
+}
+
+function xml(answer: ServerResponse, status: number, body: string): void {
+  answer
+    .writeHead(status, { 'content-type': 'application/xml' })
+    .end(`<?xml version="1.0" encoding="UTF-8"?>\n${body}`);
+}
+
+/** Refuses a request as S3 does. */
+export function refuse(
+  answer: ServerResponse,
+  status: number,
+  code: string,
+  {
+    message = 'No.',
+    more = '',
+    headers = {},
+  }: { message?: string; more?: string; headers?: Record<string, string> } = {},
+): void {
+  answer.writeHead(status, { 'content-type': 'application/xml', ...headers });
+  answer.end(`<?xml version="1.0"?>\n<Error><Code>${code}</Code><Message>${message}</Message>${more}</Error>`);
+}

@@ -1,0 +1,96 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Answer, ObjectStore, StoredObject } from '../../src/backend/config/bucket/object-store.js';
+import { wholeListing } from '../../src/backend/config/bucket/listing.js';
+import { collect } from '../../src/bytes/collect.js';
+import { CacheError } from '../../src/errors.js';
+
+/** Objects in memory, and what was asked of them. */
+export class MemoryStore implements ObjectStore {
+  readonly name = 'memory://bucket';
+  readonly objects = new Map<string, { readonly bytes: Buffer; readonly modified: number }>();
+  /** The requests, such as `put blobs/sha256:…`. */
+  readonly requests: string[] = [];
+  /** What credentials without the right to list a bucket are told of an object that is missing. */
+  mayList = true;
+  /** Whether a touch changes the date of an object. */
+  touches = true;
+  pageSize = 1000;
+
+  /** The objects of a folder: the path below the folder is the key. */
+  static of(folder: string): MemoryStore {
+    const store = new MemoryStore();
+    for (const entry of readdirSync(folder, { recursive: true, withFileTypes: true })) {
+      if (!entry.isFile()) continue;
+      const path = join(entry.parentPath, entry.name);
+      store.set(path.slice(folder.length + 1), readFileSync(path));
+    }
+    return store;
+  }
+
+  set(key: string, bytes: Uint8Array, modified = Date.now()): void {
+    this.objects.set(key, { bytes: Buffer.from(bytes), modified });
+  }
+
+  nameOf(key: string): string {
+    return `${this.name}/${key}`;
+  }
+
+  content(key: string, size: number) {
+    const { objects, requests } = this;
+    return {
+      size,
+      async *open({ start = 0, end = Infinity }: { readonly start?: number; readonly end?: number } = {}) {
+        requests.push(`get ${key}`);
+        const found = objects.get(key);
+        if (found === undefined) throw new CacheError('CORRUPT', `${key} is missing`, { wrong: 'missing' });
+        yield found.bytes.subarray(start, end);
+      },
+    };
+  }
+
+  async read(key: string): Promise<Answer<Buffer>> {
+    this.requests.push(`get ${key}`);
+    const found = this.objects.get(key);
+    return found === undefined ? this.#missing(key) : { state: 'there', value: found.bytes };
+  }
+
+  async head(key: string): Promise<Answer<StoredObject>> {
+    this.requests.push(`head ${key}`);
+    const found = this.objects.get(key);
+    if (found === undefined) return this.#missing(key);
+    return { state: 'there', value: { key, size: found.bytes.length, modified: found.modified } };
+  }
+
+  list(prefix: string) {
+    const keys = [...this.objects.keys()].filter((key) => key.startsWith(prefix)).toSorted((a, b) => (a < b ? -1 : 1));
+    return wholeListing(this.name, (token = '0') => {
+      this.requests.push(`list ${prefix}`);
+      if (!this.mayList) throw new CacheError('DENIED', 'no right to list');
+      const next = Number(token) + this.pageSize;
+      const objects = keys.slice(Number(token), next).flatMap((key) => {
+        const found = this.objects.get(key);
+        return found === undefined ? [] : [{ key, size: found.bytes.length, modified: found.modified }];
+      });
+      return Promise.resolve({ objects, isTruncated: next < keys.length, token: `${next}` });
+    });
+  }
+
+  async put(key: string, bytes: AsyncIterable<Uint8Array>): Promise<void> {
+    this.requests.push(`put ${key}`);
+    this.set(key, await collect(bytes));
+  }
+
+  async touch({ key }: StoredObject): Promise<boolean> {
+    this.requests.push(`touch ${key}`);
+    const found = this.objects.get(key);
+    if (found === undefined || !this.touches) return false;
+    this.set(key, found.bytes);
+    return true;
+  }
+
+  #missing(key: string): Answer<never> {
+    if (this.mayList) return { state: 'missing' };
+    return { state: 'unknown', problem: new CacheError('DENIED', `${key}: 403`) };
+  }
+}
