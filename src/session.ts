@@ -31,7 +31,7 @@ export interface SessionOptions {
 }
 
 /** The credentials that a session has for a service. */
-export interface SessionCredentials {
+interface SessionCredentials {
   /** The sides that they were given for. */
   readonly of: Side | 'both';
   readonly username: string;

@@ -17,7 +17,7 @@ import type { CacheStore } from './cache-store.js';
 export interface Cache {
   /** Where it is, for messages. */
   readonly name: string;
-  /** How many transfers at once it is good for, where that is more than there are cores to do something. */
+  /** How many transfers to run at once, where that is more than the number of cores: a transfer mostly waits for the network. */
   readonly concurrency?: number | undefined;
   readonly graph: Graph;
   /** The documents that the graph was read from; a copy that changes nothing writes these very bytes. */
@@ -26,9 +26,9 @@ export interface Cache {
   readonly platforms?: readonly string[];
   /** Why BuildKit's daemon exits when it imports this very cache. */
   readonly danger?: string | undefined;
-  /** A layer's bytes, unverified. Reading them throws CacheError CORRUPT when they are not there. */
+  /** The bytes of a layer, unverified. Reading a missing layer throws CacheError CORRUPT. */
   blob(blob: BlobId): Content;
-  /** Other copies of the same bytes, for when the first one is missing or damaged. */
+  /** Other copies of the same bytes, in case the first copy is missing or damaged. */
   fallbacks?(blob: BlobId): readonly Content[];
 }
 
@@ -50,35 +50,35 @@ export interface CacheSource {
   lease?(signal?: AbortSignal): Promise<Cache>;
 }
 
-/** A cache whose layers are at their target, and that is to be seen there. */
+/** A cache to publish. Its layers are at the target already. */
 export interface Publication {
   readonly graph: Graph;
   /** For targets whose caches have a manifest of their own. */
   readonly shape: Shape | undefined;
-  /** The documents of this very graph in this shape, where there are some already. */
+  /** The documents of this graph in this shape, if they exist already. */
   readonly saved: SavedCache | undefined;
-  /** Other fields of its manifest, where that is encoded again. */
+  /** Other fields of the manifest, for a manifest that is encoded again. */
   readonly fields?: ManifestFields | undefined;
 }
 
-/** How far a cache fits one of the images that it is to be put into. */
+/** How far a cache fits one image of an inline export. */
 export interface ImageFit extends RecordFit {
   /** Such as `linux/arm64/v8`. */
   readonly platform: string;
-  /** How many entries its history lacks, and gets with the cache: BuildKit's daemon exits on fewer than there are layers. */
+  /** How many history entries the export adds: BuildKit's daemon exits on an image with fewer entries than layers. */
   readonly addedHistory?: number;
-  /** Why this image cannot have a cache at all. */
+  /** Why this image cannot have a cache. */
   readonly fault?: string;
 }
 
-/** A layer that is to be converted, as far as it tells whether a blob was made from it. */
+/** A layer to convert, with what is needed to find the result of an earlier conversion. */
 export interface ConversionSource {
   readonly blob: Digest;
-  /** The limits for decompressing it, and the blob that was made from it. */
+  /** The limits for decompressing the layer, and the blob that was made from it. */
   readonly limits: Pick<RecompressOptions, 'maxSize' | 'windowMemory'>;
-  /** The digest of its tar, where its descriptor says it. */
+  /** The digest of the tar, if the descriptor states it. */
   readonly tar: Digest | undefined;
-  /** The same out of its bytes, where the descriptor does not say it. */
+  /** Computes the digest of the tar from the bytes, for a descriptor that does not state it. */
   readTar(): Promise<Digest>;
 }
 
@@ -86,44 +86,44 @@ export interface ConversionSource {
 export interface ConversionMemory {
   /**
    * @param encoder - `encoderName` of the codec
-   * @returns undefined unless the blob that the layer became is at the target, and is one of that layer's tar
+   * @returns undefined unless the target has the blob that the layer became, and the blob has the layer's tar
    */
   find(source: ConversionSource, encoder: string, signal?: AbortSignal): Promise<Conversion | undefined>;
   add(conversion: Conversion): Promise<void>;
 }
 
 /**
- * Where an export string leads. Blobs are written first, and `publish` makes them a cache that others can see. Its disposal
- * ends the leases that were taken for the writing, also after a failure.
+ * Where an export string leads. Blobs are written first, and `publish` makes them a cache. Disposal ends the leases of the
+ * export, also after a failure.
  */
 export interface CacheTarget extends AsyncDisposable {
   readonly name: string;
-  /** As that of a cache. */
+  /** As `concurrency` of a cache. */
   readonly concurrency?: number | undefined;
   /**
-   * The part of a graph that can be kept, of targets that cannot keep every cache. Its layers are there already.
+   * For targets that cannot store every cache: the part of a graph that they can. Its layers are at the target already.
    *
-   * @throws CacheError FAILED when that is nothing
+   * @throws CacheError FAILED when no part can be stored
    */
   select?(graph: Graph): { readonly graph: Graph; readonly images: readonly ImageFit[] };
   /**
    * Refuses what `publish` would refuse, before any layer is transferred.
    *
-   * @param cache - what is to be published, or something smaller
+   * @param cache - the publication, or a lower bound of its size
    */
   check?(cache: Publication): void;
-  /** Which of some blobs the target has and can rely on, asked for together: one listing may answer for all. */
+  /** Which of these blobs the target has, whole. They are asked for together: one listing may answer for all. */
   present(blobs: readonly BlobId[], signal?: AbortSignal): Promise<ReadonlySet<Digest>>;
-  /** Left out where nothing is remembered. */
+  /** Left out for a target that remembers no conversions. */
   readonly conversions?: ConversionMemory | undefined;
   /**
-   * Stores a blob, checked; the whole of it or nothing.
+   * Checks and stores a blob: the whole blob or nothing.
    *
-   * @param expected - left out for bytes that are made while they are read
+   * @param expected - undefined for bytes that are produced while they are read
    * @throws CacheError CORRUPT
    */
   write(content: Content, expected: BlobId | undefined, signal?: AbortSignal): Promise<BlobId>;
-  /** @returns what names the cache now */
+  /** @returns the descriptor that names the cache */
   publish(cache: Publication, signal?: AbortSignal): Promise<Descriptor>;
 }
 
@@ -159,7 +159,7 @@ export interface Backend {
   /**
    * Finds out where an option string leads, without opening anything there.
    *
-   * @throws CacheError USAGE for attributes that do not go together, and for a reference that is none
+   * @throws CacheError USAGE for attributes that do not go together, and for an invalid reference
    */
   locate(options: CacheOptions, side: Side): Promise<Location>;
   /** @throws CacheError USAGE, NOT_FOUND */

@@ -22,29 +22,29 @@ export interface CacheStore extends DocumentReader, AsyncDisposable {
   /** Whether caches are among other things here, as among the images of a registry: a listing leaves those out. */
   readonly isShared?: boolean;
   /**
-   * What can be asked for by name, in the order of the place.
+   * The names and their documents, in the order of the place.
    *
-   * @throws CacheError NOT_FOUND where there is no such place, CORRUPT when it cannot be read what it has
+   * @throws CacheError NOT_FOUND for a missing place, CORRUPT for an index that cannot be read
    */
   entries(signal?: AbortSignal): Promise<readonly (StoreEntry | UnreadEntry)[]>;
-  /** Every blob, and what is found among blobs. Left out where a place cannot list, as a registry. */
+  /** All blobs, and other things in their places. Left out for a place that cannot list its blobs, such as a registry. */
   blobs?(signal?: AbortSignal): AsyncIterable<StoredBlob>;
   /** When the document of an entry was written, or used where that is not recorded; in milliseconds since 1970. */
   writtenAt?(entry: StoreEntry): Promise<number | undefined>;
   /**
    * The blobs that each entry needs, its document included, as gc of this place sees it.
    *
-   * @throws CacheError CORRUPT when that is not known of one of them
+   * @throws CacheError CORRUPT when the needs of an entry are not known
    */
   needs?(entries: readonly StoreEntry[], signal?: AbortSignal): Promise<readonly ReadonlySet<Digest>[]>;
   /**
-   * The entries, and the faults of the place itself. An index that cannot be read is such a fault. Left out where a place
-   * has nothing that could be wrong but its documents and blobs.
+   * The entries, and the faults of the place itself. An unreadable index is such a fault. Left out for a place whose
+   * only files are documents and blobs.
    *
-   * @param instead - the entries to take where the place cannot say which it has
+   * @param instead - the entries to use for an unreadable index
    */
   examine?(instead: readonly StoreEntry[] | undefined, signal?: AbortSignal): Promise<Examined>;
-  /** What can lead to a name whose document was never here. */
+  /** The hint for a name whose document is missing: the usual cause. */
   readonly lostEntryHint?: string;
   /** Writes down for later writers which blobs are damaged. Left out where nothing is written down. */
   remember?(verdicts: readonly Verdict[], present: Pick<ReadonlySet<Digest>, 'has'>): Promise<void>;
@@ -68,14 +68,14 @@ export interface CacheStore extends DocumentReader, AsyncDisposable {
    */
   gc?(options: GcOptions): Promise<GcResult>;
   /**
-   * Takes names away; blobs stay. Nothing goes unless all can.
+   * Removes names; blobs stay. Nothing is removed unless every name exists.
    *
    * @throws CacheError NOT_FOUND for a name that is not here; DENIED, FAILED where the place refuses
    */
   remove?(names: readonly string[], signal?: AbortSignal): Promise<void>;
   /** Begins a repair. */
   repair?(): Promise<StoreRepair>;
-  /** What does instead what this place cannot do: a sentence for the user. */
+  /** For each verb that this place refuses: what the user can do instead, as a sentence. */
   readonly instead?: Readonly<Partial<Record<StoreVerb, string>>>;
 }
 
@@ -84,7 +84,7 @@ export type StoreVerb = 'gc' | 'prune' | 'repair';
 
 /** A name, or several, and the document behind it: a manifest, or a cacheconfig alone. */
 export interface StoreEntry {
-  /** In the order in which an import looks; none for an entry that can be asked for by its digest only. */
+  /** In the order in which an import looks; none for an entry that only its digest names. */
   readonly names: readonly string[];
   /** Names among these that lead an import to an entry before this one. */
   readonly shadowed?: readonly string[];
@@ -95,7 +95,7 @@ export interface StoreEntry {
   readonly lastUsed?: number | undefined;
 }
 
-/** A name of which the place cannot say what it stands for. */
+/** A name whose document could not be found out. */
 export interface UnreadEntry {
   readonly names: readonly string[];
   readonly problem: CacheError;
@@ -127,7 +127,7 @@ export interface Verdict {
 /** What becomes of an entry. */
 export interface EntryChange {
   readonly entry: StoreEntry;
-  /** What it names from now on; undefined when it goes. */
+  /** The new document; undefined for an entry that is removed. */
   readonly to: Descriptor | undefined;
   /** When it counts as last used, in milliseconds since 1970; now when left out. */
   readonly lastUsed?: number;
@@ -140,26 +140,26 @@ export interface Changes {
 }
 
 export interface GcOptions {
-  /** How long what nothing needs is left alone after it was last touched, in milliseconds; the place's own by default. */
+  /** How long an unneeded blob stays after its last change, in milliseconds; the place has a default. */
   readonly grace?: number | undefined;
-  /** Blobs that something needed until now, and that have no grace therefore. */
+  /** Blobs that were needed until now: they have no grace period. */
   readonly former?: ReadonlySet<Digest> | undefined;
-  /** Only find out what would go. */
+  /** Only report what would be removed. */
   readonly dryRun?: boolean | undefined;
   /** For a dry run: changes that count as made. */
   readonly planned?: Changes | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What repair needs of a place; it ends with the leases that it took. */
+/** What repair needs of a place. Disposal ends its leases. */
 export interface StoreRepair extends AsyncDisposable {
   /**
-   * What can be made of the entries when they cannot be read; undefined when they can.
+   * The entries that can be recovered from an unreadable index; undefined for a readable index.
    *
-   * @throws CacheError BUSY; CORRUPT, FAILED for what has to be looked at by somebody
+   * @throws CacheError BUSY; CORRUPT, FAILED for an index that a person has to look at
    */
   salvage?(signal?: AbortSignal): Promise<Salvage | undefined>;
-  /** The manifests of caches that none of the entries names, where caches have any. */
+  /** The manifests of caches that no entry names. Left out for a place without manifests. */
   untagged?(entries: readonly StoreEntry[], signal?: AbortSignal): Promise<readonly Descriptor[]>;
   /** Whether anything stands in the place of a blob. */
   has(digest: Digest): Promise<boolean>;
@@ -176,9 +176,9 @@ export interface StoreRepair extends AsyncDisposable {
   /** Moves a damaged blob away, so that the next writer that needs it writes it again. */
   quarantine(digest: Digest): Promise<void>;
   /**
-   * As `change` of the store, and keeps what was there before until `done`.
+   * As `change` of the store. The old index is kept until `done`.
    *
-   * @returns false when blobs or the entries are not what they were any more, and all has to be looked at again
+   * @returns false when another process has changed blobs or entries: the repair starts again
    */
   change(changes: Changes, signal?: AbortSignal): Promise<boolean>;
   /** Mends the faults of the place itself; tells whether there was something to mend. A dry run only tells. */
@@ -194,7 +194,7 @@ export interface RestoreOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Entries that were made out of an index that cannot be read. */
+/** Entries that were recovered from an unreadable index. */
 export interface Salvage {
   readonly entries: readonly StoreEntry[];
   /** Manifests of caches whose names are lost. */

@@ -3,7 +3,7 @@ import type { Content } from '../oci/content.js';
 import type { BlobId } from '../oci/descriptor.js';
 import type { Cache } from './backend.js';
 
-/** The copies of a blob that a cache has, in the order in which they are to be tried. */
+/** The copies of a blob that a cache has, in the order of the attempts. */
 export function copiesOf(cache: Cache, blob: BlobId): readonly Content[] {
   return [cache.blob(blob), ...(cache.fallbacks?.(blob) ?? [])];
 }

@@ -33,7 +33,7 @@ export type AttributeKind =
   | 'compression'
   | 'retry';
 
-export type Attributes = Readonly<Record<string, AttributeKind>>;
+type Attributes = Readonly<Record<string, AttributeKind>>;
 
 const COMPRESSION: Attributes = {
   compression: 'compression',

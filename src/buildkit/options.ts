@@ -102,7 +102,7 @@ export function flag({ attributes }: CacheOptions, name: string): boolean | unde
 }
 
 /** The compression of an export's layers. The caller chooses defaults for absent values. */
-export interface CompressionOptions {
+interface CompressionOptions {
   readonly compression?: 'uncompressed' | 'gzip' | 'estargz' | 'zstd';
   readonly level?: number;
   readonly force: boolean;

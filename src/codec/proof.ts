@@ -8,7 +8,7 @@ import { compressionOf } from './sniff.js';
 import { TAR_BLOCK } from '../tar/block.js';
 import { startsTar } from '../tar/start.js';
 
-export interface ProofOptions {
+interface ProofOptions {
   readonly digest: Digest;
   /** The sizes that documents state for the blob, in bytes. If none of them is right, the blob is damaged. */
   readonly sizes: readonly number[];

@@ -16,7 +16,7 @@ export interface RecompressOptions extends DecompressOptions {
 }
 
 /** A layer that is recompressed while it is read. */
-export interface Recompression {
+interface Recompression {
   readonly content: Content;
   /** There once `content` was read or written to its end. */
   readonly result: () => Recompressed;

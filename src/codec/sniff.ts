@@ -11,7 +11,7 @@ const ZSTD_MAGIC = [0x28, 0xb5, 0x2f, 0xfd];
 const isSkippable = (head: Buffer) => head.length >= 4 && (head.readUInt32LE(0) & 0xfffffff0) >>> 0 === 0x184d2a50;
 
 /** The real compression of a blob, and for eStargz the offset of its table of contents. */
-export interface Sniffed {
+interface Sniffed {
   readonly compression: Compression;
   readonly tocOffset?: number;
 }

@@ -1,7 +1,7 @@
 import type { CacheRecord } from '../buildkit/cache-config.js';
 
 /** Where layers and records stand in other lists, by where they stood; what is left out stays as it was. */
-export interface Places {
+interface Places {
   readonly layer?: (old: number) => number;
   readonly record?: (old: number) => number;
 }

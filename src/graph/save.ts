@@ -41,7 +41,7 @@ export interface SavedCache {
 }
 
 /** A cache with a manifest, as folders and registries have it. */
-export interface ManifestCache extends SavedCache {
+interface ManifestCache extends SavedCache {
   readonly documents: readonly [config: Document, manifest: Document];
   readonly shape: Shape;
 }

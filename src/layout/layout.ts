@@ -20,7 +20,7 @@ export interface Layout extends AsyncDisposable {
   readonly root: string;
   readonly blobs: Blobs;
   readonly settings: LayoutSettings;
-  /** What this process has in it while it works. */
+  /** The leases and temporary files of this process. */
   readonly workspace: Workspace;
 }
 

@@ -34,7 +34,7 @@ export function isTimestamp(text: string): boolean {
  *
  * @returns undefined for a text that Go does not read as a time
  */
-export function normalizeTimestamp(text: string): Timestamp | undefined {
+function normalizeTimestamp(text: string): Timestamp | undefined {
   const found = RFC3339.exec(text);
   if (found === null) return undefined;
   const [, year = '', month = '', day = '', hour = '', minute = '', second = '', fraction = ''] = found;

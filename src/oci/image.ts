@@ -19,7 +19,7 @@ export interface ImageConfig {
   readonly cache: Uint8Array | undefined;
 }
 
-export interface LayerHistory {
+interface LayerHistory {
   readonly created: Timestamp | undefined;
   readonly createdBy: string | undefined;
 }

@@ -8,7 +8,7 @@ import { DOCKER_MANIFEST, DOCKER_MANIFEST_LIST, OCI_INDEX, OCI_MANIFEST } from '
 export type ManifestFields = Readonly<Record<string, unknown>>;
 
 /** An image manifest: image-spec manifest.md. A build cache in this shape has a cacheconfig as its config. */
-export interface ImageManifest {
+interface ImageManifest {
   readonly kind: 'manifest';
   readonly mediaType: string;
   readonly config: Descriptor;
@@ -19,7 +19,7 @@ export interface ImageManifest {
 }
 
 /** An image index (image-spec image-index.md) or Docker manifest list. */
-export interface ImageIndex {
+interface ImageIndex {
   readonly kind: 'index';
   readonly mediaType: string;
   readonly manifests: readonly Descriptor[];

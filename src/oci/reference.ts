@@ -2,7 +2,7 @@ import { CacheError } from '../errors.js';
 import { type Digest, isDigest } from './digest.js';
 
 /** A reference to an image or cache in a registry, completed as Docker completes it. */
-export interface ImageReference {
+interface ImageReference {
   /** The registry's host, with the port if the reference has a port: `docker.io`, `localhost:5000`, `[::1]:5000`. */
   readonly registry: string;
   readonly repository: string;

@@ -6,9 +6,9 @@ import { abortable } from '../errors.js';
 import { Session, type SessionOptions } from '../session.js';
 
 export interface GarbageOptions extends Pick<SessionOptions, 'layout' | 'signal'> {
-  /** How long what nothing refers to is left alone after it was last touched, in milliseconds; one hour by default. */
+  /** How long a blob that nothing refers to stays after its last change, in milliseconds; one hour by default. */
   readonly grace?: number | undefined;
-  /** Only find out what would go. */
+  /** Only report what would be removed. */
   readonly dryRun?: boolean | undefined;
 }
 

@@ -12,7 +12,7 @@ export interface RemoveOptions extends Pick<SessionOptions, 'layout' | 'signal'>
 }
 
 /**
- * Takes a name out of the store. Its blobs stay where they are.
+ * Removes a name from the store. Its blobs stay until gc.
  *
  * @throws CacheError NOT_FOUND when there is no such name
  */

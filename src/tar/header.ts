@@ -30,7 +30,7 @@ export interface TarHeader {
 }
 
 /** The end of a tar: its zero blocks, as far as they were read, or nothing. */
-export interface TarEnd {
+interface TarEnd {
   readonly raw: Buffer;
   readonly type: 'end';
 }

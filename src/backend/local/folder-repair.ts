@@ -16,7 +16,7 @@ import { markerPath } from './folder-check.js';
 import { withChanges } from './folder-entries.js';
 import { salvageIndex, untaggedCaches } from './salvage.js';
 
-/** How often a repair begins again since somebody deletes what it has written. */
+/** How often a repair starts again after another process has deleted its blobs. */
 const REWRITES = 20;
 
 /** What repair does in a folder. Its layout has to be opened with `heal`, so that damaged files are replaced. */

@@ -16,7 +16,7 @@ import type { EntryChange, Salvage, StoreEntry } from '../cache-store.js';
 import { entriesOf, withChanges } from './folder-entries.js';
 
 /** What can be made of an index.json that is missing or no JSON any more. */
-export interface SalvagedIndex extends Omit<Salvage, 'publish'> {
+interface SalvagedIndex extends Omit<Salvage, 'publish'> {
   /**
    * Writes an index with the entries, changed.
    *

@@ -6,7 +6,7 @@ import { Backoff, TransientError } from '../../net/http/retry.js';
 import type { Content, Range } from '../../oci/content.js';
 import { nameOf, type RegistryPlace, requestTo } from './registry-place.js';
 
-export interface DownloadOptions {
+interface DownloadOptions {
   /** The size of the blob or manifest, in bytes. */
   readonly size: number;
   /** The accepted media types. */

@@ -69,7 +69,7 @@ export function registryConversions(
   };
 }
 
-/** Beside the store, not in it: others may write to a store. */
+/** Next to the store, not in it: other users may write to a store. */
 function userFile(env: NodeJS.ProcessEnv): string | undefined {
   try {
     return join(env['XDG_CACHE_HOME'] || join(homedir(), '.cache'), 'bkcache-conversions');

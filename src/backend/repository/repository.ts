@@ -13,13 +13,13 @@ export interface LeasedManifest extends AsyncDisposable {
   readonly descriptor: Descriptor;
 }
 
-/** A manifest, and a tag that names it; one without a tag stands in the list all the same. */
+/** A manifest and its tag. The list includes manifests without a tag. */
 export interface RepositoryEntry {
   readonly tag: string | undefined;
   readonly descriptor: Descriptor;
 }
 
-/** A tag of which it cannot be said what it names. */
+/** A tag whose manifest could not be found out. */
 export interface UnreadTag {
   readonly tag: string;
   readonly problem: CacheError;
@@ -29,14 +29,14 @@ export interface UnreadTag {
 export interface DocumentReader {
   /** Where it is, for messages. */
   readonly name: string;
-  /** How many transfers at once it is good for, where that is more than there are cores to do something. */
+  /** How many transfers to run at once, where that is more than the number of cores: a transfer mostly waits for the network. */
   readonly concurrency?: number;
   /**
-   * The bytes of a document that an entry or another manifest names, unverified. Reading them throws CacheError CORRUPT
-   * when they are not there.
+   * The bytes of a document that an entry or another manifest names, unverified. Reading a missing document throws
+   * CacheError CORRUPT.
    */
   manifest(descriptor: Descriptor): Content;
-  /** A config's or layer's bytes, unverified. Reading them throws CacheError CORRUPT when they are not there. */
+  /** The bytes of a config or layer, unverified. Reading a missing blob throws CacheError CORRUPT. */
   blob(blob: BlobId): Content;
 }
 
@@ -46,36 +46,36 @@ export interface DocumentReader {
  */
 export interface RepositoryReader extends DocumentReader {
   /**
-   * The manifest that a tag or digest stands for.
+   * The manifest of a tag or digest.
    *
-   * @throws CacheError NOT_FOUND, whose hint says what is there
+   * @throws CacheError NOT_FOUND, with a hint that lists the tags
    */
   resolve(reference: Reference, signal?: AbortSignal): Promise<Descriptor>;
   /**
    * As `resolve`, with a lease on the manifest and everything below it. Left out where there is no gc.
    */
   lease?(reference: Reference, signal?: AbortSignal): Promise<LeasedManifest>;
-  /** Records that a manifest is being used, and what it was asked for by, where that is kept. */
+  /** Records the use of a manifest, and the reference that named it. Left out for a place that keeps no such record. */
   used?(descriptor: Descriptor, reference: Reference, signal?: AbortSignal): Promise<void>;
-  /** Every manifest that can be asked for by name. */
+  /** The tags with their manifests. */
   entries(signal?: AbortSignal): Promise<readonly (RepositoryEntry | UnreadTag)[]>;
 }
 
-/** A repository that is written to. Its disposal ends the leases that were taken for it, also after a failure. */
+/** A repository that can be written to. Disposal ends its leases, also after a failure. */
 export interface Repository extends RepositoryReader, AsyncDisposable {
-  /** Which of some blobs are present and can be relied on. */
+  /** Which of these blobs the repository has, whole. */
   present(blobs: readonly BlobId[], signal?: AbortSignal): Promise<ReadonlySet<Digest>>;
-  /** What layers became here when they were converted. */
+  /** The conversions of layers that ended in this repository. */
   readonly conversions?: ConversionMemory | undefined;
   /**
-   * Stores a blob, checked; the whole of it or nothing.
+   * Checks and stores a blob: the whole blob or nothing.
    *
-   * @param expected - left out for bytes that are made while they are read
+   * @param expected - undefined for bytes that are produced while they are read
    * @throws CacheError CORRUPT
    */
   write(content: Content, expected: BlobId | undefined, signal?: AbortSignal): Promise<BlobId>;
   /**
-   * Stores a manifest whose blobs are there, and points the tag at it. Without a tag it can be asked for by digest.
+   * Stores a manifest whose blobs are stored already, and points the tag at it. Without a tag, only its digest names it.
    */
   publish(manifest: Document, tag: string | undefined, signal?: AbortSignal): Promise<void>;
 }

@@ -5,7 +5,7 @@ import { isSystemError } from '../../errors.js';
 import { type Digest, isDigest } from '../../oci/digest.js';
 
 /** Something in a folder of `blobs/`. */
-export interface BlobEntry {
+interface BlobEntry {
   readonly path: string;
   /** What its name says; undefined when it is not named as a blob. */
   readonly digest: Digest | undefined;

@@ -24,7 +24,7 @@ export interface Conversion {
   readonly estargz?: { readonly tocDigest: Digest; readonly uncompressedSize: number } | undefined;
 }
 
-/** The most that such a file holds, in bytes: some 15,000 conversions. Then the older half is forgotten. */
+/** The limit of the file, in bytes: some 15,000 conversions. Beyond the limit the older half is dropped. */
 const LIMIT = 4 * 1024 * 1024;
 
 const digest = v.custom<Digest>(isDigest);

@@ -32,7 +32,7 @@ export function cannotSync(error: unknown): boolean {
   return isSystemError(error, 'EINVAL', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS');
 }
 
-export interface FolderOptions {
+interface FolderOptions {
   readonly durable: boolean;
   /** The owner: the user who makes it, or that of the parent folder; `shared` also takes the mode of the parent. */
   readonly inherit?: 'nothing' | 'owner' | 'shared';

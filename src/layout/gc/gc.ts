@@ -20,7 +20,7 @@ const TRIES = 3;
 /** Between two batches, in milliseconds: a build that tries the lock meanwhile gets it. */
 const PAUSE = 1;
 
-export interface SweepOptions extends LivenessOptions {
+interface SweepOptions extends LivenessOptions {
   readonly dryRun?: boolean | undefined;
 }
 

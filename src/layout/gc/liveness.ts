@@ -28,7 +28,7 @@ export interface LivenessOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-export interface Planned {
+interface Planned {
   readonly manifests: readonly Descriptor[];
   readonly documents: readonly Document[];
 }

@@ -11,7 +11,7 @@ import type { Blobs } from '../blobs/blobs.js';
 export type Marked = Map<Digest, 'named' | 'read'>;
 
 /** Why it is not known what a document names. */
-export interface Obstacle {
+interface Obstacle {
   readonly digest: Digest;
   readonly error: CacheError;
 }

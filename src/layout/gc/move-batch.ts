@@ -16,7 +16,7 @@ const LONGEST = 1;
 /** How long files are moved at least, in milliseconds, however long it took to compare a large index.json. */
 const LEAST = 0.5;
 
-export interface BatchOptions {
+interface BatchOptions {
   /** When the lock was taken: a time of `performance.now`. */
   readonly start: number;
   /** The time that names the quarantine; in milliseconds since 1970. */

@@ -11,7 +11,7 @@ import type { Layout } from '../layout.js';
 import { contentOfFile } from '../files/small-file.js';
 
 /** An index.json that cannot be read. */
-export interface BrokenIndex {
+interface BrokenIndex {
   /** Undefined where there is no file. */
   readonly bytes: Buffer | undefined;
 }

@@ -6,7 +6,7 @@ import type { Layout } from '../layout.js';
 import { settled } from './settled.js';
 
 /** What was in index.json, and what it says. */
-export interface IndexReading {
+interface IndexReading {
   readonly bytes: Buffer;
   readonly index: LayoutIndex;
 }

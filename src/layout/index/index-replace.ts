@@ -16,7 +16,7 @@ export interface Prepared {
 }
 
 /** An index.json that was replaced. */
-export interface Replaced extends Pick<Prepared, 'bytes' | 'before'> {
+interface Replaced extends Pick<Prepared, 'bytes' | 'before'> {
   /** Where the old file is now; undefined where there was none, or the filesystem could not keep it. */
   readonly old: string | undefined;
   /** The inode of the file that was to be replaced. */

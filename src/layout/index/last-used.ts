@@ -9,7 +9,7 @@ import { DEFAULT_LAYOUT_SETTINGS } from '../settings.js';
 
 // https://bford.info/cachedir/: backup programs leave out folders with this file in them.
 const CACHEDIR_TAG = 'Signature: 8a477f597d28d172789f06886806bc55\n# The blobs of build caches, kept by bkcache.\n';
-// So that builds that import all the time do not meet our lock all the time.
+/** Uses that follow each other faster are not recorded, so that frequent imports rarely take the lock. In milliseconds. */
 const PRECISION = 10 * 60_000;
 
 /** Marks a layout as a store, which keeps many caches, and what was used when. */

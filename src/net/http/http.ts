@@ -32,7 +32,7 @@ export interface HttpResponse {
   readonly body: http.IncomingMessage;
 }
 
-export interface HttpSettings {
+interface HttpSettings {
   /** A PEM file with certificates to trust in addition to the system's. */
   readonly ca?: string | undefined;
   /** Whether certificates are checked. If not, public servers may also name private addresses. */

@@ -27,7 +27,7 @@ export class TransientError extends CacheError {
   }
 }
 
-export interface TransientOptions extends CacheErrorOptions {
+interface TransientOptions extends CacheErrorOptions {
   readonly retryAfter?: number | undefined;
   readonly stalled?: number | undefined;
   readonly attempts?: number | undefined;

@@ -6,7 +6,7 @@ import { connect, type ConnectionOptions } from 'node:tls';
 import { ConnectionError, timedOut } from './network-error.js';
 import { proxyAuthorization, proxyPeer, proxyRefusal } from './proxy.js';
 
-export interface TunnelSettings extends https.AgentOptions {
+interface TunnelSettings extends https.AgentOptions {
   readonly proxy: URL;
   /** How long a proxy may take to open a tunnel, in milliseconds. */
   readonly connectTimeout: number;

@@ -11,7 +11,7 @@ import { isTransient, retryAfterOf, TransientError } from '../http/retry.js';
 import { Secrets } from '../http/secrets.js';
 import { until } from '../http/until.js';
 
-export interface AuthorizerSettings {
+interface AuthorizerSettings {
   readonly registry: string;
   readonly http: HttpClient;
   /** Called once, at the registry's first challenge. */

@@ -1,7 +1,7 @@
 import * as v from 'valibot';
 
 /** A registry's entry in Docker's config.json. A missing field is empty, as in Go. */
-export type DockerEntry = Readonly<Record<(typeof ENTRY_FIELDS)[number], string>>;
+type DockerEntry = Readonly<Record<(typeof ENTRY_FIELDS)[number], string>>;
 
 /** The credentials part of Docker's config.json. */
 export interface DockerConfig {

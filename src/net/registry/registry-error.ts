@@ -5,7 +5,7 @@ import type { HttpRequest, HttpResponse } from '../http/http.js';
 import { isTransient, TransientError } from '../http/retry.js';
 
 /** The reason that a registry gives for a refusal: distribution-spec, "Error Codes". */
-export interface Reason {
+interface Reason {
   /** Whether the reason has the form of the specification: codes, such as MANIFEST_INVALID, with messages. */
   readonly isFormal: boolean;
   readonly text: string;

@@ -4,7 +4,7 @@ import { min } from '../../graph/min.js';
 import type { Export } from './export.js';
 
 /** What of a graph is exported. */
-export interface Edited {
+interface Edited {
   readonly graph: Graph;
   /** For targets that are images: how far the graph fits each of them. Its layers are in the images already. */
   readonly images?: readonly ImageFit[];

@@ -14,7 +14,7 @@ export interface Export {
   readonly options: TransferOptions;
 }
 
-/** What exports may take, and who is told of them. */
+/** The limits of an export, and its listeners. */
 export interface TransferOptions extends WorkOptions {
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((event: ProgressEvent) => void) | undefined;

@@ -13,7 +13,7 @@ import { TAR_BLOCK } from '../../tar/block.js';
 import { startsTar } from '../../tar/start.js';
 import type { CompressionConfig, Export } from './export.js';
 
-/** What is to become of a blob. */
+/** The plan for a blob: what it is now, and what it becomes. */
 export interface BlobPlan {
   readonly blob: Descriptor;
   /** What the blob is now: by its bytes where those were looked at, and otherwise by its descriptor. */

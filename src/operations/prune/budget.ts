@@ -12,7 +12,7 @@ export interface SavedGraph {
 }
 
 /** How far a limit was reached. */
-export interface Fitted<T> {
+interface Fitted<T> {
   readonly value: T;
   readonly fits: boolean;
 }
@@ -21,7 +21,7 @@ export interface Fitted<T> {
 export type BlobSizes = ReadonlyMap<Digest, number>;
 
 /** A cache that may be changed, and what it needs while it is not. */
-export interface SizedGraph extends UsedGraph, SavedGraph {
+interface SizedGraph extends UsedGraph, SavedGraph {
   readonly needs: BlobSizes;
 }
 

@@ -13,7 +13,7 @@ import { type DropReason, type TagPolicy, TagRules } from './policy.js';
 import { readTagged, type Tagged, type UseSource } from './tagged.js';
 
 export interface PruneOptions extends TagPolicy, Pick<SessionOptions, 'layout' | 'signal'> {
-  /** What tags need is to have this size at most, in bytes. */
+  /** The limit for the size of all that tags need, in bytes. */
   readonly maxSize?: number | undefined;
   /** Bring every config and manifest under the 1 MiB that BuildKit imports. */
   readonly fitImportLimit?: boolean | undefined;
@@ -47,7 +47,7 @@ export interface PruneResult {
   /** What tags needed before and need now, in bytes. */
   readonly sizeBefore: number;
   readonly size: number;
-  /** What could not be reached without touching what is protected; empty when all is as it was asked for. */
+  /** The limits that could not be reached without changing protected tags; empty if all were reached. */
   readonly unmet: readonly string[];
   /** What was freed; for a dry run, what would be. */
   readonly collected: GcResult;
@@ -56,7 +56,7 @@ export interface PruneResult {
 /**
  * Makes a folder of caches smaller by a policy: drops whole tags by name, age and number; then, where that is not
  * enough for the size, evicts results from the caches that are left, the least recently used first, whole chains at a
- * time, with all keys kept. What became free is collected.
+ * time, with all keys kept. In the end gc frees the blobs.
  *
  * @param folder - or an import string that leads into a place
  * @throws CacheError USAGE for a pattern that is none and for a place that frees its blobs itself, NOT_FOUND, CORRUPT when

@@ -6,11 +6,11 @@ import type { Fate } from './cut.js';
 
 /** Something that repair did, or would do. */
 export type RepairAction =
-  /** A good copy of a blob was fetched. */
+  /** An intact copy of a blob was fetched. */
   | { readonly type: 'fetched'; readonly digest: Digest; readonly from: string }
-  /** A damaged file was moved out of the way, so that the next build that needs the blob writes it again. */
+  /** A damaged file was moved to quarantine: the next build that needs the blob writes it again. */
   | { readonly type: 'set-aside'; readonly digest: Digest }
-  /** A cache lost the results that needed what could not be had. */
+  /** A cache lost the results whose blobs could not be fetched. */
   | {
       readonly type: 'cut';
       readonly tag: string | undefined;

@@ -29,7 +29,7 @@ export interface RepairOptions extends SessionOptions, WorkOptions {
   readonly from?: readonly string[] | undefined;
   /** Decompress every layer, and correct wrong diffIDs. */
   readonly deep?: boolean | undefined;
-  /** Only find out what would be done. */
+  /** Only report what would be done. */
   readonly dryRun?: boolean | undefined;
   readonly onProgress?: ((event: VerifyProgress) => void) | undefined;
 }

@@ -22,7 +22,7 @@ export interface Context {
 }
 
 /** A cacheconfig as far as it could be read. */
-export interface ConfigContent {
+interface ConfigContent {
   /** In bytes; undefined where it could not be read. */
   readonly size: number | undefined;
   readonly config: CacheConfig | undefined;

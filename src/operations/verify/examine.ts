@@ -15,7 +15,7 @@ export interface Examination {
 }
 
 /** What may be known of a place beyond what can be read in it, so that what is below that is looked at, too. */
-export interface Aid {
+interface Aid {
   /** The entries to take where the place cannot say which it has. */
   readonly entries?: readonly StoreEntry[] | undefined;
   readonly restore?: Restore | undefined;

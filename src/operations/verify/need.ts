@@ -6,7 +6,7 @@ import { type Effect, EFFECTS } from '../../backend/finding.js';
 import type { Origin } from './origin.js';
 
 /** What a descriptor takes its blob for. */
-export type Role =
+type Role =
   | 'manifest'
   /** A cacheconfig, or the config of an image that has a cache in it. */
   | 'config'

@@ -7,7 +7,7 @@ import { Report } from './report.js';
 const MISSING_MANIFEST = 'the manifest that a tag names is missing';
 
 /** What a listing of blobs shows. */
-export interface Presence {
+interface Presence {
   /** The blobs that are there, and how large they are, in bytes. */
   readonly present: ReadonlyMap<Digest, number>;
   readonly findings: readonly Finding[];

@@ -8,7 +8,7 @@ const NUMBERS: ReadonlySet<string> = new Set(['schemaVersion', 'size', 'parent',
 const TIMES: ReadonlySet<string> = new Set(['createdAt', 'created']);
 
 /** A document that Go reads, and whether it had to be corrected for that. */
-export interface Rectified<T> {
+interface Rectified<T> {
   readonly value: T;
   /** Why Go refuses the bytes as they are. */
   readonly fault: CacheError | undefined;

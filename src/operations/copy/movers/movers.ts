@@ -4,7 +4,7 @@ import { copyLayer } from './copy-layer.js';
 import type { Mover } from './mover.js';
 
 /** The way that a layer goes: what its plan says, or none where the target turns out to have the blob. */
-export type Way = BlobPlan['action'] | 'present';
+type Way = BlobPlan['action'] | 'present';
 
 /** A mover for each way. */
 export const MOVERS: Readonly<Record<Way, Mover>> = {
