@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CacheError, type Wrong } from '../../errors.js';
 import { statOf } from '../../layout/blobs/blob-file.js';
+import { KnownDamaged } from '../../layout/blobs/known-damaged.js';
 import { exists } from '../../layout/files/durable.js';
 import { contentOfFile } from '../../layout/files/small-file.js';
 import { leftovers } from '../../layout/gc/leftovers.js';
@@ -12,9 +13,10 @@ import { indexPath, readIndex } from '../../layout/index/index-read.js';
 import { hasManifests } from '../../layout/index/lost-index.js';
 import { sameBytes } from '../../layout/index/settled.js';
 import type { Layout } from '../../layout/layout.js';
+import type { Digest } from '../../oci/digest.js';
 import { markerVersion } from '../../oci/marker.js';
 import { OCI_INDEX } from '../../oci/media-types.js';
-import type { Examined, StoreEntry } from '../cache-store.js';
+import type { Examined, StoreEntry, Verdict } from '../cache-store.js';
 import { quoted, type Remark } from '../finding.js';
 import { entriesOf } from './folder-entries.js';
 
@@ -166,4 +168,19 @@ async function settledFault(look: () => Promise<MarkerFault | undefined>): Promi
     fault = next;
   }
   return fault;
+}
+
+/** Keeps the list of damaged blobs, which writers go by. */
+export async function remember(
+  { root }: Layout,
+  verdicts: readonly Verdict[],
+  present: Pick<ReadonlySet<Digest>, 'has'>,
+): Promise<void> {
+  const knownDamaged = new KnownDamaged(root);
+  const damaged = await knownDamaged.list();
+  for (const { digest, sound } of verdicts) {
+    if (!sound) await knownDamaged.add(digest);
+    else if (damaged.has(digest)) await knownDamaged.remove(digest);
+  }
+  for (const digest of damaged) if (!present.has(digest)) await knownDamaged.remove(digest);
 }

@@ -9,7 +9,8 @@ import { folderRemedy } from './folder-remedy.js';
 const LOST_ENTRY =
   'a build with several exports to local or registry writes the name of the last one into every folder: export to one place in a build, and let "bkcache copy" bring the cache to the others';
 
-const upkeep = () => import('./folder-upkeep.js');
+const checks = () => import('./folder-check.js');
+const changes = () => import('./folder-changes.js');
 
 /** A folder of caches, which is an OCI layout. The layout is closed with the store. */
 export function folderStore(layout: Layout): CacheStore {
@@ -22,13 +23,13 @@ export function folderStore(layout: Layout): CacheStore {
     entries: async (signal) => entriesOf(await readIndexOrNone(layout, signal)),
     blobs: () => storedBlobs(layout),
     writtenAt: async ({ descriptor }) => (await statOf(layout.blobs.path(descriptor.digest)))?.mtimeMs,
-    needs: async (entries, signal) => (await upkeep()).needsOf(layout, entries, signal),
-    examine: async (instead, signal) => (await import('./folder-check.js')).examineLayout(layout, instead, signal),
-    remember: async (verdicts, present) => (await upkeep()).remember(layout, verdicts, present),
+    needs: async (entries, signal) => (await changes()).needsOf(layout, entries, signal),
+    examine: async (instead, signal) => (await checks()).examineLayout(layout, instead, signal),
+    remember: async (verdicts, present) => (await checks()).remember(layout, verdicts, present),
     remedy: (finding) => folderRemedy(root, finding),
-    change: async (changes, signal) => (await upkeep()).change(layout, changes, signal),
-    gc: async (options) => (await upkeep()).gcOf(layout, options),
-    remove: async (names, signal) => (await upkeep()).remove(layout, names, signal),
+    change: async (wanted, signal) => (await changes()).change(layout, wanted, signal),
+    gc: async (options) => (await import('./folder-gc.js')).gcOf(layout, options),
+    remove: async (names, signal) => (await changes()).remove(layout, names, signal),
     repair: async () => (await import('./folder-repair.js')).folderRepair(layout),
     [Symbol.asyncDispose]: () => layout[Symbol.asyncDispose](),
   };

@@ -1,20 +1,15 @@
 import { CacheError } from '../../errors.js';
-import { KnownDamaged } from '../../layout/blobs/known-damaged.js';
 import { LeasedBlobs } from '../../layout/blobs/leased-blobs.js';
 import { rewriting } from '../../layout/blobs/lost-blobs.js';
-import { gc } from '../../layout/gc/gc.js';
 import { type Marked, Marking } from '../../layout/gc/mark.js';
 import { updateIndex } from '../../layout/index/index-file.js';
 import { findTag, type LayoutIndex, withoutTag } from '../../layout/index/index-json.js';
-import { readIndexOrNone } from '../../layout/index/index-read.js';
 import { setFileTime } from '../../layout/index/last-used.js';
 import type { Layout } from '../../layout/layout.js';
 import type { Digest } from '../../oci/digest.js';
-import type { Changes, GcOptions, StoreEntry, Verdict } from '../cache-store.js';
+import type { Changes, StoreEntry } from '../cache-store.js';
 import { withChanges } from './folder-entries.js';
 import { writeDocuments } from './folder-repair.js';
-
-// What verify, gc, prune and remove need of a folder in addition to reading it; a listing loads none of it.
 
 /** What each of some entries needs. */
 export async function needsOf(
@@ -34,21 +29,6 @@ export async function needsOf(
   throw obstacle.error;
 }
 
-/** Keeps the list of damaged blobs, which writers go by. */
-export async function remember(
-  { root }: Layout,
-  verdicts: readonly Verdict[],
-  present: Pick<ReadonlySet<Digest>, 'has'>,
-): Promise<void> {
-  const knownDamaged = new KnownDamaged(root);
-  const damaged = await knownDamaged.list();
-  for (const { digest, sound } of verdicts) {
-    if (!sound) await knownDamaged.add(digest);
-    else if (damaged.has(digest)) await knownDamaged.remove(digest);
-  }
-  for (const digest of damaged) if (!present.has(digest)) await knownDamaged.remove(digest);
-}
-
 /** Writes documents, and then changes entries. */
 export async function change(layout: Layout, { entries, documents }: Changes, signal?: AbortSignal): Promise<void> {
   if (entries.length === 0) return;
@@ -63,18 +43,6 @@ export async function change(layout: Layout, { entries, documents }: Changes, si
     if (to === undefined || lastUsed === undefined || !written.has(to.digest)) continue;
     await setFileTime(layout.blobs.path(to.digest), lastUsed);
   }
-}
-
-export async function gcOf(layout: Layout, { former, grace, dryRun, planned, signal }: GcOptions) {
-  const manifests = async ({ entries }: Changes) =>
-    withChanges(await readIndexOrNone(layout, signal), entries).manifests;
-  return gc(layout, {
-    ...(former ? { former } : {}),
-    grace,
-    dryRun,
-    planned: planned && { manifests: await manifests(planned), documents: planned.documents },
-    signal,
-  });
 }
 
 /** Removes names from index.json. */
