@@ -1,7 +1,7 @@
 import type { Timestamp } from '../oci/go-time.js';
 import type { Digest } from '../oci/digest.js';
 import { canonical } from './canonical.js';
-import { type Graph, withParents } from './graph.js';
+import type { Graph, Layer } from './graph.js';
 import { dropUnusedRecords, keepResults } from './keep.js';
 import { dependenciesFirst } from './order.js';
 
@@ -18,7 +18,7 @@ export interface UsedGraph {
 export function evict(graph: Graph, blobs: ReadonlySet<Digest>): Graph {
   if (blobs.size === 0) return graph;
   const evicted = new Set([...graph.layers.entries()].flatMap(([index, { blob }]) => (blobs.has(blob) ? [index] : [])));
-  return keepResults(graph, (layers) => !layers.some((layer) => evicted.has(layer)));
+  return keepResults(graph, (layer) => !evicted.has(layer));
 }
 
 /**
@@ -33,15 +33,11 @@ export function evictionOrder(graphs: readonly UsedGraph[]): readonly Digest[] {
   const above = new Map<Digest, Set<Digest>>();
   for (const used of graphs) {
     for (const [digest, { size }] of used.graph.descriptors) sizes.set(digest, size);
-    for (const { layers, time } of resultsOf(used)) {
-      let upper: Digest | undefined;
-      for (const blob of layers) {
-        lastUse.set(blob, Math.max(lastUse.get(blob) ?? 0, time));
-        const onTop = above.get(blob) ?? new Set();
-        above.set(blob, onTop);
-        if (upper !== undefined && upper !== blob) onTop.add(upper);
-        upper = blob;
-      }
+    for (const { blob, upper, time } of usesOf(used)) {
+      lastUse.set(blob, Math.max(lastUse.get(blob) ?? 0, time));
+      const onTop = above.get(blob) ?? new Set();
+      above.set(blob, onTop);
+      if (upper !== undefined && upper !== blob) onTop.add(upper);
     }
   }
   const heights = heightsOf(above);
@@ -54,16 +50,45 @@ export function evictionOrder(graphs: readonly UsedGraph[]): readonly Digest[] {
   );
 }
 
-/** The results of a graph: the blobs of each result, the topmost first, and the time of its last use. */
-function* resultsOf({ graph, lastUsed }: UsedGraph): Generator<{ layers: Digest[]; time: number }> {
-  const blobs = (layers: Iterable<number>) =>
-    Array.from(layers, (layer) => graph.layers[layer]?.blob).filter((blob) => blob !== undefined);
+/** A use of a blob by a result, or by several results over one layer. */
+interface Use {
+  readonly blob: Digest;
+  /** The blob that stands on it there. */
+  readonly upper: Digest | undefined;
+  /** In milliseconds since 1970. */
+  readonly time: number;
+}
+
+function* usesOf({ graph: { layers, records }, lastUsed }: UsedGraph): Generator<Use> {
+  const blobOf = (layer: number | undefined) => (layer === undefined ? undefined : layers[layer]?.blob);
   const timeOf = (createdAt: Timestamp) => lastUsed ?? Math.max(0, Date.parse(createdAt));
-  for (const { results, chains } of graph.records) {
-    for (const { layer, createdAt } of results)
-      yield { layers: blobs(withParents(graph.layers, layer)), time: timeOf(createdAt) };
-    for (const { layers, createdAt } of chains) yield { layers: blobs(layers).toReversed(), time: timeOf(createdAt) };
+  const times = new Map<number, number>();
+  const use = (layer: number, time: number) => times.set(layer, Math.max(times.get(layer) ?? 0, time));
+  for (const { results, chains } of records) {
+    for (const { layer, createdAt } of results) use(layer, timeOf(createdAt));
+    for (const { layers: chain, createdAt } of chains) {
+      const time = timeOf(createdAt);
+      for (const [place, layer] of chain.entries()) {
+        const blob = blobOf(layer);
+        if (blob !== undefined) yield { blob, upper: blobOf(chain[place + 1]), time };
+      }
+    }
   }
+  // From the top down: the latest result of those above a layer is known when the layer is reached.
+  const { order } = dependenciesFirst(layers.length, (layer) => parentsOf(layers[layer]));
+  for (const layer of order.toReversed()) {
+    const [time, one] = [times.get(layer), layers[layer]];
+    if (time === undefined || one === undefined) continue;
+    yield { blob: one.blob, upper: undefined, time };
+    const below = blobOf(one.parent);
+    if (below === undefined) continue;
+    use(one.parent, time);
+    yield { blob: below, upper: one.blob, time };
+  }
+}
+
+function parentsOf(layer: Layer | undefined): number[] {
+  return layer === undefined || layer.parent === -1 ? [] : [layer.parent];
 }
 
 /** The height of the highest stack on each blob. */

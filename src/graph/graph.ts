@@ -28,6 +28,27 @@ export function* withParents(layers: readonly Layer[], index: number): Generator
   for (let at = index; at !== -1; at = layers[at]?.parent ?? -1) yield at;
 }
 
+/**
+ * What is known of each layer with all its parents, from what is known of its parent. Each layer is looked at once, however
+ * many stand on it, and only when it is asked for.
+ *
+ * @param step - from a layer's index, and what is known of its parent; undefined for a layer without one
+ */
+export function knownOfStacks<T>(
+  layers: readonly Layer[],
+  step: (layer: number, below: T | undefined) => T,
+): (layer: number) => T {
+  const known = new Map<number, T>();
+  return (top) => {
+    const open: number[] = [];
+    for (let at = top; at !== -1 && !known.has(at); at = layers[at]?.parent ?? -1) open.push(at);
+    for (let at = open.pop(); at !== undefined; at = open.pop()) {
+      known.set(at, step(at, known.get(layers[at]?.parent ?? -1)));
+    }
+    return known.get(top) as T;
+  };
+}
+
 /** Every layer that a record's results need. */
 export function* layersOf({ layers }: Graph, record: CacheRecord): Generator<number, void, undefined> {
   for (const { layer } of record.results) yield* withParents(layers, layer);

@@ -56,8 +56,12 @@ export function inlineGraph(layers: readonly Descriptor[], records: readonly Cac
 /** The part of a cache that fits an image: the results that consist of its layers, and the keys that lead to them. */
 export function graphForImage(graph: Graph, layers: readonly Descriptor[]): Graph {
   const places = placesOf(graph, layers);
+  const isPlaced = (layer: number) => {
+    const blob = graph.layers[layer]?.blob;
+    return blob === undefined || places.has(blob);
+  };
   return dropUnusedRecords(
-    keepResults(graph, (stack) => stack.length > 0 && missingLayers(graph, stack, places).length === 0),
+    keepResults(graph, isPlaced, (chain) => chain.length > 0 && chain.every((layer) => isPlaced(layer))),
   );
 }
 

@@ -1,25 +1,30 @@
 import type { CacheRecord } from '../buildkit/cache-config.js';
 import { canonical } from './canonical.js';
 import { links } from './check.js';
-import { type Graph, hasResults, type Layer, layersOfAll, withParents } from './graph.js';
+import { type Graph, hasResults, knownOfStacks, type Layer, layersOfAll } from './graph.js';
 import { renumber } from './renumber.js';
 
 /**
- * Keeps the results that pass a test, and the layers that these need. Every record stays as a key.
+ * Keeps the results whose layers all pass a test, and the layers that these need. Every record stays as a key.
  *
- * @param keep - the test, on the indexes of all layers of a result
+ * @param isKept - the test, on the index of a layer
+ * @param isChainKept - the test of a chain, where it is another one
  */
-export function keepResults(graph: Graph, keep: (layers: readonly number[]) => boolean): Graph {
+export function keepResults(
+  graph: Graph,
+  isKept: (layer: number) => boolean,
+  isChainKept = (layers: readonly number[]): boolean => layers.every((layer) => isKept(layer)),
+): Graph {
   let dropped = false;
-  const kept = (layers: Iterable<number>) => {
-    const stays = keep([...layers]);
+  const noted = (stays: boolean) => {
     dropped ||= !stays;
     return stays;
   };
+  const isStackKept = knownOfStacks<boolean>(graph.layers, (layer, below = true) => below && isKept(layer));
   const records = graph.records.map((record) => ({
     ...record,
-    results: record.results.filter(({ layer }) => kept(withParents(graph.layers, layer))),
-    chains: record.chains.filter(({ layers }) => kept(layers)),
+    results: record.results.filter(({ layer }) => noted(isStackKept(layer))),
+    chains: record.chains.filter(({ layers }) => noted(isChainKept(layers))),
   }));
   return dropped ? canonical(dropUnusedLayers({ ...graph, records })) : graph;
 }

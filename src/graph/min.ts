@@ -11,5 +11,5 @@ export function min(graph: Graph): Graph {
   const blobOf = (layer: number) => graph.layers[layer]?.blob;
   const ends = endsOf(graph.records).flatMap((index) => graph.records[index] ?? []);
   const built = new Set(Array.from(layersOfAll(graph, ends), blobOf));
-  return keepResults(graph, (layers) => layers.every((layer) => built.has(blobOf(layer))));
+  return keepResults(graph, (layer) => built.has(blobOf(layer)));
 }

@@ -2,11 +2,13 @@ import test from 'ava';
 import fc from 'fast-check';
 import { encodeCacheConfig } from '../../src/buildkit/cache-config.js';
 import { configFaults } from '../../src/graph/check.js';
-import { dropDeadKeys, evict, evictionOrder } from '../../src/graph/evict.js';
+import { dropDeadKeys, evict, evictionOrder, type UsedGraph } from '../../src/graph/evict.js';
 import { blobsOf, type Graph, hasResults, layersOf, withParents } from '../../src/graph/graph.js';
 import { canonical } from '../../src/graph/canonical.js';
+import { dropUnusedLayers, keepResults } from '../../src/graph/keep.js';
 import { mend } from '../../src/graph/mend.js';
-import { distinctGraphs } from '../support/graphs.js';
+import type { Digest } from '../../src/oci/digest.js';
+import { distinctGraphs, graphs } from '../support/graphs.js';
 
 const bytes = (graph: Graph) => encodeCacheConfig(graph).toString();
 const firstOf = (graph: Graph, count: number) =>
@@ -57,6 +59,73 @@ test('a blob goes only after those that stand on it', (t) => {
         );
       }
     }),
+  );
+});
+
+/** The order of eviction by its definition: each result is walked to its lowest layer. */
+function simpleOrder(graphs: readonly UsedGraph[]): Digest[] {
+  const stacks = graphs.flatMap(({ graph: { layers, records }, lastUsed }) => {
+    const named = (indexes: Iterable<number>, createdAt: string) => ({
+      blobs: Array.from(indexes, (index) => layers[index]?.blob ?? ('' as never)),
+      time: lastUsed ?? Math.max(0, Date.parse(createdAt)),
+    });
+    return records.flatMap(({ results, chains }) => [
+      ...results.map(({ layer, createdAt }) => named(withParents(layers, layer), createdAt)),
+      ...chains.map((chain) => named(chain.layers.toReversed(), chain.createdAt)),
+    ]);
+  });
+  const blobs = new Set(stacks.flatMap((one) => one.blobs));
+  const upperOf = (blob: Digest) =>
+    new Set(stacks.flatMap((one) => one.blobs.filter((up, at) => one.blobs[at + 1] === blob && up !== blob)));
+  const heights = new Map<Digest, number>();
+  for (let isNew = true; isNew;) {
+    isNew = false;
+    for (const blob of blobs) {
+      const uppers = Array.from(upperOf(blob), (upper) => heights.get(upper));
+      if (heights.has(blob) || uppers.includes(undefined)) continue;
+      heights.set(blob, Math.max(-1, ...uppers.map((height) => height ?? 0)) + 1);
+      isNew = true;
+    }
+  }
+  const timeOf = (blob: Digest) =>
+    Math.max(...stacks.filter((one) => one.blobs.includes(blob)).map(({ time }) => time));
+  const sizes = new Map(graphs.flatMap(({ graph }) => [...graph.descriptors]).map(([blob, { size }]) => [blob, size]));
+  return [...blobs].toSorted(
+    (a, b) =>
+      timeOf(a) - timeOf(b) ||
+      (heights.get(a) ?? blobs.size) - (heights.get(b) ?? blobs.size) ||
+      (sizes.get(b) ?? 0) - (sizes.get(a) ?? 0) ||
+      (a < b ? -1 : 1),
+  );
+}
+
+test('the order of eviction is that of its definition, over several caches, with chains and with blobs in both orders', (t) => {
+  const used = fc.record({ graph: graphs, lastUsed: fc.option(fc.nat(3), { nil: undefined }) });
+  fc.assert(
+    fc.property(fc.array(used, { minLength: 1, maxLength: 3 }), (caches) => {
+      t.deepEqual(evictionOrder(caches), simpleOrder(caches));
+    }),
+    { numRuns: 1000 },
+  );
+});
+
+test('a result stays if no layer of it, as its definition walks them, goes', (t) => {
+  fc.assert(
+    fc.property(graphs, fc.nat(6), (graph, seed) => {
+      const goes = (layer: number) => ((layer + 1) * (seed + 1)) % 4 === 0;
+      const stays = (layers: Iterable<number>) => ![...layers].some(goes);
+      const records = graph.records.map((record) => ({
+        ...record,
+        results: record.results.filter(({ layer }) => stays(withParents(graph.layers, layer))),
+        chains: record.chains.filter(({ layers }) => stays(layers)),
+      }));
+      const isSame = JSON.stringify(records) === JSON.stringify(graph.records);
+      const expected = isSame ? graph : canonical(dropUnusedLayers({ ...graph, records }));
+      const left = keepResults(graph, (layer) => !goes(layer));
+      t.deepEqual(left, expected);
+      t.is(left === graph, isSame);
+    }),
+    { numRuns: 1000 },
   );
 });
 

@@ -8,7 +8,10 @@ import { type FileContent, isLargeFile, withFile } from '../../thread/large-file
 import type { copyBlob } from './copy-blob.js';
 import { openRegular } from '../files/open-file.js';
 
+/** The largest buffer, in bytes. */
 const READ_SIZE = 1024 * 1024;
+/** The first buffer, in bytes: most documents fit, and to allocate a large one costs more than to read them. */
+const FIRST_SIZE = 16 * 1024;
 
 /** For reading a blob with the checks on the way. */
 export interface CheckOptions {
@@ -73,12 +76,15 @@ async function* readBlobFile(
   signal?: AbortSignal,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   await using handle = await openBlobFile(path, digest);
+  let size = FIRST_SIZE;
   for (let at = start; at < end;) {
     signal?.throwIfAborted();
-    const length = Math.min(READ_SIZE, end - at);
+    const length = Math.min(size, end - at);
     const { bytesRead, buffer } = await handle.read(Buffer.allocUnsafe(length), 0, length, at);
     if (bytesRead === 0) return;
     at += bytesRead;
+    // A file that fills its buffer goes on; after a short read only its end is left.
+    if (bytesRead === size) size = Math.min(8 * size, READ_SIZE);
     yield buffer.subarray(0, bytesRead);
   }
 }

@@ -4,7 +4,7 @@ import { CacheError } from '../../errors.js';
 import { bareLayers } from '../../graph/bare.js';
 import { configFaults } from '../../graph/check.js';
 import { endsOf } from '../../graph/ends.js';
-import { layersOf } from '../../graph/graph.js';
+import { knownOfStacks } from '../../graph/graph.js';
 import { isMisspelt } from '../../graph/mend.js';
 import type { Descriptor } from '../../oci/descriptor.js';
 import type { Digest } from '../../oci/digest.js';
@@ -109,14 +109,17 @@ function checkResults(
   digest: Digest,
 ): void {
   const blobs = new Set(listed.map((layer) => layer.digest));
-  const graph = { ...config, descriptors: new Map() };
+  const missingAt = (layer: number) => {
+    const blob = config.layers[layer]?.blob;
+    return blob === undefined || blobs.has(blob) ? undefined : blob;
+  };
+  // The lowest missing one of a stack.
+  const missingIn = knownOfStacks<Digest | undefined>(config.layers, (layer, below) => below ?? missingAt(layer));
   let isWhole = true;
   for (const [index, record] of config.records.entries()) {
     let missing: Digest | undefined;
-    for (const layer of layersOf(graph, record)) {
-      const blob = config.layers[layer]?.blob;
-      if (blob !== undefined && !blobs.has(blob)) missing = blob;
-    }
+    for (const { layer } of record.results) missing = missingIn(layer) ?? missing;
+    for (const chain of record.chains) for (const layer of chain.layers) missing = missingAt(layer) ?? missing;
     if (missing === undefined) continue;
     isWhole = false;
     const message = `record ${index} has a result that needs ${missing}, which the manifest does not list`;
