@@ -26,6 +26,8 @@ export type Restore = (descriptor: Descriptor, required: boolean) => Promise<Buf
 
 const TOO_LARGE = 'neither BuildKit nor bkcache reads a document of this size: export the cache again';
 
+const EXPORT_AGAIN = 'export the cache or the image again';
+
 /** A manifest or index, read once, however many name it. */
 interface Visited {
   readonly origin: Origin;
@@ -259,7 +261,9 @@ export class Walk {
 
 /** What helps with a manifest that BuildKit refuses: repair writes the manifest of a cache again, and no other. */
 function hintFor(manifest: Manifest): string | undefined {
-  return contentsOf(manifest).kind === 'cache' ? undefined : MAKE_AGAIN;
+  if (contentsOf(manifest).kind === 'cache') return undefined;
+  // It is not read what an index that has a config is about: a cache, or an image.
+  return manifest.kind === 'index' && manifest.fault !== undefined ? EXPORT_AGAIN : MAKE_AGAIN;
 }
 
 /** Whether an error says something of the bytes, as opposed to a registry that cannot be asked. */

@@ -51,6 +51,14 @@ function commandFor(
   return `bkcache repair ${deep ? '--deep ' : ''}${folder}`;
 }
 
+test('a cache that BuildKit refuses, and repair cannot correct, is not taken for one inside an image', async (t) => {
+  const path = join(temporary(t), 'cache');
+  copyFixture('max-gzip', path);
+  FAULTS.find(({ name }) => name === 'a media type that contradicts')?.make(new FaultyFolder(path));
+  const { findings } = await verifyFolder(path);
+  t.is(findings[0]?.hint, 'export the cache or the image again');
+});
+
 for (const { name, make } of FAULTS.filter(({ of, isNote }) => of === 'cache' && isNote === true)) {
   test(`a copy of what is only noted is sound: ${name}`, async (t) => {
     const path = join(temporary(t), 'cache');
