@@ -1,6 +1,7 @@
 import { lstat } from 'node:fs/promises';
 import { isOptionString } from '../buildkit/values.js';
 import { type CacheOptions, type OnNote, optionsBehindPath, parseExport, parseImport } from '../buildkit/options.js';
+import { CacheError } from '../errors.js';
 
 /**
  * Reads an import string. A path with options behind it is no option string; it is one only if it is the name of
@@ -23,6 +24,22 @@ export async function readImport(text: string, onNote?: OnNote): Promise<CacheOp
  */
 export async function readPlace(text: string, onNote?: OnNote): Promise<CacheOptions> {
   return isOptionString(text) ? readImport(text, onNote) : { type: 'local', attributes: { src: text } };
+}
+
+/**
+ * Reads the name of a place for a verb that takes all its caches. A string that selects one of them is refused: what was
+ * meant for one cache would be done to all.
+ *
+ * @param onNote - is told of attributes without effect
+ * @throws CacheError USAGE
+ */
+export async function readWholePlace(text: string, onNote?: OnNote): Promise<CacheOptions> {
+  const place = await readPlace(text, onNote);
+  const field = ['tag', 'digest'].find((name) => place.attributes[name] !== undefined);
+  if (field === undefined) return place;
+  throw new CacheError('USAGE', `${field}= selects one cache, and this takes all caches of a place`, {
+    hint: `leave out ${field}=`,
+  });
 }
 
 /**

@@ -1,6 +1,6 @@
 import { locate, openStore } from '../backend/backends.js';
 import { type GcResult, refuseWithout } from '../backend/cache-store.js';
-import { readPlace } from '../backend/option-string.js';
+import { readWholePlace } from '../backend/option-string.js';
 import { checkCall } from '../calls.js';
 import { abortable } from '../errors.js';
 import { Session, type SessionOptions } from '../session.js';
@@ -22,7 +22,7 @@ export interface GarbageOptions extends Pick<SessionOptions, 'layout' | 'signal'
 export async function collectGarbage(folder: string, options: GarbageOptions = {}): Promise<GcResult> {
   checkCall('collectGarbage', { folder, options });
   const { grace, dryRun, signal } = options;
-  const place = await readPlace(folder);
+  const place = await readWholePlace(folder);
   return abortable(signal, async () => {
     await using session = new Session(options);
     await using store = await openStore(await locate(place, 'import', session), session);

@@ -1,6 +1,6 @@
 import { type Changes, type GcResult, type CacheStore, refuseWithout } from '../../backend/cache-store.js';
 import { locate, openStore } from '../../backend/backends.js';
-import { readPlace } from '../../backend/option-string.js';
+import { readWholePlace } from '../../backend/option-string.js';
 import { checkCall } from '../../calls.js';
 import { abortable } from '../../errors.js';
 import { type Graph, hasResults } from '../../graph/graph.js';
@@ -65,7 +65,7 @@ export interface PruneResult {
 export async function prune(folder: string, options: PruneOptions = {}): Promise<PruneResult> {
   checkCall('prune', { folder, options });
   const rules = new TagRules(options);
-  const place = await readPlace(folder);
+  const place = await readWholePlace(folder);
   return abortable(options.signal, async () => {
     await using session = new Session(options);
     await using store = await openStore(await locate(place, 'import', session), session);

@@ -7,7 +7,7 @@ import {
 } from '../../backend/cache-store.js';
 import type { Finding } from '../../backend/finding.js';
 import { locate, openStore } from '../../backend/backends.js';
-import { readPlace } from '../../backend/option-string.js';
+import { readWholePlace } from '../../backend/option-string.js';
 import { checkCall } from '../../calls.js';
 import { abortable } from '../../errors.js';
 import { Session, type SessionOptions } from '../../session.js';
@@ -57,7 +57,7 @@ export interface RepairResult {
  */
 export async function repairFolder(folder: string, options: RepairOptions = {}): Promise<RepairResult> {
   checkCall('repairFolder', { folder, options });
-  const place = await readPlace(folder, options.onNote);
+  const place = await readWholePlace(folder, options.onNote);
   return abortable(options.signal, async () => {
     await using session = new Session({ ...options, layout: { ...options.layout, heal: true } });
     await using store = await openStore(await locate(place, 'import', session), session);

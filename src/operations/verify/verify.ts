@@ -3,7 +3,7 @@ import type { CacheStore } from '../../backend/cache-store.js';
 import type { Finding } from '../../backend/finding.js';
 import type { Location } from '../../backend/backend.js';
 import { locate, openSource, openStore } from '../../backend/backends.js';
-import { readImport, readPlace } from '../../backend/option-string.js';
+import { readImport, readWholePlace } from '../../backend/option-string.js';
 import { formatOptions } from '../../buildkit/options.js';
 import { abortable, CacheError } from '../../errors.js';
 import { Session, type SessionOptions } from '../../session.js';
@@ -53,7 +53,7 @@ export interface VerifyResult {
  */
 export async function verifyFolder(folder: string, options: VerifyOptions = {}): Promise<VerifyResult> {
   checkCall('verifyFolder', { folder, options });
-  const place = await readPlace(folder, options.onNote);
+  const place = await readWholePlace(folder, options.onNote);
   return abortable(options.signal, async () => {
     await using session = new Session(options);
     await using store = await openStore(await locate(place, 'import', session), session);
