@@ -37,3 +37,9 @@ export function startCommand(
   });
   return { child, outcome };
 }
+
+/** Copies a folder to a folder with the command. */
+export function copyFolder(folder: string, out: string, options = ''): Promise<Outcome> {
+  const exported = `type=local,dest=${out}${options}`;
+  return bkcache(['copy', '--import-cache', `type=local,src=${folder}`, '--export-cache', exported]);
+}

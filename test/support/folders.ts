@@ -25,7 +25,14 @@ export function folderOf(t: ExecutionContext, name = 'max-gzip'): string {
   return folder;
 }
 
-/** The same, older than the grace of gc, which then deletes what no tag needs. */
+/** A copy of a fixture that a test has damaged. */
+export function damaged(t: ExecutionContext, damage: (folder: string) => void, name?: string): string {
+  const folder = folderOf(t, name);
+  damage(folder);
+  return folder;
+}
+
+/** A copy older than the grace of gc, which then deletes what no tag needs. */
 export function oldFolderOf(t: ExecutionContext, name: string): string {
   const folder = folderOf(t, name);
   setTimes(folder, OLD);

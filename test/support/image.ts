@@ -2,8 +2,22 @@ import { createHash } from 'node:crypto';
 import { chmodSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ExecutionContext } from 'ava';
+import { CacheError } from '../../src/errors.js';
 import { type Content, contentOf } from '../../src/oci/content.js';
+import { parseDigest } from '../../src/oci/digest.js';
+import { importOf } from './fixtures.js';
 import { blobPath, folderOf } from './folders.js';
+
+/** The caches in the images that BuildKit wrote: one platform, and two. */
+export const SINGLE = importOf('inline-image', 'inline');
+export const MULTI = importOf('inline-multiplatform', 'multi');
+
+/** The digests of these images. */
+export const THEIRS = parseDigest('sha256:7d7e7b238f379786109ba402e383e0e01ae749d80a6fc1642b04d77140fd7784', 'fixture');
+export const THEIR_INDEX = parseDigest(
+  'sha256:5048b6c4bb62bd1b740dc937b00ca98f9160aaf4ecd5423d74d1d126f5a8324a',
+  'fixture',
+);
 
 export interface Entry {
   mediaType: string;
@@ -78,4 +92,31 @@ export class ImageFolder {
 /** The text of an image config without its build cache. */
 export function stripped(config: string): string {
   return config.replace(/"moby\.buildkit\.cache\.v0":"[^"]*",/, '');
+}
+
+/** The image that BuildKit wrote with a cache in it, as it is without. */
+export function imageWithoutCache(t: ExecutionContext): ImageFolder {
+  const image = new ImageFolder(t, 'inline-image');
+  image.retag(image.changeConfig(image.top.digest, stripped));
+  return image;
+}
+
+/** The image for two platforms without its caches, and what a test changes in its index. */
+export function indexWithoutCaches(
+  t: ExecutionContext,
+  change: (index: { manifests: Entry[] }, image: ImageFolder) => string = spaced,
+): ImageFolder {
+  const image = new ImageFolder(t, 'inline-multiplatform');
+  const index = image.json(image.top.digest) as { manifests: Entry[] };
+  for (const entry of index.manifests) Object.assign(entry, image.put(image.changeConfig(entry.digest, stripped)));
+  image.retag(change(index, image));
+  return image;
+}
+
+/** JSON with the spaces of BuildKit's images. */
+export const spaced = (index: object): string => JSON.stringify(index, null, 2);
+
+/** The error of a call that is refused. */
+export async function refusal(t: ExecutionContext, run: Promise<unknown>): Promise<CacheError> {
+  return t.throwsAsync(run, { instanceOf: CacheError });
 }

@@ -1,19 +1,12 @@
-import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
-import { locate } from '../../../src/backend/backends.js';
-import { refuseCollisions } from '../../../src/operations/copy/collisions.js';
-import { parseExport, parseImport } from '../../../src/buildkit/options.js';
 import { copyCache } from '../../../src/operations/copy/copy.js';
 import { CacheError } from '../../../src/errors.js';
-import { sha256 } from '../../../src/oci/digest.js';
 import { listCaches } from '../../../src/operations/list.js';
 import { resolveCache } from '../../../src/operations/resolve.js';
-import { Session } from '../../../src/session.js';
 import { fixture, importOf, temporary } from '../../support/fixtures.js';
 import { assertSound } from '../../support/sound.js';
-import { changedFixture } from '../../support/changed-fixture.js';
 import { copyFixture } from '../../support/folders.js';
 
 interface Entry {
@@ -162,78 +155,6 @@ test('two tags of one digest are two rows, and one can be replaced without the o
   t.is(rows[1]?.digest, await digestOf(fixture('max-zstd')));
 });
 
-for (const [source, options, shape] of [
-  ['max-gzip-docker-list', '', 'docker-list'],
-  ['max-gzip-docker-list', ',image-manifest=false', 'docker-list'],
-  ['max-gzip-docker-list', ',image-manifest=true', 'image-manifest'],
-  ['max-gzip-docker-list', ',oci-mediatypes=true', 'index'],
-  ['max-gzip-index', '', 'index'],
-  ['max-gzip-index', ',oci-mediatypes=true', 'index'],
-  ['max-gzip-index', ',oci-mediatypes=false', 'docker-list'],
-  ['max-gzip-index', ',image-manifest=true', 'image-manifest'],
-  ['max-gzip', '', 'image-manifest'],
-  ['max-gzip', ',image-manifest=false', 'index'],
-  ['max-gzip', ',oci-mediatypes=true', 'image-manifest'],
-  ['max-gzip', ',oci-mediatypes=false', 'docker-list'],
-] as const) {
-  test(`${source}${options} comes out as ${shape}`, async (t) => {
-    const out = temporary(t);
-    const { exports } = await copyCache({ imports: [importOf(source)], exports: [`type=local,dest=${out}${options}`] });
-    t.is(exports[0]?.shape, shape);
-    await assertSound(t, out);
-  });
-}
-
-test('several sources come out in the shape that BuildKit writes by default', async (t) => {
-  const imports = [importOf('max-gzip-index'), importOf('max-gzip-docker-list')];
-  const { exports } = await copyCache({ imports, exports: [`type=local,dest=${temporary(t)}`] });
-  t.is(exports[0]?.shape, 'image-manifest');
-});
-
-test('a config over 1 MiB is refused with the way out, and written when that is wanted', async (t) => {
-  const folder = temporary(t);
-  // A graph of many keys: what a long-lived cache grows to.
-  const records = Array.from({ length: 13_000 }, (_, index) => ({
-    digest: `sha256:${index.toString(16).padStart(64, '0')}`,
-  }));
-  const blobs = join(folder, 'blobs', 'sha256');
-  const put = (document: object) => {
-    const bytes = Buffer.from(JSON.stringify(document));
-    const hex = createHash('sha256').update(bytes).digest('hex');
-    mkdirSync(blobs, { recursive: true });
-    writeFileSync(join(blobs, hex), bytes);
-    return { digest: `sha256:${hex}`, size: bytes.length };
-  };
-  const config = { mediaType: 'application/vnd.buildkit.cacheconfig.v0', ...put({ records }) };
-  const mediaType = 'application/vnd.oci.image.manifest.v1+json';
-  const manifest = { mediaType, ...put({ schemaVersion: 2, mediaType, config, layers: [] }) };
-  writeFileSync(
-    join(folder, 'index.json'),
-    JSON.stringify({ manifests: [{ ...manifest, annotations: { [REF]: 'latest' } }] }),
-  );
-
-  const [imports, exports] = [[`type=local,src=${folder}`], [`type=local,dest=${join(temporary(t), 'out')}`]];
-  const error = await t.throwsAsync(copyCache({ imports, exports }), { instanceOf: CacheError });
-  t.regex(error.message, /BuildKit imports none over 1048576/);
-  t.regex(error.hint ?? '', /mode=min.*--allow-oversize/);
-  const { exports: done } = await copyCache({ imports, exports, allowOversize: true });
-  t.is(done[0]?.records, records.length);
-});
-
-for (const options of ['', ',image-manifest=false', ',compression=zstd,force-compression=true']) {
-  test(`a cache over 1 MiB is refused before a layer is copied${options}`, async (t) => {
-    const folder = changedFixture(t, 'max-gzip', (_manifest, config) => {
-      for (let index = 0; index < 13_000; index++) config.records.push({ digest: sha256(`${index}`) });
-    });
-    const out = temporary(t);
-    const copy = { imports: [`type=local,src=${folder}`], exports: [`type=local,dest=${out}${options}`] };
-    await t.throwsAsync(copyCache(copy), { instanceOf: CacheError, message: /BuildKit imports none over 1048576/ });
-    t.deepEqual(readdirSync(join(out, 'blobs', 'sha256')), []);
-    await copyCache({ ...copy, allowOversize: true });
-    await assertSound(t, out);
-  });
-}
-
 test('a folder is made with those above it, and where that cannot be the reason is told', async (t) => {
   const folder = temporary(t);
   const copy = (dest: string) => copyCache({ imports: [importOf('max-gzip')], exports: [`type=local,dest=${dest}`] });
@@ -243,20 +164,4 @@ test('a folder is made with those above it, and where that cannot be the reason 
   await t.throwsAsync(copy(join(folder, 'file', 'c')), { code: 'ENOTDIR' });
   // Where nothing can be made at all; Node's recursive mkdir never returns from there.
   if (existsSync('/proc/self')) await t.throwsAsync(copy('/proc/bkcache/c'), { code: 'ENOENT' });
-});
-
-test('an import from a registry lies in no folder, wherever the export goes', async (t) => {
-  const session = new Session();
-  const out = await locate(parseExport('type=local,dest=./out'), 'export', session);
-  const imported = (text: string) => locate(parseImport(text), 'import', session);
-  for (const text of [
-    'type=registry,ref=localhost:5000/team/cache',
-    'localhost:5000/team/cache',
-    'type=inline,ref=x/y',
-  ]) {
-    const at = await imported(text);
-    t.notThrows(() => refuseCollisions([at], [out]), text);
-  }
-  const here = await imported('type=local,src=.');
-  t.throws(() => refuseCollisions([here], [out]), { message: /is inside the import/ });
 });

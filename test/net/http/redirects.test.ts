@@ -3,9 +3,7 @@ import { createServer as createSecureServer } from 'node:https';
 import type { IncomingMessage } from 'node:http';
 import test from 'ava';
 import { CacheError } from '../../../src/errors.js';
-import { nextLink } from '../../../src/net/registry/link.js';
 import { isSameService, namedAddress } from '../../../src/net/http/named-address.js';
-import { isPrivate, isPublicHost, publicOnly } from '../../../src/net/http/private-address.js';
 import { contentOf } from '../../../src/oci/content.js';
 import { makeCertificate } from '../../support/certificate.js';
 import { temporary } from '../../support/fixtures.js';
@@ -157,40 +155,6 @@ test('nothing that a token server answers is shown', async (t) => {
   }
 });
 
-test('addresses of this machine and of private networks are known, however they are written', async (t) => {
-  for (const address of [
-    '127.0.0.1',
-    '0.0.0.0',
-    '10.1.2.3',
-    '172.31.0.1',
-    '192.168.1.1',
-    '169.254.169.254',
-    '100.100.100.200',
-    '::1',
-    '::',
-    '[::1]',
-    'fe80::1',
-    'fe80::1%eth0',
-    'fd00::1',
-    '::ffff:127.0.0.1',
-    '::ffff:a00:1',
-  ]) {
-    t.true(isPrivate(address), address);
-  }
-  for (const address of ['1.1.1.1', '172.32.0.1', '192.169.0.1', '100.128.0.1', '2606:4700::1', 'localhost', 'a.test'])
-    t.false(isPrivate(address), address);
-  t.false(await isPublicHost('localhost'));
-  t.false(await isPublicHost('[::1]'));
-  t.true(await isPublicHost('192.0.2.1'));
-});
-
-test('a name that leads to a private network is not looked up for who is outside', async (t) => {
-  for (const all of [true, false]) {
-    const error = await new Promise((resolve) => publicOnly('localhost', { all }, (found) => resolve(found)));
-    t.like(error, { code: 'DENIED' });
-  }
-});
-
 test('a public registry cannot send into a private network', async (t) => {
   const inside = await startServer(t, (_, answer) => answer.end('inside'));
   const port = inside.host.split(':')[1] ?? '';
@@ -210,21 +174,4 @@ test('a public registry cannot send into a private network', async (t) => {
   const insecure = new HttpClient({ verify: false });
   t.teardown(() => insecure[Symbol.asyncDispose]());
   t.is((await insecure.send({ method: 'GET', url, namedBy: outside })).status, 200);
-});
-
-test('the next page is found in every form of a Link', (t) => {
-  for (const [header, expected] of [
-    ['</v2/x?last=a>; rel="next"', '/v2/x?last=a'],
-    ['</v2/x>;rel=next', '/v2/x'],
-    ['</v2/x>; title="a; b, c"; rel="next"', '/v2/x'],
-    ['</v2/x>; n=2; REL="prev next"', '/v2/x'],
-    ['</first>; rel="first", </v2/x>; rel="next"', '/v2/x'],
-    ['</v2/x,y;z>; rel=next', '/v2/x,y;z'],
-    ['</first>; rel="first"', undefined],
-    ['</x>; title="rel=next"', undefined],
-    ['', undefined],
-    [undefined, undefined],
-  ] as const) {
-    t.is(nextLink(header), expected, header);
-  }
 });

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import test from 'ava';
 
-const SRC = fileURLToPath(new URL('../../../src/', import.meta.url));
+const SRC = fileURLToPath(new URL('../../src/', import.meta.url));
 /** Options of a folder, as some operations make them: not a reading. */
 const MADE = /\{\s*type: 'local',\s*attributes: \{ (?:src|dest): \w+(?:, tag: \w+)? \},?\s*\}/g;
 const PLACE = String.raw`\b(?:src|dest|ref)\b`;

@@ -3,12 +3,12 @@ import { gunzipSync } from 'node:zlib';
 import test from 'ava';
 import fc from 'fast-check';
 import { type Header, pack } from 'tar-stream';
-import { CHUNK, encodeEstargz, type Estargz } from '../../src/codec/estargz/encode-estargz.js';
-import type { TocEntry } from '../../src/codec/estargz/toc.js';
-import { recompress } from '../../src/codec/recompress.js';
-import { contentOf } from '../../src/oci/content.js';
-import { sha256 } from '../../src/oci/digest.js';
-import { collect } from '../../src/bytes/collect.js';
+import { CHUNK, encodeEstargz, type Estargz } from '../../../src/codec/estargz/encode-estargz.js';
+import type { TocEntry } from '../../../src/codec/estargz/toc.js';
+import { recompress } from '../../../src/codec/recompress.js';
+import { contentOf } from '../../../src/oci/content.js';
+import { sha256 } from '../../../src/oci/digest.js';
+import { collect } from '../../../src/bytes/collect.js';
 
 interface File {
   readonly header: Partial<Header> & { readonly name: string };
