@@ -1,10 +1,9 @@
 import { checkCall } from '../calls.js';
 import { CacheError, type Side } from '../errors.js';
-import { nearest } from '../nearest.js';
-import { type AttributeKind, ATTRIBUTES, type CacheType, ENVIRONMENT, NAMES, REQUIRED } from './attributes.js';
+import { ATTRIBUTES, type CacheType } from './attributes.js';
+import { checkAttributes, didYouMean, PATH_ATTRIBUTE } from './check-attributes.js';
 import { formatCsvField, parseCsvLine } from './csv.js';
-import { isOptionString, isPath, parseFlag, validate } from './values.js';
-import { whyWithoutEffect } from './without-effect.js';
+import { isOptionString, isPath, parseFlag } from './values.js';
 
 export type { CacheType } from './attributes.js';
 
@@ -81,12 +80,6 @@ export function optionsBehindPath(text: string, side: Side): CacheError | undefi
   });
 }
 
-const PATH_ATTRIBUTE: Readonly<Record<Side, string>> = { import: 'src', export: 'dest' };
-
-function otherSide(side: Side): Side {
-  return side === 'import' ? 'export' : 'import';
-}
-
 /** The option string for these options. */
 export function formatOptions({ type, attributes }: CacheOptions): string {
   checkCall('formatOptions', { type, attributes });
@@ -161,104 +154,10 @@ function doubled(name: string, side: Side): CacheError {
   return new CacheError('USAGE', `${name}= is given twice in one option string`, { hint, side });
 }
 
-function didYouMean(word: string, names: readonly string[]): string {
-  const name = nearest(word, names);
-  return name === undefined ? '' : `did you mean ${name}? `;
-}
-
 const TYPES = Object.keys(ATTRIBUTES);
 
 function isType(text: string): text is CacheType {
   return Object.hasOwn(ATTRIBUTES, text);
-}
-
-function checkAttributes(
-  type: CacheType,
-  named: Readonly<Record<string, string>>,
-  side: Side,
-  env: NodeJS.ProcessEnv,
-): CacheOptions {
-  const notes: string[] = [];
-  const known: Record<string, string> = {};
-  for (const [name, value] of Object.entries(named)) {
-    const kind = kindOf(type, side, name);
-    if (kind === undefined) {
-      notes.push(`${name}= has no effect on an ${side} of type=${type}`);
-      continue;
-    }
-    const why = validate(name, value, kind, side);
-    if (why === undefined) known[name] = value;
-    // Attributes with loose values are never secrets.
-    else notes.push(`${name}=${value} has no effect: ${why}`);
-  }
-  const attributes = { ...fromEnvironment(type, env, known), ...known };
-  checkRequired(type, side, attributes, named);
-  const effective = Object.entries(attributes).filter(([name]) => {
-    const why = Object.hasOwn(known, name) ? whyWithoutEffect(type, side, name, attributes) : undefined;
-    if (why !== undefined) notes.push(`${name}= has no effect: ${why}`);
-    return why === undefined;
-  });
-  return { type, attributes: Object.fromEntries(effective), ...(notes.length === 0 ? {} : { notes }) };
-}
-
-/**
- * The form of an attribute's value.
- *
- * @returns undefined for an attribute of another type or of the other side, which BuildKit ignores
- * @throws CacheError USAGE for an unknown attribute: BuildKit ignores it too, but it is probably misspelt
- */
-function kindOf(type: CacheType, side: Side, name: string): AttributeKind | undefined {
-  const known = ATTRIBUTES[type][side];
-  if (Object.hasOwn(known, name)) return known[name];
-  if (NAMES.has(name)) return undefined;
-  throw new CacheError('USAGE', `type=${type} knows no attribute ${JSON.stringify(name)} on ${side}`, {
-    hint: `${didYouMean(name, Object.keys(known))}it knows ${Object.keys(known).join(', ')}`,
-    side,
-  });
-}
-
-function checkRequired(
-  type: CacheType,
-  side: Side,
-  attributes: Readonly<Record<string, string>>,
-  named: Readonly<Record<string, string>>,
-): void {
-  for (const group of REQUIRED[type][side]) {
-    if (group.some((name) => (attributes[name] ?? '') !== '')) continue;
-    const variables = group.flatMap((name) => ENVIRONMENT[type]?.[name] ?? []);
-    const isOtherSide = group.includes(PATH_ATTRIBUTE[side]) && Object.hasOwn(named, PATH_ATTRIBUTE[otherSide(side)]);
-    const hint = isOtherSide ? 'an import has src=, and an export dest=' : `name it, or set ${variables.join(' or ')}`;
-    throw new CacheError('USAGE', `type=${type} needs ${group.map((name) => `${name}=`).join(' or ')} on ${side}`, {
-      ...(isOtherSide || variables.length > 0 ? { hint } : {}),
-      side,
-    });
-  }
-}
-
-function fromEnvironment(
-  type: CacheType,
-  env: NodeJS.ProcessEnv,
-  named: Readonly<Record<string, string>>,
-): Record<string, string> {
-  const found: Record<string, string> = {};
-  for (const [name, variable] of Object.entries(ENVIRONMENT[type] ?? {})) {
-    const value = env[variable];
-    if (value !== undefined && value !== '') found[name] = value;
-  }
-  if (type === 'gha') chooseService(found, env, named['version']);
-  return found;
-}
-
-/**
- * Chooses between the two services of GitHub: the variable or version=2 switches the new service on, and the old service falls
- * back to the URL of the new service (loadGithubEnv in cmd/buildctl/build/util.go).
- */
-function chooseService(found: Record<string, string>, env: NodeJS.ProcessEnv, version: string | undefined): void {
-  const { url_v2: results } = found;
-  if (results === undefined) return;
-  found['url'] ??= results;
-  const isNew = version === undefined ? parseFlag(env['ACTIONS_CACHE_SERVICE_V2'] ?? '') === true : version === '2';
-  if (!isNew) delete found['url_v2'];
 }
 
 /** Refuses the combinations that BuildKit refuses: cache/remotecache/export.go, and compress/gzip of Go. */
