@@ -1,9 +1,9 @@
 import { CacheError, isOutOfReach } from '../errors.js';
 
-/** How often a registry may fail in a row, and answer nothing in between, before it is not asked any further. */
+/** How many failures in a row, without any answer, end the work with a registry. */
 const FAILURES_IN_A_ROW = 8;
 
-/** Tells what a registry refuses or cannot answer of many things from a registry that refuses or answers nothing. */
+/** Distinguishes single failures among many requests from a registry that answers nothing. */
 export class Outage {
   #inARow = 0;
   #hasAnswered = false;
@@ -15,8 +15,8 @@ export class Outage {
   }
 
   /**
-   * @returns why one thing cannot be had
-   * @throws what is another kind of error, and the error of a registry that fails again and again
+   * @returns the reason for a single failure
+   * @throws errors of another kind, and the error of a registry that fails again and again
    */
   failed(error: unknown): CacheError {
     if (!(error instanceof CacheError) || !isOutOfReach(error)) throw error;
@@ -25,7 +25,7 @@ export class Outage {
     return error;
   }
 
-  /** @throws the first error where nothing at all was answered */
+  /** @throws the first error if the registry has answered nothing */
   end(): void {
     if (!this.#hasAnswered && this.#first !== undefined) throw this.#first;
   }

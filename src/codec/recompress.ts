@@ -8,7 +8,7 @@ import type { Estargz } from './estargz/encode-estargz.js';
 import type { decompressFile, recompressFile } from './file-tasks.js';
 import { type Decompressed, type DecompressOptions, originalTar } from './original-tar.js';
 
-/** How a layer is to be recompressed; plain data, for another thread too. */
+/** The options of a recompression; plain data, so that another thread can get them. */
 export interface RecompressOptions extends DecompressOptions {
   readonly encoding: Encoding;
   /** How many threads zstd may use; as many as there are cores by default. */
@@ -34,8 +34,8 @@ export interface Recompressed {
 const TASKS = new URL('./file-tasks.js', import.meta.url);
 
 /**
- * Compresses a layer again without ever re-creating its tar: the uncompressed bytes stay what they were, and so does the
- * diffID. From eStargz the original tar comes out, without the table of contents that was put behind it.
+ * Recompresses a layer. Its tar is not made again: the uncompressed bytes stay the same, and so does the diffID. For eStargz
+ * the result is the original tar, without the table of contents after it.
  *
  * The source's size, digest and diffID are checked on the way; reading `content` throws CacheError CORRUPT where one
  * is wrong. From a file to a file, the work is done in another thread.
@@ -68,7 +68,7 @@ export function recompress(source: Content, options: RecompressOptions): Recompr
 }
 
 /**
- * Decompresses a blob to nowhere. Its size, digest, diffID and table of contents are checked on the way; a file of some
+ * Decompresses a blob, and drops the bytes. Its size, digest, diffID and table of contents are checked on the way; a file of some
  * size is read in another thread.
  *
  * @throws CacheError CORRUPT; FAILED for more bytes than `maxSize`

@@ -99,7 +99,7 @@ function entryRemarks(entries: readonly StoreEntry[], file: string): Remark[] {
   return remarks;
 }
 
-/** What processes, gc and repair have left, and nobody needs any more. */
+/** Files that processes, gc and repair have left over. */
 async function remains(layout: Layout): Promise<Remark[]> {
   const { root } = layout;
   const remarks: Remark[] = [];

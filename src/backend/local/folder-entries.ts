@@ -15,7 +15,7 @@ export function entriesOf(index: LayoutIndex): readonly StoreEntry[] {
   });
 }
 
-/** An index with some changes. An entry that somebody has written or used since it was read stays as it is. */
+/** The index with changed entries. An entry that another process has written or used in the meantime stays as it is. */
 export function withChanges(index: LayoutIndex, changes: readonly EntryChange[]): LayoutIndex {
   if (changes.length === 0) return index;
   const changed = new Map(changes.map(({ entry, to }) => [entryKey(entry.descriptor), { to }]));

@@ -78,7 +78,7 @@ export function folderRepair(layout: Layout): StoreRepair {
 }
 
 /**
- * Runs a change, and tells when it has to be made again, since somebody has deleted blobs that it relies on.
+ * Runs a change. It has to be repeated if another process has deleted blobs that it relies on.
  *
  * @throws LostBlobs when they are deleted each time
  */

@@ -46,8 +46,8 @@ export function layoutConversions({ root, blobs }: Layout, leased: LeasedBlobs):
 }
 
 /**
- * What layers became in registries is written down among the user's own caches. A registry's blobs would have to be
- * fetched to be looked at, and so nobody else may have written it down.
+ * What layers became in registries is written down among the user's own caches. Checking a registry's
+ * blobs would mean fetching them, so only this user may write the file.
  *
  * @param present - which of some blobs the registry has
  */

@@ -49,7 +49,7 @@ export async function copyInThread(
   );
 }
 
-/** The blob that a file holds. Reading it throws CacheError CORRUPT where there is none, or something else. */
+/** The blob in a file. Reading it throws CacheError CORRUPT if there is no regular file. */
 export function blobFile(path: string, digest: Digest): Content {
   return {
     path,

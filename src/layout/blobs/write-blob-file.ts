@@ -15,7 +15,7 @@ const WORTH_SYNCING = 64 * 1024 * 1024;
 const SYNC_EVERY = 20;
 
 /**
- * Writes content to a new file, hashed on the way, read-only in the end, and syncs it when that is to be durable.
+ * Writes content to a new file and hashes it. The file is read-only in the end, and synced if it has to be durable.
  *
  * @param root - the folder of the layout, whose owner and group are heeded
  * @param expected - what the bytes must be; left out where they are made on the way

@@ -70,7 +70,7 @@ async function isFolder(path: string): Promise<boolean> {
 }
 
 /**
- * Writes a new file, whole and synced; nobody else may have one there.
+ * Writes a new file, whole and synced. The path must be free.
  *
  * @param place - where it will be renamed to: the file takes the owner, group and mode of its predecessor
  */

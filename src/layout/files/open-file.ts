@@ -17,7 +17,7 @@ export async function openRegular(path: string): Promise<FileHandle> {
 }
 
 /**
- * Opens a file to add lines to it, each in one write; made where there is none.
+ * Opens a file to add lines to it, each in one write; a missing file is created.
  *
  * @param mode - of a new one, as far as the umask leaves it
  * @throws CacheError CORRUPT for a link, and for anything else that is no regular file; the system's errors

@@ -4,7 +4,7 @@ import { JSON_LIMIT } from '../../oci/json.js';
 import { openRegular } from './open-file.js';
 
 /**
- * A file that fits into memory, whole; undefined where there is none.
+ * The bytes of a small file; undefined for a missing file.
  *
  * @throws CacheError CORRUPT for a link, for something that is no regular file, and for one that is too large
  */

@@ -60,7 +60,7 @@ async function isDead(marker: string): Promise<boolean> {
  * Does something when the process of a marker is dead, with the lock on the marker, so that no other process does the same
  * meanwhile.
  *
- * @returns undefined when it lives, or when nobody but its user may know
+ * @returns undefined when the process is alive, or when only its user could find out
  */
 async function ifDead<T>(marker: string, act: () => Promise<T>): Promise<T | undefined> {
   const { tryFlock } = await import('../lock/flock.js');
@@ -68,7 +68,7 @@ async function ifDead<T>(marker: string, act: () => Promise<T>): Promise<T | und
   try {
     opened = await openRegular(marker);
   } catch (error) {
-    // Files without a marker have nobody who could be alive; a link or a pipe is no marker.
+    // Without a marker there is no process that could be alive; a link or a pipe is no marker.
     if (isSystemError(error, 'ENOENT') || error instanceof CacheError) return act();
     if (isSystemError(error, 'EACCES', 'EPERM')) return undefined;
     throw error;

@@ -38,7 +38,7 @@ export interface UpdateOptions {
  * Before the rename, and once more after it, the leased blobs are looked for.
  *
  * @param change - pure; may be called several times. Returning its argument leaves the file as it is.
- * @throws CacheError CORRUPT when index.json is none, BUSY; LostBlobs
+ * @throws CacheError CORRUPT when index.json is unreadable, BUSY; LostBlobs
  */
 export async function updateIndex(
   layout: Layout,
@@ -57,7 +57,7 @@ export async function updateIndex(
   if (replaced !== undefined && leased !== undefined) await lookAgain(leased, isBusy && replaced.bytes !== undefined);
 }
 
-/** @returns what replaced it; undefined when nothing was to be changed */
+/** @returns what replaced it; undefined when nothing changed */
 async function replaceWith(
   layout: Layout,
   change: (index: LayoutIndex) => LayoutIndex,
@@ -122,7 +122,7 @@ export async function replaceIndex(
   return missed(replaced, path);
 }
 
-/** @returns undefined when nothing is to be changed */
+/** @returns undefined when nothing changes */
 async function prepare(
   layout: Layout,
   change: (index: LayoutIndex) => LayoutIndex,

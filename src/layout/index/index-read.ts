@@ -18,8 +18,8 @@ export function indexPath({ root }: Pick<Layout, 'root'>): string {
 /**
  * Reads index.json, and takes no lock for that: a build that met it would fail.
  *
- * @throws CacheError NOT_FOUND when there is none, CORRUPT when it is none or has lost its list, BUSY when a process has been writing it for
- *   long
+ * @throws CacheError NOT_FOUND when index.json is missing, CORRUPT when it is unreadable or has no list of manifests, BUSY
+ *   when a process keeps writing it
  */
 export async function readIndex(layout: Layout, signal?: AbortSignal): Promise<LayoutIndex> {
   return (await indexReading(layout, signal)).index;

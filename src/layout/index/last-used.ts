@@ -30,7 +30,7 @@ export async function isStore(root: string): Promise<boolean> {
   }
 }
 
-/** When an entry was last used, in milliseconds since 1970; undefined when nobody has written it down. */
+/** When an entry was last used, in milliseconds since 1970; undefined when that is not recorded. */
 export function lastUsed({ annotations }: Descriptor): number | undefined {
   const time = Date.parse(annotations?.[LAST_USED] ?? '');
   return Number.isNaN(time) ? undefined : time;

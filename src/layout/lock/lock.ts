@@ -27,13 +27,12 @@ export interface IndexLock extends Disposable {
 const NO_LOCK: IndexLock = { isSeen: () => true, [Symbol.dispose]: () => undefined };
 
 /**
- * Does something while holding BuildKit's lock on an index: see `acquireLock`.
+ * Runs a function under BuildKit's lock on an index: see `acquireLock`.
  *
- * BuildKit does not wait for this lock: a build that meets it skips its import, or fails its export. It is to be held
- * for a few milliseconds at most. What is done under it is therefore synchronous: nothing else that this process has to
- * do can come in between.
+ * BuildKit does not wait for this lock: a build that meets it skips its import, or fails its export. The lock may last a
+ * few milliseconds at most. The function is therefore synchronous: no other task of this process can run in between.
  *
- * @throws CacheError BUSY when the lock is not to be had in time, FAILED where the filesystem has no such locks
+ * @throws CacheError BUSY when another process keeps the lock until the timeout, FAILED where the filesystem has no such locks
  */
 export async function withLock<T>(
   indexPath: string,
@@ -49,7 +48,7 @@ export async function withLock<T>(
  * Takes BuildKit's lock on an index (client/ociindex/ociindex.go): flock(2) on index.json.lock, which is deleted
  * afterwards. Where the folder cannot be written to, a reader goes on without it.
  *
- * @throws CacheError BUSY when the lock is not to be had in time, FAILED where the filesystem has no such locks
+ * @throws CacheError BUSY when another process keeps the lock until the timeout, FAILED where the filesystem has no such locks
  */
 export async function acquireLock(
   indexPath: string,

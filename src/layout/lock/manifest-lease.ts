@@ -54,7 +54,7 @@ export function moveUnlessLeased(path: string, move: () => void, tryFlock: Flock
   try {
     fd = openRegularNow(path);
   } catch (error) {
-    // A file that this user may not read, or nobody, can be moved all the same.
+    // A file can be moved even if nobody may read it.
     if (!(error instanceof CacheError) && !isSystemError(error, 'EACCES', 'EPERM')) throw error;
   }
   try {

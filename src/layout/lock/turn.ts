@@ -31,7 +31,7 @@ export async function takeTurn(
   return { release: () => closeSync(fd) };
 }
 
-/** Where there are no such locks, nobody waits. */
+/** Without such locks there is no wait. */
 function isTaken(lock: () => boolean): boolean {
   try {
     return lock();

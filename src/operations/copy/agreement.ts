@@ -7,7 +7,7 @@ import type { Digest } from '../../oci/digest.js';
 import type { Cache } from '../../backend/backend.js';
 
 /**
- * The graphs of caches that are to be merged. Where they do not agree on the size, the media type or the diffID of a layer,
+ * The graphs of caches to merge. If they do not agree on the size, the media type or the diffID of a layer,
  * its bytes tell which is right; a layer that cannot be read stays as each describes it.
  */
 export async function agreedGraphs(caches: readonly Cache[], signal: AbortSignal | undefined): Promise<Graph[]> {

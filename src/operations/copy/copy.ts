@@ -62,7 +62,7 @@ export interface CopyResult {
  * Layers are written first, then config, manifest and tag: a reader of the target sees the old cache or the new one.
  *
  * @throws CacheError USAGE for a bad option, NOT_FOUND for an import that is not there, CORRUPT for a damaged one,
- *   BUSY when somebody else holds the lock of a folder, UNREACHABLE or DENIED for a registry; FAILED otherwise. An
+ *   BUSY when another process holds the lock of a folder, UNREACHABLE or DENIED for a registry; FAILED otherwise. An
  *   aborted call, this and every other, rejects with ABORTED and the signal's reason as its cause.
  */
 export async function copyCache(options: CopyOptions): Promise<CopyResult> {

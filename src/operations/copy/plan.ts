@@ -29,13 +29,13 @@ export interface BlobPlan {
 }
 
 /**
- * Decides what is to become of each blob that a graph lists. Where nothing is to be converted, only layers are looked at
- * whose media type makes builds fail when it is wrong.
+ * Plans each blob that a graph lists. Without a conversion, only those layers are looked at whose media type makes builds
+ * fail if it is wrong.
  *
  * Foreign layers stay what they are, since their bytes are meant to be had from their URLs, under their digest; BuildKit
  * reads them like any others, and so they are copied where an import has them.
  *
- * @throws CacheError CORRUPT for a layer that is to be converted, and whose bytes are missing
+ * @throws CacheError CORRUPT for a layer to convert whose bytes are missing
  */
 export async function planBlobs(
   { descriptors, layers }: Graph,

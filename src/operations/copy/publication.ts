@@ -31,7 +31,7 @@ export function check(graph: Graph, plans: readonly BlobPlan[], job: Export): vo
 }
 
 /**
- * Publishes a cache whose blobs are at the target. Those that somebody has deleted there meanwhile are transferred again.
+ * Publishes a cache whose blobs are at the target. Blobs that another process has deleted in the meantime are transferred again.
  *
  * @param replacements - the blobs that the transfer made of others
  */

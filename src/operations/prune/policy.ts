@@ -29,7 +29,7 @@ export class TagRules {
   readonly #keep: readonly ((name: string) => boolean)[];
   readonly #untag: readonly ((name: string) => boolean)[];
 
-  /** @throws CacheError USAGE for a pattern that is none */
+  /** @throws CacheError USAGE for an invalid pattern */
   constructor(policy: TagPolicy) {
     this.#policy = policy;
     this.#keep = (policy.keep ?? []).map((pattern) => globTest(pattern, '--keep'));

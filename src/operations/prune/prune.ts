@@ -59,7 +59,7 @@ export interface PruneResult {
  * time, with all keys kept. In the end gc frees the blobs.
  *
  * @param folder - or an import string that leads into a place
- * @throws CacheError USAGE for a pattern that is none and for a place that frees its blobs itself, NOT_FOUND, CORRUPT when
+ * @throws CacheError USAGE for an invalid pattern and for a place that frees its blobs itself, NOT_FOUND, CORRUPT when
  *   anything of it cannot be read (nothing is changed then), BUSY
  */
 export async function prune(folder: string, options: PruneOptions = {}): Promise<PruneResult> {
@@ -77,7 +77,7 @@ export async function prune(folder: string, options: PruneOptions = {}): Promise
 /** A place that can do what prune needs. */
 type Store = CacheStore & Required<Pick<CacheStore, 'blobs' | 'needs' | 'change' | 'gc'>>;
 
-/** A cache that is to be replaced by a smaller one. */
+/** A cache, and the smaller cache that replaces it. */
 interface Shrinking {
   readonly before: Tagged;
   readonly graph: Graph;

@@ -21,7 +21,7 @@ import { type MendedImage, mendImage } from './image-fate.js';
 /** What is to become of an entry of the index. */
 export type Fate =
   | { readonly kind: 'stays' }
-  /** Its manifest or config cannot be had: nothing of it can be imported. */
+  /** Its manifest or config is in no source: nothing of the cache can be imported. */
   | { readonly kind: 'goes'; readonly reason: string }
   /** The entry says something else than the manifest that it names. */
   | { readonly kind: 'corrected'; readonly descriptor: Descriptor }
@@ -52,7 +52,7 @@ export interface Evidence {
 
 /**
  * Finds out what of a cache can stay. What its manifest says wrong of a layer is corrected first, so that a result goes only
- * when its layers cannot be had. Images stay, as far as their own manifest is there: they may be there in part.
+ * when no source has its layers. Images stay if their own manifest exists: an image may be incomplete.
  */
 export async function fateOf(documents: Documents, entry: Descriptor, evidence: Evidence): Promise<Fate> {
   const wrong = new Set<Wrong>();
@@ -140,7 +140,7 @@ function correctedEntry(entry: Descriptor, { mediaType }: Manifest, size: number
   return isRight ? { kind: 'stays' } : { kind: 'corrected', descriptor: { ...entry, mediaType, size } };
 }
 
-/** Leaves out of the manifest what no result needs and cannot be had. */
+/** Removes unneeded and missing layers from the manifest. */
 function unlist(graph: Graph, bad: ReadonlySet<Digest>): Graph {
   const isBad = ({ digest }: Descriptor) => bad.has(digest);
   if (![...graph.descriptors.values()].some(isBad)) return graph;

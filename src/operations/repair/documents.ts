@@ -49,7 +49,7 @@ export class Documents {
     return this.#restored.get(digest);
   }
 
-  /** @throws CacheError CORRUPT when it can be had nowhere, FAILED when it is too large */
+  /** @throws CacheError CORRUPT when no place has the document, FAILED when it is too large */
   async read(document: BlobId): Promise<Buffer> {
     const { digest } = document;
     const limits = { limit: JSON_LIMIT, signal: this.#signal };

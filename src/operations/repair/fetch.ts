@@ -37,7 +37,7 @@ export class Fetching {
     this.#options = options;
   }
 
-  /** Fetches all that can be had, and tells what is known of the blobs after that. */
+  /** Fetches what the sources have. @returns what is known of the blobs after that */
   async all({ findings, walk, read }: Examination, documents: Documents): Promise<Evidence> {
     const bad = new Set<Digest>();
     const proofs = new Map(read.proofs);

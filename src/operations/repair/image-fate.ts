@@ -20,7 +20,7 @@ export interface MendedImage {
 }
 
 /**
- * Puts right what BuildKit stumbles over in an image with a cache: a history that is too short, and what is said wrong of
+ * Corrects an image with a cache where BuildKit would fail on it: a history that is too short, and wrong statements about
  * layers.
  *
  * @returns undefined where there is nothing to do, or the image is not there as a whole

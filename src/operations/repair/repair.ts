@@ -87,7 +87,7 @@ async function repair(
   return { actions, findings: after.findings, sound: after.sound, lacked };
 }
 
-/** What came of an attempt; undefined when somebody has changed what it was made for, and it has to be made again. */
+/** The result of an attempt; undefined when another process has changed the place, and the attempt has to be repeated. */
 type Attempt = Pick<RepairResult, 'actions' | 'findings'> | undefined;
 
 class Repair {

@@ -22,7 +22,7 @@ export interface BlobSource {
 }
 
 /**
- * What the import strings lead to. Any blob of such a place can be had.
+ * The places of the import strings. Any blob of such a place can be fetched.
  *
  * @throws CacheError USAGE, NOT_FOUND, CORRUPT
  */

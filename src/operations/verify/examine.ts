@@ -46,7 +46,7 @@ export async function examineStore(store: CacheStore, options: VerifyOptions, ai
   return { entries, walk, read, findings: await stillThere(store, entries, findings, signal) };
 }
 
-/** Leaves out findings about nothing but entries that somebody has dropped or replaced in the meantime. */
+/** Leaves out findings about entries that another process has removed or replaced in the meantime. */
 async function stillThere(
   store: CacheStore,
   entries: readonly StoreEntry[],

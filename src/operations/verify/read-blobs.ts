@@ -174,7 +174,7 @@ function damage({ digest, need, sizes, content, size }: Suspect, error: CacheErr
   const { message, expected, found, wrong = error.code === 'FAILED' ? 'limit' : 'format' } = error;
   if (wrong === 'missing') return { ...about, kind: 'missing', wrong, message } as const;
   const said = new Set(need?.statements.map(({ descriptor }) => descriptor.size));
-  // A file of a size that nobody speaks of was cut short, or has something behind it.
+  // A file of a size that no document states was cut short, or has bytes after its end.
   if (wrong === 'digest' && said.size > 0 && !said.has(size) && sizes.length === 1) {
     const sizesSaid = [...said].toSorted((a, b) => a - b).join(' or ');
     const words = { expected: `${sizesSaid} bytes`, found: `${size} bytes` };

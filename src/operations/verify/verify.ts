@@ -48,7 +48,7 @@ export interface VerifyResult {
  * writer who needs them replaces them.
  *
  * @param folder - or an import string: then all that is under the names of that place, whatever the string selects there
- * @throws CacheError USAGE for a string that is none, NOT_FOUND when there is no such place, BUSY; UNREACHABLE or DENIED for
+ * @throws CacheError USAGE for an invalid string, NOT_FOUND for a missing place, BUSY; UNREACHABLE or DENIED for
  *   a place that cannot be asked
  */
 export async function verifyFolder(folder: string, options: VerifyOptions = {}): Promise<VerifyResult> {

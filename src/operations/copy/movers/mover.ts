@@ -4,7 +4,7 @@ import type { Descriptor } from '../../../oci/descriptor.js';
 import type { BlobPlan } from '../plan.js';
 import type { LayerAction, Metered } from '../progress.js';
 
-/** A layer that is to be moved, and what its move may take. */
+/** A layer to move, and the limits of the move. */
 export interface Move {
   readonly plan: BlobPlan;
   readonly cache: Cache;
@@ -19,7 +19,7 @@ export interface Move {
   readonly meter: (content: Content) => Metered;
 }
 
-/** What a move came to. */
+/** The result of a move. */
 export interface Moved {
   readonly action: LayerAction;
   /** The layer at the target. */
