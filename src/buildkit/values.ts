@@ -25,7 +25,7 @@ const UNITS: Readonly<Record<string, number>> = {
 };
 
 /** A duration as Go's time.ParseDuration reads it, in milliseconds; undefined when it is none. */
-export function parseDuration(text: string): number | undefined {
+export function parseGoDuration(text: string): number | undefined {
   if (!DURATION.test(text)) return undefined;
   const parts = text.matchAll(/([\d.]+)([a-z\u00b5\u03bc]+)/g);
   const sum = [...parts].reduce((total, [, number, unit = '']) => total + Number(number) * (UNITS[unit] ?? 0), 0);

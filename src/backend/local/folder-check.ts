@@ -4,7 +4,7 @@ import { CacheError, type Wrong } from '../../errors.js';
 import { statOf } from '../../layout/blobs/blob-file.js';
 import { KnownDamaged } from '../../layout/blobs/known-damaged.js';
 import { exists } from '../../layout/files/durable.js';
-import { contentOfFile } from '../../layout/files/small-file.js';
+import { bytesOfFile } from '../../layout/files/small-file.js';
 import { leftovers } from '../../layout/gc/leftovers.js';
 import { quarantinedBlobs } from '../../layout/gc/quarantine.js';
 import { keptIndexPath } from '../../layout/index/index-file.js';
@@ -142,7 +142,7 @@ interface MarkerFault {
 }
 
 async function markerFault(file: string): Promise<MarkerFault | undefined> {
-  const bytes = await contentOfFile(file);
+  const bytes = await bytesOfFile(file);
   if (bytes === undefined) {
     return { message: 'the folder has no oci-layout file, and other tools want one', wrong: 'missing', bytes };
   }

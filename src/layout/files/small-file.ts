@@ -8,7 +8,7 @@ import { openRegular } from './open-file.js';
  *
  * @throws CacheError CORRUPT for a link, for something that is no regular file, and for one that is too large
  */
-export async function contentOfFile(path: string): Promise<Buffer | undefined> {
+export async function bytesOfFile(path: string): Promise<Buffer | undefined> {
   await using handle = await openSmallFile(path);
   return handle && (await readSmallFile(handle, path));
 }

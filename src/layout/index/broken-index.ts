@@ -8,7 +8,7 @@ import { decodeIndex, encodeIndex, hasList, type LayoutIndex } from './index-jso
 import { indexPath, readIndex } from './index-read.js';
 import { isReadable } from './index-replace.js';
 import type { Layout } from '../layout.js';
-import { contentOfFile } from '../files/small-file.js';
+import { bytesOfFile } from '../files/small-file.js';
 
 /** An index.json that cannot be read. */
 interface BrokenIndex {
@@ -31,7 +31,7 @@ export async function brokenIndex(layout: Layout, signal?: AbortSignal): Promise
     // An empty folder is replaced; a link or a pipe is not.
     if (error.wrong === 'notAFile' && !(await isFolder(path))) throw error;
   }
-  if (!(await isFolder(path))) return { bytes: await contentOfFile(path) };
+  if (!(await isFolder(path))) return { bytes: await bytesOfFile(path) };
   if ((await namesIn(path)).length === 0) return { bytes: undefined };
   throw new CacheError('FAILED', `${path} is a folder, and there is something in it`, {
     hint: 'move it elsewhere, and repair again',

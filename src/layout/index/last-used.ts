@@ -4,7 +4,7 @@ import { CacheError, isSystemError } from '../../errors.js';
 import type { Descriptor } from '../../oci/descriptor.js';
 import { findTag, LAST_USED, type LayoutIndex } from './index-json.js';
 import { type Layout, openLayout } from '../layout.js';
-import { contentOfFile } from '../files/small-file.js';
+import { bytesOfFile } from '../files/small-file.js';
 import { DEFAULT_LAYOUT_SETTINGS } from '../settings.js';
 
 // https://bford.info/cachedir/: backup programs leave out folders with this file in them.
@@ -22,7 +22,7 @@ export async function markStore(layout: Layout): Promise<void> {
 /** Whether a layout is a store. */
 export async function isStore(root: string): Promise<boolean> {
   try {
-    return (await contentOfFile(join(root, 'CACHEDIR.TAG')))?.toString() === CACHEDIR_TAG;
+    return (await bytesOfFile(join(root, 'CACHEDIR.TAG')))?.toString() === CACHEDIR_TAG;
   } catch (error) {
     // A link, a folder, a pipe: not ours, at any rate.
     if (error instanceof CacheError || isSystemError(error, 'EACCES', 'EPERM')) return false;

@@ -30,7 +30,7 @@ interface SizedGraph extends UsedGraph, SavedGraph {
  *
  * @param sizes - of the blobs that are there
  */
-export function needsOf({ graph, saved }: SavedGraph, sizes: BlobSizes): BlobSizes {
+export function neededSizes({ graph, saved }: SavedGraph, sizes: BlobSizes): BlobSizes {
   const layers = blobsOf(graph).map(({ digest }) => [digest, sizes.get(digest) ?? 0] as const);
   const documents = saved.documents.map(({ descriptor }) => [descriptor.digest, descriptor.size] as const);
   return new Map([...layers, ...documents]);
@@ -61,7 +61,7 @@ export function fitSize(
   const fits = (step: number) => {
     const needs = after(step).map((now, index) => {
       const before = caches[index];
-      return before?.graph === now.graph ? before.needs : needsOf(now, sizes);
+      return before?.graph === now.graph ? before.needs : neededSizes(now, sizes);
     });
     return sizeOf([others, ...needs]) <= limit;
   };

@@ -8,7 +8,7 @@ import { oversized, type SavedCache } from '../../graph/save.js';
 import { Session, type SessionOptions } from '../../session.js';
 import type { Digest } from '../../oci/digest.js';
 import { topOf } from '../../oci/document.js';
-import { fitImportLimit, fitSize, type BlobSizes, needsOf, sizeOf } from './budget.js';
+import { fitImportLimit, fitSize, type BlobSizes, neededSizes, sizeOf } from './budget.js';
 import { type DropReason, type TagPolicy, TagRules } from './policy.js';
 import { readTagged, type Tagged, type UseSource } from './tagged.js';
 
@@ -164,7 +164,7 @@ class Pruning {
       const smaller = shrunk.get(before);
       const cache = smaller ?? before.cache;
       if (cache === undefined) return [];
-      const needs = smaller === undefined ? before.needs : needsOf(smaller, this.#sizes);
+      const needs = smaller === undefined ? before.needs : neededSizes(smaller, this.#sizes);
       return { before, graph: cache.graph, saved: cache.saved, lastUsed: before.entry.lastUsed, needs };
     });
     const touched = new Set(caches.map(({ before }) => before));
@@ -183,7 +183,7 @@ class Pruning {
     const smaller = new Map(shrinking.map((one) => [one.before, one]));
     return kept.map((one) => {
       const cache = smaller.get(one);
-      return cache === undefined ? one.needs : needsOf(cache, this.#sizes);
+      return cache === undefined ? one.needs : neededSizes(cache, this.#sizes);
     });
   }
 }

@@ -54,14 +54,14 @@ export async function readTagged(store: Store, sizes: BlobSizes, signal: AbortSi
     const use = latest({ recorded: entry.lastUsed, file: written, created: graph && newest(graph) });
     read.push({ entry, names: entry.names, cache: graph && saved && { graph, saved }, ...use });
   }
-  const needs = await needsOf(store, entries, signal);
+  const needs = await readNeeds(store, entries, signal);
   return read.map((one, at) => ({
     ...one,
     needs: new Map(Array.from(needs[at] ?? [], (digest) => [digest, sizes.get(digest) ?? sizeOf(one, digest)])),
   }));
 }
 
-async function needsOf(store: Store, entries: readonly StoreEntry[], signal: AbortSignal | undefined) {
+async function readNeeds(store: Store, entries: readonly StoreEntry[], signal: AbortSignal | undefined) {
   try {
     return await store.needs(entries, signal);
   } catch (error) {

@@ -1,5 +1,5 @@
 import { type CacheOptions, flag } from '../../../buildkit/options.js';
-import { parseDuration } from '../../../buildkit/values.js';
+import { parseGoDuration } from '../../../buildkit/values.js';
 import { CacheError, type Side } from '../../../errors.js';
 import type { Session } from '../../../session.js';
 import type { Backend } from '../../backend.js';
@@ -37,7 +37,7 @@ export const s3Backend: Backend = {
     return new BucketTarget(await openStore(at.options, session, 'export'), s3Keys(at.options), {
       name: at.name,
       uploads: Number(uploads),
-      touchRefresh: parseDuration(refresh) ?? TOUCH_REFRESH,
+      touchRefresh: parseGoDuration(refresh) ?? TOUCH_REFRESH,
     });
   },
 };
