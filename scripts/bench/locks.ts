@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { sha256 } from '../../src/oci/digest.js';
 import type { Tries } from './lock-prober.js';
+import { blobPath } from '../../test/support/folders.js';
 
 // How often a build would meet the lock on index.json while a command of bkcache runs in the same folder, and for how
 // long the lock is held: `node dist/scripts/bench/locks.js [--tags 10000] [--main PATH]`. Each command runs once beside
@@ -28,7 +29,7 @@ const old = new Date(Date.now() - 24 * 3_600_000);
 /** Writes a blob as old as those that gc removes. */
 function blob(folder: string, content: string, mediaType: string) {
   const digest = sha256(content);
-  const path = join(folder, 'blobs', 'sha256', digest.slice('sha256:'.length));
+  const path = blobPath(folder, digest);
   writeFileSync(path, content, { mode: 0o444 });
   utimesSync(path, old, old);
   return { mediaType, digest, size: content.length };

@@ -25,6 +25,7 @@ import { contentOf } from '../../src/oci/content.js';
 import { type Descriptor, UNCOMPRESSED } from '../../src/oci/descriptor.js';
 import { sha256 } from '../../src/oci/digest.js';
 import { startRegistry } from '../../test/support/docker-registry.js';
+import { median } from './run.js';
 
 const run = promisify(execFile);
 const LAYERS = 100;
@@ -130,10 +131,6 @@ async function measure(tool: Tool, cache: string, folder: string): Promise<numbe
     await registry.stop();
     await rm(folder, { recursive: true, force: true });
   }
-}
-
-function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
 }
 
 const rounds = Number(process.argv[2] ?? 3);

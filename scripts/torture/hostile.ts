@@ -5,7 +5,7 @@ import { sha256 } from '../../src/oci/digest.js';
 import { inspectCache } from '../../src/operations/inspect.js';
 import { repairFolder } from '../../src/operations/repair/repair.js';
 import { verifyFolder } from '../../src/operations/verify/verify.js';
-import { copyFixture } from '../../test/support/folders.js';
+import { blobPath, copyFixture } from '../../test/support/folders.js';
 import { expectCacheError, insist } from './folder.js';
 import type { Random } from './random.js';
 
@@ -55,7 +55,7 @@ export async function hostileRound(random: Random, work: string): Promise<Record
 
 /** Changes a document somewhere, and makes all that names it fit again. */
 function forge(random: Random, folder: string): string {
-  const blob = (digest: string) => join(folder, 'blobs', 'sha256', digest.slice('sha256:'.length));
+  const blob = (digest: string) => blobPath(folder, digest);
   const put = (bytes: string) => {
     const digest = sha256(bytes);
     writeFileSync(blob(digest), bytes);

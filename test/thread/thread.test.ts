@@ -12,6 +12,7 @@ import { CacheError } from '../../src/errors.js';
 import { sha256 } from '../../src/oci/digest.js';
 import { temporary } from '../support/fixtures.js';
 import { assertSound } from '../support/sound.js';
+import { blobPath } from '../support/folders.js';
 
 const RECOMPRESS = new URL('../../src/codec/file-tasks.js', import.meta.url);
 const COPY = new URL('../../src/layout/blobs/copy-blob.js', import.meta.url);
@@ -23,7 +24,7 @@ function largeCache(t: ExecutionContext): { readonly folder: string; readonly la
   mkdirSync(join(folder, 'blobs', 'sha256'), { recursive: true });
   const put = (bytes: Buffer) => {
     const digest = sha256(bytes);
-    writeFileSync(join(folder, 'blobs', 'sha256', digest.slice('sha256:'.length)), bytes, { mode: 0o444 });
+    writeFileSync(blobPath(folder, digest), bytes, { mode: 0o444 });
     return { digest, size: bytes.length };
   };
   const json = (value: object) => put(Buffer.from(JSON.stringify(value)));
@@ -49,7 +50,7 @@ function largeCache(t: ExecutionContext): { readonly folder: string; readonly la
   const entry = { mediaType: MANIFEST, ...manifest, annotations: { 'org.opencontainers.image.ref.name': 'latest' } };
   writeFileSync(join(folder, 'index.json'), JSON.stringify({ schemaVersion: 2, manifests: [entry] }));
   writeFileSync(join(folder, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}');
-  return { folder, layer: join(folder, 'blobs', 'sha256', layer.digest.slice('sha256:'.length)) };
+  return { folder, layer: blobPath(folder, layer.digest) };
 }
 
 const EXPORTS = [

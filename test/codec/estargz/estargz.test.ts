@@ -17,7 +17,7 @@ import { fixture, importOf, temporary } from '../../support/fixtures.js';
 import { assertSound } from '../../support/sound.js';
 import { loadFolder } from '../../support/caches.js';
 import { collect } from '../../../src/bytes/collect.js';
-import { copyFixture } from '../../support/folders.js';
+import { blobPath, copyFixture } from '../../support/folders.js';
 
 const FORCED = 'compression=estargz,force-compression=true';
 
@@ -52,7 +52,7 @@ async function blobsOf(folder: string): Promise<Map<string, { bytes: Buffer; ann
   const { graph } = await loadFolder(folder);
   return new Map(
     [...graph.descriptors.values()].map(({ digest, annotations = {} }) => {
-      const bytes = readFileSync(join(folder, 'blobs', 'sha256', digest.slice('sha256:'.length)));
+      const bytes = readFileSync(blobPath(folder, digest));
       const { text } = tableOf(bytes);
       return [text.replaceAll(/"offset": \d+/g, ''), { bytes, annotations }];
     }),
@@ -90,7 +90,7 @@ function withWrongTocDigest(t: ExecutionContext): string {
   };
   const [entry] = index.manifests;
   if (entry === undefined) throw new Error('the fixture has no manifest');
-  const pathOf = (digest: string) => join(source, 'blobs', 'sha256', digest.slice('sha256:'.length));
+  const pathOf = (digest: string) => blobPath(source, digest);
   const manifest = readFileSync(pathOf(entry.digest), 'utf8').replace(
     /(stargz\/toc\.digest":"sha256:)[0-9a-f]{64}/,
     `$1${'0'.repeat(64)}`,

@@ -3,32 +3,26 @@ import fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 import test from 'ava';
-import { updateIndex } from '../../../src/layout/index/index-file.js';
-import { encodeIndex, tagOf, withTag } from '../../../src/layout/index/index-json.js';
+import { encodeIndex, withTag } from '../../../src/layout/index/index-json.js';
 import { readIndex } from '../../../src/layout/index/index-read.js';
 import { createLayout } from '../../../src/layout/create-layout.js';
-import type { Layout } from '../../../src/layout/layout.js';
 import { sha256 } from '../../../src/oci/digest.js';
 import { temporary } from '../../support/fixtures.js';
+import { entryNamed, putTag, tagsIn } from '../../support/layouts.js';
 import { wrapRenameat2 } from '../../support/renameat2.js';
 
 // A filesystem that cannot exchange files, as many network and user-space ones.
 wrapRenameat2(() => () => -1);
 
-const entry = (name: string) => ({ mediaType: 'x', digest: sha256(name), size: 1 });
-const put = (layout: Layout, tag: string) => updateIndex(layout, (index) => withTag(index, tag, entry(tag)));
-const tagsOf = async (layout: Layout) =>
-  (await readIndex(layout)).manifests.map((entry) => tagOf(entry) ?? '').toSorted();
-
 test.serial(
   'index.json is renamed where files cannot be exchanged, and what a build writes late is merged',
   async (t) => {
     const layout = await createLayout(temporary(t));
-    await put(layout, 'a');
+    await putTag(layout, 'a');
     const build = openSync(join(layout.root, 'index.json'), 'r+');
     t.teardown(() => closeSync(build));
-    const bytes = encodeIndex(withTag(await readIndex(layout), 'late', entry('late')));
-    const putting = put(layout, 'b');
+    const bytes = encodeIndex(withTag(await readIndex(layout), 'late', entryNamed('late')));
+    const putting = putTag(layout, 'b');
     const timer = setInterval(() => {
       if (!readFileSync(join(layout.root, 'index.json')).includes(sha256('b'))) return;
       clearInterval(timer);
@@ -36,7 +30,7 @@ test.serial(
       ftruncateSync(build, bytes.length);
     }, 0);
     await putting;
-    t.deepEqual(await tagsOf(layout), ['a', 'b', 'late']);
+    t.deepEqual((await tagsIn(layout)).toSorted(), ['a', 'b', 'late']);
     await layout[Symbol.asyncDispose]();
     t.false(existsSync(join(layout.root, '.bkcache')));
   },
@@ -45,7 +39,7 @@ test.serial(
 // Filesystems made with libfuse move an open file out of the way before a rename over it, and lose it if that fails.
 test.serial('index.json is not open while it is renamed over', async (t) => {
   const layout = await createLayout(temporary(t));
-  await put(layout, 'a');
+  await putTag(layout, 'a');
   const path = join(layout.root, 'index.json');
   const { renameSync } = fs;
   const open: string[] = [];
@@ -65,13 +59,13 @@ test.serial('index.json is not open while it is renamed over', async (t) => {
   };
   syncBuiltinESMExports();
   try {
-    await t.throwsAsync(put(layout, 'b'), { message: /EIO/ });
+    await t.throwsAsync(putTag(layout, 'b'), { message: /EIO/ });
   } finally {
     fs.renameSync = renameSync;
     syncBuiltinESMExports();
   }
   t.deepEqual(open, []);
-  t.deepEqual(await tagsOf(layout), ['a']);
+  t.deepEqual((await tagsIn(layout)).toSorted(), ['a']);
   await layout[Symbol.asyncDispose]();
   t.false(existsSync(join(layout.root, '.bkcache')));
 });

@@ -17,34 +17,29 @@ import { CacheError } from '../../../src/errors.js';
 import { tryFlock } from '../../../src/layout/lock/flock.js';
 import { updateIndex } from '../../../src/layout/index/index-file.js';
 import { readIndex } from '../../../src/layout/index/index-read.js';
-import { tagOf, withTag } from '../../../src/layout/index/index-json.js';
+import { withTag } from '../../../src/layout/index/index-json.js';
 import { createLayout } from '../../../src/layout/create-layout.js';
-import type { Layout } from '../../../src/layout/layout.js';
 import { withLock } from '../../../src/layout/lock/lock.js';
-import { sha256 } from '../../../src/oci/digest.js';
 import { temporary } from '../../support/fixtures.js';
+import { entryNamed, putTag, tagsIn } from '../../support/layouts.js';
 import { DEFAULT_LAYOUT_SETTINGS } from '../../../src/layout/settings.js';
-
-const entry = (name: string) => ({ mediaType: 'x', digest: sha256(name), size: 1 });
-const tagsOf = async (layout: Layout) => (await readIndex(layout)).manifests.map((entry) => tagOf(entry) ?? '');
-const put = (layout: Layout, tag: string) => updateIndex(layout, (index) => withTag(index, tag, entry(tag)));
 
 test('a lock that is held makes writers wait, then fail with who holds it', async (t) => {
   const root = temporary(t);
   const layout = await createLayout(root, { ...DEFAULT_LAYOUT_SETTINGS, lockTimeout: 50 });
-  await put(layout, 'a');
+  await putTag(layout, 'a');
   const holder = openSync(join(root, 'index.json.lock'), 'w');
   t.true(tryFlock(holder, 'exclusive'));
-  const error = await t.throwsAsync(put(layout, 'b'), { instanceOf: CacheError });
+  const error = await t.throwsAsync(putTag(layout, 'b'), { instanceOf: CacheError });
   t.is(error.code, 'BUSY');
   t.regex(error.message, process.platform === 'linux' ? new RegExp(`pid ${process.pid}`) : /locked by/);
   const other = await createLayout(root, { ...DEFAULT_LAYOUT_SETTINGS, lockTimeout: 10_000 });
-  const patient = put(other, 'b');
+  const patient = putTag(other, 'b');
   await sleep(60);
   closeSync(holder);
   await patient;
   await other[Symbol.asyncDispose]();
-  t.deepEqual(await tagsOf(layout), ['a', 'b']);
+  t.deepEqual(await tagsIn(layout), ['a', 'b']);
   t.false(existsSync(join(root, 'index.json.lock')));
   await layout[Symbol.asyncDispose]();
 });
@@ -77,7 +72,7 @@ test('the lock is the one that flock(1) takes, and so BuildKit', async (t) => {
 test('an index that was lost is not begun anew over the blobs of others', async (t) => {
   const root = temporary(t);
   const layout = await createLayout(root);
-  await put(layout, 'a');
+  await putTag(layout, 'a');
   await layout[Symbol.asyncDispose]();
   writeFileSync(join(root, 'index.json'), '');
   // Nothing is there that could be lost.
@@ -94,19 +89,19 @@ test('many updates at once are all there in the end', async (t) => {
   await Promise.all(
     names.map(async (name) => {
       const layout = await createLayout(root, { ...DEFAULT_LAYOUT_SETTINGS, durable: false });
-      await put(layout, name);
+      await putTag(layout, name);
       await layout[Symbol.asyncDispose]();
     }),
   );
   const layout = await createLayout(root);
-  t.deepEqual((await tagsOf(layout)).toSorted(), names.toSorted());
+  t.deepEqual((await tagsIn(layout)).toSorted(), names.toSorted());
   t.false(existsSync(join(root, '.bkcache')));
 });
 
 test('what a build writes into the replaced file, under a lock that meets nobody, is not lost', async (t) => {
   const root = temporary(t);
   const layout = await createLayout(root);
-  await put(layout, 'a');
+  await putTag(layout, 'a');
   const path = join(root, 'index.json');
   // BuildKit has read the file and is about to write it in place; its lock file was deleted by another build.
   const build = openSync(path, 'r+');
@@ -116,28 +111,28 @@ test('what a build writes into the replaced file, under a lock that meets nobody
     if (!wrote) {
       wrote = true;
       setTimeout(() => {
-        const late = { ...entry('late'), annotations: { 'org.opencontainers.image.ref.name': 'late' } };
+        const late = { ...entryNamed('late'), annotations: { 'org.opencontainers.image.ref.name': 'late' } };
         const bytes = Buffer.from(JSON.stringify({ ...before, manifests: [...before.manifests, late] }));
         writeSync(build, bytes, 0, bytes.length, 0);
         ftruncateSync(build, bytes.length);
       }, 0);
     }
-    return withTag(index, 'b', entry('b'));
+    return withTag(index, 'b', entryNamed('b'));
   });
   closeSync(build);
-  t.deepEqual((await tagsOf(layout)).toSorted(), ['a', 'b', 'late']);
+  t.deepEqual((await tagsIn(layout)).toSorted(), ['a', 'b', 'late']);
   await layout[Symbol.asyncDispose]();
 });
 
 test('an index that is being written in place is read again', async (t) => {
   const root = temporary(t);
   const layout = await createLayout(root);
-  await put(layout, 'a');
+  await putTag(layout, 'a');
   const path = join(root, 'index.json');
   const whole = readFileSync(path);
   writeFileSync(path, whole.subarray(0, 30));
   setTimeout(() => writeFileSync(path, whole), 3);
-  t.deepEqual(await tagsOf(layout), ['a']);
+  t.deepEqual(await tagsIn(layout), ['a']);
   writeFileSync(path, whole.subarray(0, 30));
   await t.throwsAsync(readIndex(layout), { instanceOf: CacheError, message: /not JSON/ });
   await layout[Symbol.asyncDispose]();
@@ -150,6 +145,6 @@ test('reading a folder leaves nothing in it, and needs no right to write', async
   const layout = await createLayout(root);
   await layout[Symbol.asyncDispose]();
   rmSync(join(root, 'oci-layout'));
-  t.deepEqual(await tagsOf(layout), []);
+  t.deepEqual(await tagsIn(layout), []);
   t.false(existsSync(join(root, 'index.json.lock')));
 });

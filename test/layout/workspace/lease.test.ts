@@ -25,7 +25,7 @@ import { Workspace } from '../../../src/layout/workspace/workspace.js';
 import { type Digest, sha256 } from '../../../src/oci/digest.js';
 import { collectGarbage } from '../../../src/operations/gc.js';
 import { temporary } from '../../support/fixtures.js';
-import { OLD } from '../../support/folders.js';
+import { blobPath, OLD } from '../../support/folders.js';
 
 const digests = Array.from({ length: 8 }, (_, number) => sha256(`blob ${number}`));
 const many = Array.from({ length: 1000 }, (_, number) => sha256(`${number}`));
@@ -36,7 +36,7 @@ const markersIn = (root: string) => readdirSync(join(root, '.bkcache')).map((nam
 
 function oldBlob(root: string, content: string): { readonly digest: Digest; readonly size: number } {
   const digest = sha256(content);
-  const path = join(root, 'blobs', 'sha256', digest.slice('sha256:'.length));
+  const path = blobPath(root, digest);
   writeFileSync(path, content);
   utimesSync(path, OLD, OLD);
   return { digest, size: content.length };

@@ -24,7 +24,7 @@ import { digestOfName, portableName } from '../../../src/layout/files/portable-n
 import { type Digest, sha256 } from '../../../src/oci/digest.js';
 import { verifyFolder } from '../../../src/operations/verify/verify.js';
 import { importOf, loadFixture, temporary } from '../../support/fixtures.js';
-import { copyFixture, OLD, oldFolderOf } from '../../support/folders.js';
+import { blobPath, copyFixture, OLD, oldFolderOf } from '../../support/folders.js';
 
 const ID = '01234567-0123-4123-8123-0123456789ab';
 
@@ -136,7 +136,7 @@ test('names are portable to FAT, differ where case does not matter, and those of
   const [first = '', second = ''] = graph.descriptors.keys();
   const aside = join(folder, '.bkcache', 'removed-1700000000000');
   mkdirSync(aside);
-  const pathOf = (digest: string) => join(folder, 'blobs', 'sha256', digest.slice('sha256:'.length));
+  const pathOf = (digest: string) => blobPath(folder, digest);
   renameSync(pathOf(first), join(aside, first));
   renameSync(pathOf(second), join(aside, portableName(second as Digest)));
   t.is((await collectGarbage(folder)).putBack.count, 2);

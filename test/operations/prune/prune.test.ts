@@ -156,7 +156,7 @@ test('a lower limit leaves a part of what a higher one does', async (t) => {
     t.true((await verifyFolder(folder)).sound);
     const { manifests } = { manifests: entriesOf(folder) };
     const layers = manifests.flatMap(({ digest }) => {
-      const text = readFileSync(join(folder, 'blobs', 'sha256', digest.slice('sha256:'.length)), 'utf8');
+      const text = readFileSync(blobPath(folder, digest), 'utf8');
       return (JSON.parse(text) as { layers: { digest: string }[] }).layers.map((layer) => layer.digest);
     });
     return new Set(layers);
@@ -319,7 +319,7 @@ async function makeHuge(folder: string): Promise<void> {
   }));
   const [config, manifest] = saveGraph(canonical({ ...graph, records }), 'image-manifest').documents;
   for (const { descriptor, bytes } of [config, manifest]) {
-    writeFileSync(join(folder, 'blobs', 'sha256', descriptor.digest.slice('sha256:'.length)), bytes);
+    writeFileSync(blobPath(folder, descriptor.digest), bytes);
   }
   const annotations = { 'org.opencontainers.image.ref.name': 'latest' };
   writeFileSync(

@@ -18,7 +18,7 @@ import { tryFlock } from '../../../src/layout/lock/flock.js';
 import { repairFolder } from '../../../src/operations/repair/repair.js';
 import { verifyFolder } from '../../../src/operations/verify/verify.js';
 import { loadFixture, temporary } from '../../support/fixtures.js';
-import { copyFixture, folderOf } from '../../support/folders.js';
+import { blobPath, copyFixture, folderOf } from '../../support/folders.js';
 
 const indexOf = (folder: string) => join(folder, 'index.json');
 const keptOf = (folder: string) => join(folder, 'index.json.before-repair');
@@ -56,7 +56,7 @@ test('an index.json that a build is writing is waited for, and is not damage', a
 test('a dry run with an index.json that cannot be read names the cuts, too', async (t) => {
   const folder = folderOf(t, 'max-gzip');
   const [layer = ''] = (await loadFixture('max-gzip')).graph.descriptors.keys();
-  rmSync(join(folder, 'blobs', 'sha256', layer.slice('sha256:'.length)));
+  rmSync(blobPath(folder, layer));
   writeFileSync(indexOf(folder), readFileSync(indexOf(folder)).subarray(0, 50));
   const dry = await repairFolder(folder, { dryRun: true });
   t.false(dry.sound);

@@ -12,7 +12,7 @@ import { sampleOf } from '../../../src/operations/verify/sample.js';
 import { verifyCache, verifyFolder } from '../../../src/operations/verify/verify.js';
 import { bkcache } from '../../support/command.js';
 import { fixture, FIXTURES, importOf, temporary } from '../../support/fixtures.js';
-import { entriesOf, folderOf, put, writeEntries } from '../../support/folders.js';
+import { blobPath, entriesOf, folderOf, put, writeEntries } from '../../support/folders.js';
 
 /** A diffID in a manifest, and the part of it that stays. */
 const DIFF_ID = /("containerd.io\/uncompressed":"sha256:)[0-9a-f]{4}/g;
@@ -165,8 +165,7 @@ test('images that are not there are only noted, but for those beside an image wi
     'utf8',
   );
   const { manifests } = JSON.parse(index) as { manifests: { digest: string }[] };
-  const lose = (at: number) =>
-    rmSync(join(folder, 'blobs', 'sha256', manifests[at]?.digest.slice('sha256:'.length) ?? ''));
+  const lose = (at: number) => rmSync(blobPath(folder, manifests[at]?.digest ?? ''));
   lose(0);
   // BuildKit reads the images of all platforms, and imports nothing when one is missing.
   const partly = await verifyFolder(folder);
@@ -213,12 +212,12 @@ function rewriteManifest(folder: string, change: (text: string) => string): void
     manifests: [{ digest: string; size: number }];
   };
   const [entry] = index.manifests;
-  const path = join(folder, 'blobs', 'sha256', entry.digest.slice('sha256:'.length));
+  const path = blobPath(folder, entry.digest);
   const bytes = change(readFileSync(path, 'utf8'));
   rmSync(path);
   entry.digest = sha256(bytes);
   entry.size = bytes.length;
-  writeFileSync(join(folder, 'blobs', 'sha256', entry.digest.slice('sha256:'.length)), bytes);
+  writeFileSync(blobPath(folder, entry.digest), bytes);
   writeFileSync(join(folder, 'index.json'), JSON.stringify(index));
 }
 
