@@ -125,7 +125,9 @@ class Sweep {
       }
       // Another process has changed index.json: what it needs is found out without the lock.
       else await liveness.lookAgain();
-      garbage = garbage.filter(({ digest }) => !liveness.live.has(digest));
+      // What is live changes only then: a look at all garbage after each batch would be quadratic.
+      if (batch === undefined || batch.needed.length > 0)
+        garbage = garbage.filter(({ digest }) => !liveness.live.has(digest));
       if (garbage.length > 0) await sleep(PAUSE);
     }
     if (moved.length > 0) await liveness.lookForWriters();
@@ -153,9 +155,10 @@ class Sweep {
     const { root, settings, blobs } = this.#layout;
     if (swept.moved.length + this.#quarantined.length === 0) return;
     await this.#liveness.lookAgain();
-    for (const blob of swept.moved.filter(({ digest }) => this.#liveness.live.has(digest))) {
-      restore(root, blob);
-      swept.moved.splice(swept.moved.indexOf(blob), 1);
+    const moved = swept.moved.splice(0);
+    for (const blob of moved) {
+      if (this.#liveness.live.has(blob.digest)) restore(root, blob);
+      else swept.moved.push(blob);
     }
     for (const blob of this.#quarantined) {
       if (this.#isNeeded(blob)) {

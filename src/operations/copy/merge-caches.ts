@@ -10,8 +10,8 @@ export async function mergeCaches(caches: readonly Cache[], signal: AbortSignal 
   const [only, ...others] = caches;
   if (only !== undefined && others.length === 0) return only;
   const unique = [...new Map(caches.map((cache) => [identityOf(cache), cache])).values()];
-  const copies = (blob: BlobId) =>
-    caches.filter(({ graph }) => graph.descriptors.has(blob.digest)).map((cache) => cache.blob(blob));
+  const owners = ownersOf(caches);
+  const copies = (blob: BlobId) => (owners.get(blob.digest) ?? []).map((cache) => cache.blob(blob));
   return {
     ...(unique.length === 1 ? unique[0] : {}),
     name: [...new Set(caches.map(({ name }) => name))].join(' + '),
@@ -24,6 +24,19 @@ export async function mergeCaches(caches: readonly Cache[], signal: AbortSignal 
     },
     fallbacks: (blob) => copies(blob).slice(1),
   };
+}
+
+/** The caches that have each blob, in the order of the caches. */
+function ownersOf(caches: readonly Cache[]): ReadonlyMap<Digest, readonly Cache[]> {
+  const owners = new Map<Digest, Cache[]>();
+  for (const cache of caches) {
+    for (const digest of cache.graph.descriptors.keys()) {
+      const known = owners.get(digest);
+      if (known === undefined) owners.set(digest, [cache]);
+      else known.push(cache);
+    }
+  }
+  return owners;
 }
 
 async function graphsOf(caches: readonly Cache[], signal: AbortSignal | undefined): Promise<Graph[]> {

@@ -142,12 +142,13 @@ class Pruning {
 
   #fitImportLimit(kept: readonly Tagged[], open: readonly Tagged[]): Shrinking[] {
     const shrinking: Shrinking[] = [];
+    const changeable = new Set(open);
     for (const before of kept) {
       if (before.cache === undefined) continue;
       const { graph, saved } = before.cache;
       if (oversized(saved).length === 0) continue;
       const [name = before.entry.descriptor.digest] = before.names;
-      if (!open.includes(before)) {
+      if (!changeable.has(before)) {
         this.#unmet.push(`${name} is over the import limit, and protected`);
         continue;
       }
