@@ -14,7 +14,8 @@ import { importCache } from '../../src/operations/import.js';
 import { removeCache } from '../../src/operations/remove.js';
 import { verifyFolder } from '../../src/operations/verify/verify.js';
 import { fixture, importOf, temporary } from '../support/fixtures.js';
-import { type Loss, record } from '../support/power.js';
+import type { Loss } from '../support/power/operation.js';
+import { record } from '../support/power/record.js';
 import { DEFAULT_LAYOUT_SETTINGS } from '../../src/layout/settings.js';
 import { copyFixture, OLD, setTimes } from '../support/folders.js';
 

@@ -2,7 +2,6 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { flip } from '../../support/damage.js';
@@ -13,6 +12,7 @@ import { fixture, importOf, loadFixture, temporary } from '../../support/fixture
 import { blobName, contentsOf, folderOf } from '../../support/folders.js';
 import { digestOfCache } from '../../support/caches.js';
 import { MAIN } from '../../support/command.js';
+import { listening } from '../../support/servers.js';
 
 /** The blobs of max-gzip: what it is made of, each kind once. */
 async function parts() {
@@ -54,10 +54,7 @@ async function serve(t: ExecutionContext, folder: string, refusal?: number): Pro
       response.end(method === 'HEAD' ? undefined : bytes);
     }
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  t.teardown(() => server.close());
-  return `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  return listening(t, server);
 }
 
 test('what a document names that had to be fetched is fetched, too, and a dry run says the same', async (t) => {
