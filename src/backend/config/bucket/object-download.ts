@@ -59,7 +59,7 @@ async function* run(
         // A part is read to its end, which frees its connection.
         if (!isWhole && at >= end && !part.isPart) return;
       }
-      // An object that is shorter than it should be ends so each time: whoever checks the size says so.
+      // A shorter object ends here on every attempt: the check of the size reports it.
       return;
     } catch (error) {
       signal?.throwIfAborted();
