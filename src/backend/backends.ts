@@ -3,6 +3,7 @@ import { CacheError, type Side } from '../errors.js';
 import type { Session } from '../session.js';
 import type { Backend, CacheSource, CacheTarget, Location, TargetSettings } from './backend.js';
 import type { CacheStore } from './cache-store.js';
+import { azblobBackend } from './config/bucket/azblob-backend.js';
 import { s3Backend } from './config/bucket/s3-backend.js';
 import { inlineBackend } from './inline/inline.js';
 import { localBackend } from './local/local.js';
@@ -14,6 +15,7 @@ export const backends = new Map<CacheType, Backend>([
   ['registry', registryBackend],
   ['inline', inlineBackend],
   ['s3', s3Backend],
+  ['azblob', azblobBackend],
 ]);
 
 /**

@@ -94,9 +94,9 @@ export const ATTRIBUTES: Readonly<Record<CacheType, Readonly<Record<Side, Attrib
     import: { ...REGISTRY, src: 'text', digest: 'digest', tag: 'any' },
     export: { ...REGISTRY, dest: 'text', tag: 'text', ...EXPORT },
   },
-  // BuildKit ignores compression= here, and writes new layers as gzip.
+  // BuildKit ignores compression= in both, and writes new layers as gzip.
   s3: { import: S3, export: { ...S3, touch_refresh: 'loose duration', ...EXPORT, ...COMPRESSION } },
-  azblob: { import: AZBLOB, export: { ...AZBLOB, ...EXPORT } },
+  azblob: { import: AZBLOB, export: { ...AZBLOB, ...EXPORT, ...COMPRESSION } },
   gha: { import: GHA, export: { ...GHA, ghtoken: 'optional', repository: 'optional', ...EXPORT } },
 };
 

@@ -1,5 +1,6 @@
 import type { Cache, ImageFit, Location } from '../../backend/backend.js';
 import { locateAll, openSource, openTarget } from '../../backend/backends.js';
+import { mergeCaches } from '../../backend/merge-caches.js';
 import { readExport, readImport } from '../../backend/option-string.js';
 import type { OnNote } from '../../buildkit/options.js';
 import { checkCall } from '../../calls.js';
@@ -12,7 +13,6 @@ import { Session, type SessionOptions } from '../../session.js';
 import { refuseCollisions } from './collisions.js';
 import { edit } from './edit.js';
 import { type Export, type TransferOptions, type ExportRequest, readRequest } from './export.js';
-import { mergeCaches } from './merge-caches.js';
 import { noteDockerZstd, noteForeign } from './notes.js';
 import { planBlobs } from './plan.js';
 import { check, publicationOf, publish } from './publication.js';

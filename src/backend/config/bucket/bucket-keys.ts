@@ -1,26 +1,69 @@
+import { posix } from 'node:path';
 import type { CacheOptions } from '../../../buildkit/options.js';
+import { CacheError } from '../../../errors.js';
 import type { Digest } from '../../../oci/digest.js';
 
 /** Where the objects of a cache are in a bucket. */
 export interface BucketKeys {
-  /** The names of the cache: an import reads the first, an export writes all. */
+  /** The names of the cache: an export writes all. */
   readonly names: readonly string[];
+  /** Which of the names an import reads. */
+  readonly reads: 'first' | 'all';
   /** What the keys of all blobs, and of all manifests, start with. */
   readonly blobs: string;
   readonly manifests: string;
+  /** The key of each name that is not plainly what all start with and the name. */
+  readonly cleaned?: ReadonlyMap<string, string>;
 }
 
 /** The keys of type=s3: plain concatenation, with the defaults of cache/remotecache/s3/s3.go, getConfig. */
 export function s3Keys({ attributes }: CacheOptions): BucketKeys {
   const { prefix = '', blobs_prefix: blobs = 'blobs/', manifests_prefix: manifests = 'manifests/' } = attributes;
   const { name = 'buildkit' } = attributes;
-  return { names: name.split(';'), blobs: `${prefix}${blobs}`, manifests: `${prefix}${manifests}` };
+  return { names: name.split(';'), reads: 'first', blobs: `${prefix}${blobs}`, manifests: `${prefix}${manifests}` };
+}
+
+/**
+ * The keys of type=azblob: joined as paths, with the defaults of cache/remotecache/azblob/utils.go, getConfig, blobKey and
+ * manifestKey.
+ *
+ * @throws CacheError USAGE for a name whose key is none
+ */
+export function azblobKeys({ attributes }: CacheOptions): BucketKeys {
+  const { prefix = '', blobs_prefix: blobs = 'blobs', manifests_prefix: manifests = 'manifests' } = attributes;
+  const { name = 'buildkit' } = attributes;
+  const names = name.split(';');
+  const cleaned = new Map(names.map((one) => [one, joinedPath(prefix, manifests, one)]));
+  const wrong = names.find((one) => /^(?:\.{0,2}|\/)$/.test(cleaned.get(one) ?? ''));
+  if (wrong !== undefined) {
+    throw new CacheError(
+      'USAGE',
+      `name=${wrong} with prefix=${prefix} and manifests_prefix=${manifests} names no blob`,
+      {
+        hint: 'the three are joined as a path, in which ".." leaves a folder',
+      },
+    );
+  }
+  return { names, reads: 'all', blobs: folderOf(prefix, blobs), manifests: folderOf(prefix, manifests), cleaned };
 }
 
 export function blobKey({ blobs }: BucketKeys, digest: Digest): string {
   return `${blobs}${digest}`;
 }
 
-export function manifestKey({ manifests }: BucketKeys, name: string): string {
-  return `${manifests}${name}`;
+export function manifestKey({ manifests, cleaned }: BucketKeys, name: string): string {
+  return cleaned?.get(name) ?? `${manifests}${name}`;
+}
+
+/** What the paths of a folder's files start with. */
+function folderOf(...parts: string[]): string {
+  const path = joinedPath(...parts);
+  return path === '' || path === '.' ? '' : path.endsWith('/') ? path : `${path}/`;
+}
+
+/** Joins paths as Go's filepath.Join does: empty ones go, and `//`, `.`, `..` and a slash at the end are resolved. */
+export function joinedPath(...parts: string[]): string {
+  if (parts.every((part) => part === '')) return '';
+  const path = posix.join(...parts);
+  return path.length > 1 && path.endsWith('/') ? path.slice(0, -1) : path;
 }

@@ -39,14 +39,20 @@ async function listed(
 ): Promise<readonly string[]> {
   const wanted = new Set(keys);
   let pages = Math.ceil(keys.length / REQUESTS_A_PAGE);
+  // A listing does not tell whether an object in an archive can be read all the same.
+  const archived: string[] = [];
   let last = '';
   try {
     for await (const page of store.list(prefix, signal)) {
-      for (const object of page) if (wanted.has(object.key)) found.set(object.key, object);
+      for (const object of page) {
+        if (!wanted.has(object.key)) continue;
+        if (object.isArchived) archived.push(object.key);
+        else found.set(object.key, object);
+      }
       last = page.at(-1)?.key ?? last;
-      if (--pages === 0) return keys.filter((key) => key > last);
+      if (--pages === 0) return [...archived, ...keys.filter((key) => key > last)];
     }
-    return [];
+    return archived;
   } catch (error) {
     signal?.throwIfAborted();
     if (!(error instanceof CacheError)) throw error;

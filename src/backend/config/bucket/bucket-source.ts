@@ -1,6 +1,10 @@
 import { CacheError } from '../../../errors.js';
-import { loadBare } from '../../../graph/bare.js';
-import { type Document, documentOf } from '../../../oci/document.js';
+import { parallel } from '../../../bytes/parallel.js';
+import { loadBare, saveBare, undescribedLayers } from '../../../graph/bare.js';
+import { evict } from '../../../graph/evict.js';
+import { dropUnusedLayers } from '../../../graph/keep.js';
+import type { Descriptor } from '../../../oci/descriptor.js';
+import { documentOf, topOf } from '../../../oci/document.js';
 import { JSON_LIMIT } from '../../../oci/json.js';
 import { CACHE_CONFIG } from '../../../oci/media-types.js';
 import type { Cache, CacheSource } from '../../backend.js';
@@ -12,42 +16,83 @@ export const CONCURRENCY = 8;
 /** How many names a message shows. */
 const NAMES_SHOWN = 20;
 
-/** The cache behind a name in a bucket: a cacheconfig without a manifest, and blobs by their digests. */
-export function bucketSource(store: ObjectStore, keys: BucketKeys): CacheSource {
-  const key = manifestKey(keys, keys.names[0] ?? '');
-  const name = store.nameOf(key);
-  let document: Promise<Document> | undefined;
-  // The name may be written again meanwhile: one reader sees one cache.
-  const read = (signal?: AbortSignal) => (document ??= readConfig(store, keys, key, signal));
+/**
+ * The cache behind a name in a bucket: a cacheconfig without a manifest, and blobs by their digests. Where an import reads
+ * several names, they become one cache, and names that are missing count as empty: cache/remotecache/azblob/importer.go,
+ * Resolve.
+ */
+export function bucketSource(store: ObjectStore, keys: BucketKeys, note: (text: string) => void = ignore): CacheSource {
+  const names = keys.reads === 'all' ? [...new Set(keys.names)] : keys.names.slice(0, 1);
+  const named = names.map((key) => store.nameOf(manifestKey(keys, key)));
+  let opened: Promise<Cache> | undefined;
+  // The names may be written again meanwhile: one reader sees one cache.
+  const open = (signal?: AbortSignal) => (opened ??= openAll(store, keys, names, note, signal));
   return {
-    name,
-    resolve: async (signal) => (await read(signal)).descriptor,
-    async load(signal): Promise<Cache> {
-      const config = await read(signal);
-      return {
-        name,
-        concurrency: CONCURRENCY,
-        graph: loadBare(config.bytes, name),
-        saved: { documents: [config], shape: undefined },
-        blob: ({ digest, size }) => store.content(blobKey(keys, digest), size),
-      };
-    },
+    name: named.join(' + '),
+    resolve: async (signal) => descriptorOf(await open(signal)),
+    load: open,
   };
 }
 
-async function readConfig(
+function ignore(): void {
+  // Nobody asked for notes.
+}
+
+async function openAll(
   store: ObjectStore,
   keys: BucketKeys,
-  key: string,
+  names: readonly string[],
+  note: (text: string) => void,
   signal: AbortSignal | undefined,
-): Promise<Document> {
-  const answer = await store.read(key, JSON_LIMIT, signal);
-  if (answer.state === 'there') return documentOf(CACHE_CONFIG, answer.value);
-  if (answer.state === 'unknown') throw answer.problem;
-  throw new CacheError('NOT_FOUND', `there is no cache at ${store.nameOf(key)}`, {
-    hint: await namesHint(store, keys, signal),
-    side: 'import',
+): Promise<Cache> {
+  const found: (Cache | undefined)[] = names.map(() => undefined);
+  await parallel([...names.entries()], CONCURRENCY, signal, async ([index, name], inner) => {
+    found[index] = await openOne(store, keys, name, inner);
   });
+  const caches = found.filter((cache) => cache !== undefined);
+  const [only, ...others] = caches;
+  if (only === undefined) {
+    const missing = names.map((name) => store.nameOf(manifestKey(keys, name))).join(' and ');
+    throw new CacheError('NOT_FOUND', `there is no cache at ${missing}`, {
+      hint: await namesHint(store, keys, signal),
+      side: 'import',
+    });
+  }
+  for (const [index, name] of names.entries()) {
+    if (found[index] === undefined)
+      note(`there is no cache at ${store.nameOf(manifestKey(keys, name))}: only the others are read`);
+  }
+  if (others.length === 0) return only;
+  const { mergeCaches } = await import('../../merge-caches.js');
+  return mergeCaches(caches, signal);
+}
+
+async function openOne(
+  store: ObjectStore,
+  keys: BucketKeys,
+  name: string,
+  signal: AbortSignal | undefined,
+): Promise<Cache | undefined> {
+  const key = manifestKey(keys, name);
+  const answer = await store.read(key, JSON_LIMIT, signal);
+  if (answer.state === 'unknown') throw answer.problem;
+  if (answer.state === 'missing') return undefined;
+  const config = documentOf(CACHE_CONFIG, answer.value);
+  const where = store.nameOf(key);
+  return {
+    name: where,
+    concurrency: CONCURRENCY,
+    graph: loadBare(config.bytes, where),
+    saved: { documents: [config], shape: undefined },
+    blob: ({ digest, size }) => store.content(blobKey(keys, digest), size),
+  };
+}
+
+/** Names a cache by its config; several names together by the config of the whole, which a copy would write. */
+function descriptorOf({ graph, saved }: Cache): Descriptor {
+  if (saved !== undefined) return topOf(saved.documents).descriptor;
+  const undescribed = new Set(undescribedLayers(graph));
+  return saveBare(undescribed.size === 0 ? graph : dropUnusedLayers(evict(graph, undescribed))).descriptor;
 }
 
 async function namesHint(store: ObjectStore, keys: BucketKeys, signal: AbortSignal | undefined): Promise<string> {

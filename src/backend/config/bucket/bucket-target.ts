@@ -104,7 +104,9 @@ export class BucketTarget implements CacheTarget {
 
   async #put(content: Content, blob: BlobId, signal: AbortSignal | undefined): Promise<BlobId> {
     const bytes = verified(content.open({}, signal), blob, sourceOf(content) ?? this.name);
-    await this.#store.put(blobKey(this.#keys, blob.digest), bytes, blob.size, signal);
+    const [store, key] = [this.#store, blobKey(this.#keys, blob.digest)];
+    if (store.create === undefined) await store.put(key, bytes, blob.size, signal);
+    else await store.create(key, bytes, blob.size, signal);
     return blob;
   }
 

@@ -8,6 +8,8 @@ export interface StoredObject {
   readonly size: number;
   /** In milliseconds since 1970, by the clock of the service. */
   readonly modified: number;
+  /** Whether it is in an archive, so that nobody can read it at present. */
+  readonly isArchived?: true;
 }
 
 /**
@@ -42,6 +44,7 @@ export interface ObjectStore {
    * @throws CacheError FAILED for an object over the limit
    */
   read(key: string, limit: number, signal?: AbortSignal): Promise<Answer<Buffer>>;
+  /** An object in an archive counts as missing. */
   head(key: string, signal?: AbortSignal): Promise<Answer<StoredObject>>;
   /**
    * The objects whose keys start with a prefix, by their keys, in pages of up to 1000 objects.
@@ -55,6 +58,11 @@ export interface ObjectStore {
    * @param size - of all bytes
    */
   put(key: string, bytes: AsyncIterable<Uint8Array>, size: number, signal?: AbortSignal): Promise<void>;
+  /**
+   * As `put`, for an object whose key says what its bytes are: one of the same size that another writer stored meanwhile
+   * stays. Left out where BuildKit does not do it.
+   */
+  create?(key: string, bytes: AsyncIterable<Uint8Array>, size: number, signal?: AbortSignal): Promise<void>;
   /**
    * Makes an object as young as a new one, for buckets whose objects expire by age. Left out where BuildKit does not do it.
    *

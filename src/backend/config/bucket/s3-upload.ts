@@ -1,29 +1,14 @@
-import { inPieces } from '../../../bytes/pieces.js';
 import { CacheError } from '../../../errors.js';
 import type { Answer, StoredObject } from './object-store.js';
+import { partSize, sendParts } from './parts.js';
 import { type S3Connection, S3Failure } from './s3-connection.js';
 
-/**
- * The size of the parts of an upload, in bytes, as BuildKit has it: so small that a slow line sends one in minutes, before
- * its signature runs out.
- */
-export const UPLOAD_PART = 8 * 1024 ** 2;
-/** S3 takes no more parts for one object. */
-const MOST_PARTS = 10_000;
-/** Parts of one object at once. Each is in memory. */
-const PARTS_AT_ONCE = 4;
 /** Above this size an object is copied in parts of it: cache/remotecache/s3/s3.go, maxCopyObjectSize. In bytes. */
 export const LARGEST_COPY = 5 * 1024 ** 3;
 /** S3 may take long to copy an object, or to make one of its parts. In milliseconds. */
 export const WORK_TIMEOUT = 600_000;
 /** How long a failed upload may take to be given up, in milliseconds. */
 const ABORT_TIMEOUT = 30_000;
-
-/** How large the parts of an object are: all of one size but for the last one, since some services want that. */
-export function partSize(size: number): number {
-  const mebibyte = 1024 ** 2;
-  return Math.max(UPLOAD_PART, Math.ceil(size / MOST_PARTS / mebibyte) * mebibyte);
-}
 
 /**
  * Stores an object in parts. A part that failed is sent again alone.
@@ -170,40 +155,6 @@ async function complete(
     signal?.throwIfAborted();
     return error instanceof S3Failure ? error.described : error;
   }
-}
-
-/** Sends the parts of a stream, several at once; no more of them are in memory. */
-async function sendParts<T>(
-  bytes: AsyncIterable<Uint8Array>,
-  size: number,
-  send: (body: Uint8Array, number: number) => Promise<T>,
-): Promise<T[]> {
-  const parts: Promise<T>[] = [];
-  const running = new Set<Promise<unknown>>();
-  let failure: { readonly error: unknown } | undefined;
-  const atOnce = size > UPLOAD_PART ? 2 : PARTS_AT_ONCE;
-  try {
-    for await (const piece of inPieces(bytes, size)) {
-      const part = send(piece, parts.length + 1);
-      const settled: Promise<unknown> = part.then(
-        () => running.delete(settled),
-        (error: unknown) => {
-          failure ??= { error };
-          running.delete(settled);
-        },
-      );
-      running.add(settled);
-      parts.push(part);
-      if (running.size >= atOnce) await Promise.race(running);
-      if (failure !== undefined) break;
-    }
-  } catch (error) {
-    failure ??= { error };
-  }
-  // Nothing is under way when the upload is ended or aborted.
-  await Promise.all(running);
-  if (failure !== undefined) throw failure.error;
-  return Promise.all(parts);
 }
 
 /** What cannot be aborted stays, for the rule of the bucket or the next collection to remove. */

@@ -3,11 +3,13 @@ import { collect } from '../../../bytes/collect.js';
 import { limited } from '../../../bytes/limited.js';
 import { TransientError } from '../../../net/http/retry.js';
 import { wholeListing } from './listing.js';
+import { lostObject } from './object-lost.js';
 import { downloadedContent, type ObjectPart } from './object-download.js';
 import type { Answer, ObjectStore, StoredObject } from './object-store.js';
+import { UPLOAD_PART } from './parts.js';
 import { type S3Connection, S3Failure } from './s3-connection.js';
 import { isForbidden, refusalOf, type S3Refusal } from './s3-error.js';
-import { copyInParts, LARGEST_COPY, UPLOAD_PART, uploadInParts, WORK_TIMEOUT } from './s3-upload.js';
+import { copyInParts, LARGEST_COPY, uploadInParts, WORK_TIMEOUT } from './s3-upload.js';
 
 /** A bucket of S3, or of a service that speaks S3's protocol. */
 export function s3Store(s3: S3Connection): ObjectStore {
@@ -59,10 +61,11 @@ export function s3Store(s3: S3Connection): ObjectStore {
               // Some services take no notice of the encoding, and then they do not name it either.
               const decode = page.EncodingType === 'url' ? decodeKey : (key: string) => key;
               return {
-                objects: (page.Contents ?? []).map(({ Key = '', Size = 0, LastModified }) => ({
+                objects: (page.Contents ?? []).map(({ Key = '', Size = 0, LastModified, StorageClass = '' }) => ({
                   key: decode(Key),
                   size: Size,
                   modified: LastModified?.getTime() ?? 0,
+                  ...(ARCHIVED.has(StorageClass) ? { isArchived: true } : {}),
                 })),
                 isTruncated: page.IsTruncated,
                 token: page.NextContinuationToken,
@@ -155,21 +158,13 @@ async function getPart(
   } catch (error) {
     if (!(error instanceof S3Failure)) throw error;
     const refusal = refusalOf(error.cause);
-    if (refusal?.status === 416) throw lost(s3, `${key} is shorter than it should be`, 'size');
+    if (refusal?.status === 416) throw lostObject(s3, `${key} is shorter than it should be`, 'size');
     if (refusal?.code === 'InvalidObjectState') {
-      throw lost(s3, `${key} is archived and cannot be read before it is restored`, 'missing');
+      throw lostObject(s3, `${key} is archived and cannot be read before it is restored`, 'missing');
     }
     const answer = refusedAnswer(error, 's3:GetObject');
-    throw answer.state === 'unknown' ? answer.problem : lost(s3, `${key} is missing`, 'missing');
+    throw answer.state === 'unknown' ? answer.problem : lostObject(s3, `${key} is missing`, 'missing');
   }
-}
-
-function lost(s3: S3Connection, what: string, wrong: 'missing' | 'size'): CacheError {
-  return new CacheError('CORRUPT', `${s3.name}: ${what}`, {
-    hint: 'the cache is incomplete, perhaps since objects of the bucket expire; export it again',
-    side: s3.side,
-    wrong,
-  });
 }
 
 /** Storage classes whose objects nobody can read before they are restored. */

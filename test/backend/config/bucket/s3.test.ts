@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import test from 'ava';
-import { partSize } from '../../../../src/backend/config/bucket/s3-upload.js';
+import { partSize } from '../../../../src/backend/config/bucket/parts.js';
 import { collect } from '../../../../src/bytes/collect.js';
 import { parallel } from '../../../../src/bytes/parallel.js';
 import { CacheError } from '../../../../src/errors.js';

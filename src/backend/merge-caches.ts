@@ -1,9 +1,9 @@
-import type { Cache } from '../../backend/backend.js';
-import type { Graph } from '../../graph/graph.js';
-import { merge } from '../../graph/merge.js';
-import type { BlobId } from '../../oci/descriptor.js';
-import type { Digest } from '../../oci/digest.js';
-import { topOf } from '../../oci/document.js';
+import type { Cache } from './backend.js';
+import type { Graph } from '../graph/graph.js';
+import { merge } from '../graph/merge.js';
+import type { BlobId } from '../oci/descriptor.js';
+import type { Digest } from '../oci/digest.js';
+import { topOf } from '../oci/document.js';
 
 /** Several caches as one. The same cache given twice counts once, and its blobs may be read from each of its copies. */
 export async function mergeCaches(caches: readonly Cache[], signal: AbortSignal | undefined): Promise<Cache> {

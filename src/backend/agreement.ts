@@ -1,10 +1,10 @@
-import { prove } from '../../codec/proof.js';
-import { CacheError } from '../../errors.js';
-import type { Graph } from '../../graph/graph.js';
-import { correctedGraph, type Proof } from '../../graph/statement.js';
-import { type Descriptor, ESTARGZ_TOC_DIGEST, UNCOMPRESSED } from '../../oci/descriptor.js';
-import type { Digest } from '../../oci/digest.js';
-import type { Cache } from '../../backend/backend.js';
+import { prove } from '../codec/proof.js';
+import { CacheError } from '../errors.js';
+import type { Graph } from '../graph/graph.js';
+import { correctedGraph, type Proof } from '../graph/statement.js';
+import { type Descriptor, ESTARGZ_TOC_DIGEST, UNCOMPRESSED } from '../oci/descriptor.js';
+import type { Digest } from '../oci/digest.js';
+import type { Cache } from './backend.js';
 
 /**
  * The graphs of caches to merge. If they do not agree on the size, the media type or the diffID of a layer,
