@@ -27,7 +27,7 @@ const RULES: readonly Rule[] = [
   },
   // util/compression/uncompressed.go
   {
-    types: ['local', 'registry'],
+    types: ['local', 'registry', 's3', 'azblob'],
     side: 'export',
     name: 'compression-level',
     when: ({ compression }) => compression === 'uncompressed',

@@ -231,7 +231,10 @@ function timeOf(text: string | null): number | undefined {
   return Number.isNaN(time) ? undefined : time;
 }
 
-/** Loaded at first use: most caches are not in Azure. Nothing of the client reaches stdout or stderr. */
+/**
+ * Loaded at first use: most caches are not in Azure. Nothing of the client reaches stdout or stderr, whatever AZURE_LOG_LEVEL
+ * and DEBUG say.
+ */
 async function load(): Promise<typeof sdk> {
   const [client, { AzureLogger }] = await Promise.all([import('@azure/storage-blob'), import('@azure/logger')]);
   AzureLogger.log = () => undefined;

@@ -1,6 +1,6 @@
 import type { RestError } from '@azure/storage-blob';
 import { CacheError, type Side } from '../../../errors.js';
-import { codeOf, ConnectionError, describeFailure, type ServiceWords } from '../../../net/http/network-error.js';
+import { codeOf, describeFailure, type ServiceWords } from '../../../net/http/network-error.js';
 import { isTransient, retryAfterOf, TransientError } from '../../../net/http/retry.js';
 import type { Secrets } from '../../../net/http/secrets.js';
 
@@ -77,7 +77,7 @@ export function refusalOf(error: unknown): AzblobRefusal | undefined {
   const header = (name: string) => response?.headers.get(name);
   // The answer to a HEAD has no body, and this header all the same.
   const named = header('x-ms-error-code') ?? (code === 'PARSE_ERROR' ? '' : code);
-  const text = (response?.bodyAsText ?? '') === '' || named === '' ? '' : (error.message.split('\n')[0] ?? '');
+  const text = (response?.bodyAsText ?? '') === '' || named === '' ? '' : beginningOf(error.message);
   return { code: named, status, text, header };
 }
 
@@ -195,7 +195,7 @@ export function isCredentialsError(error: unknown): error is Error {
 
 function noCredentials(cause: Error, what: string, { side }: AzblobRequest): CacheError {
   const reasons = 'errors' in cause && Array.isArray(cause.errors) ? (cause.errors as unknown[]) : [cause];
-  const lines = reasons.flatMap((reason) => (reason instanceof Error ? (reason.message.split('\n')[0] ?? []) : []));
+  const lines = reasons.flatMap((reason) => (reason instanceof Error ? beginningOf(reason.message) : []));
   const code = codeOf(cause);
   const why = `${lines.join('; ').slice(0, 500)}${code === undefined ? '' : ` (${code})`}`;
   return new CacheError('DENIED', `${what}: there are no credentials: ${why}`, {
@@ -205,7 +205,7 @@ function noCredentials(cause: Error, what: string, { side }: AzblobRequest): Cac
   });
 }
 
-/** Whether an error is about the connection, and not an answer. */
-export function isConnectionError(error: unknown): boolean {
-  return error instanceof ConnectionError || codeOf(error) !== undefined;
+/** The first sentence of what the client says: an id of the request and addresses of pages follow. */
+function beginningOf(text: string): string {
+  return text.split(/\n|\. /)[0] ?? '';
 }

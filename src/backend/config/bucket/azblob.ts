@@ -205,6 +205,12 @@ async function listPage(
   token: string | undefined,
   signal: AbortSignal | undefined,
 ): Promise<ListPage> {
+  const noListing = (cause?: unknown) =>
+    new TransientError(`${azblob.name}: cannot list ${prefix}: its answer is no listing`, {
+      side: azblob.side,
+      attempts: 3,
+      cause,
+    });
   try {
     return await azblob.ask(
       {
@@ -214,15 +220,13 @@ async function listPage(
           const pages = container
             .listBlobsFlat({ prefix, ...abortedBy(signal) })
             .byPage({ maxPageSize: PAGE, ...(token === undefined ? {} : { continuationToken: token }) });
-          const next = await pages.next();
+          const next = await pages.next().catch((error: unknown) => {
+            // The client takes other documents apart as if they were a listing.
+            throw error instanceof TypeError ? noListing(error) : error;
+          });
           const page = next.done === true ? undefined : next.value;
           // Azure says at the end of each page how it goes on: with nothing after the last one.
-          if (page?.segment === undefined || page.continuationToken === undefined) {
-            throw new TransientError(`${azblob.name}: cannot list ${prefix}: its answer is no listing`, {
-              side: azblob.side,
-              attempts: 3,
-            });
-          }
+          if (page?.continuationToken === undefined) throw noListing();
           const objects = page.segment.blobItems.map(
             ({ name, properties: { contentLength, lastModified, accessTier } }) =>
               storedObject(name, contentLength, lastModified, accessTier),

@@ -1,5 +1,12 @@
 import test, { type ExecutionContext } from 'ava';
-import { type BucketKeys, s3Keys } from '../../../../src/backend/config/bucket/bucket-keys.js';
+import fc from 'fast-check';
+import {
+  azblobKeys,
+  type BucketKeys,
+  joinedPath,
+  manifestKey,
+  s3Keys,
+} from '../../../../src/backend/config/bucket/bucket-keys.js';
 import { findObjects } from '../../../../src/backend/config/bucket/bucket-presence.js';
 import { bucketSource } from '../../../../src/backend/config/bucket/bucket-source.js';
 import { BucketTarget } from '../../../../src/backend/config/bucket/bucket-target.js';
@@ -7,14 +14,17 @@ import { wholeListing } from '../../../../src/backend/config/bucket/listing.js';
 import type { Cache } from '../../../../src/backend/backend.js';
 import { loadBare } from '../../../../src/graph/bare.js';
 import { blobsOf, type Graph } from '../../../../src/graph/graph.js';
+import { merge } from '../../../../src/graph/merge.js';
 import { contentOf, readWhole } from '../../../../src/oci/content.js';
 import { UNCOMPRESSED } from '../../../../src/oci/descriptor.js';
 import { sha256 } from '../../../../src/oci/digest.js';
 import { fixture, loadFixture } from '../../../support/fixtures.js';
+import type { Answer, StoredObject } from '../../../../src/backend/config/bucket/object-store.js';
 import { MemoryStore } from '../../../support/object-store.js';
 
 const HOUR = 3_600_000;
 const keysOf = (attributes: Readonly<Record<string, string>> = {}) => s3Keys({ type: 's3', attributes });
+const azureKeysOf = (attributes: Readonly<Record<string, string>> = {}) => azblobKeys({ type: 'azblob', attributes });
 const TINY = keysOf({ name: 'tiny' });
 
 function targetOf(t: ExecutionContext, store: MemoryStore, keys: BucketKeys): BucketTarget {
@@ -32,12 +42,127 @@ async function write(target: BucketTarget, cache: Cache, graph: Graph = cache.gr
 }
 
 test('keys are plain concatenation, and an empty prefix is not the default', (t) => {
-  t.deepEqual(keysOf(), { names: ['buildkit'], blobs: 'blobs/', manifests: 'manifests/' });
+  t.deepEqual(keysOf(), { names: ['buildkit'], reads: 'first', blobs: 'blobs/', manifests: 'manifests/' });
   t.deepEqual(keysOf({ prefix: 'foo', blobs_prefix: '', manifests_prefix: 'm', name: 'a;b/c' }), {
     names: ['a', 'b/c'],
+    reads: 'first',
     blobs: 'foo',
     manifests: 'foom',
   });
+});
+
+test('keys of Azure are joined as paths, and a key that is none is refused', (t) => {
+  const rows: [Readonly<Record<string, string>>, string, string][] = [
+    [{}, 'blobs/sha256:x', 'manifests/buildkit'],
+    [{ prefix: 'pre//x/' }, 'pre/x/blobs/sha256:x', 'pre/x/manifests/buildkit'],
+    [{ prefix: 'a/../b', blobs_prefix: '', manifests_prefix: '/m/' }, 'b/sha256:x', 'b/m/buildkit'],
+    [{ prefix: '/', blobs_prefix: '' }, '/sha256:x', '/manifests/buildkit'],
+    [{ prefix: '.', blobs_prefix: '', manifests_prefix: '' }, 'sha256:x', 'buildkit'],
+    [{ prefix: '..', name: 'a/./b/' }, '../blobs/sha256:x', '../manifests/a/b'],
+    [{ name: '../up' }, 'blobs/sha256:x', 'up'],
+    [{ name: '' }, 'blobs/sha256:x', 'manifests'],
+    [{ name: 'a+b &;c' }, 'blobs/sha256:x', 'manifests/a+b &'],
+  ];
+  for (const [attributes, blob, manifest] of rows) {
+    const keys = azureKeysOf(attributes);
+    t.is(`${keys.blobs}sha256:x`, blob);
+    t.is(manifestKey(keys, keys.names[0] ?? ''), manifest);
+  }
+  for (const attributes of [{ name: '..' }, { name: 'a;..' }, { name: '', manifests_prefix: '' }]) {
+    t.throws(() => azureKeysOf(attributes), { code: 'USAGE', message: /names no blob/ });
+  }
+});
+
+test('paths are joined as Go joins them, and joining again changes nothing', (t) => {
+  const part = fc.stringMatching(/^[ab./]{0,6}$/);
+  fc.assert(
+    fc.property(fc.array(part, { maxLength: 4 }), (parts) => {
+      const path = joinedPath(...parts);
+      t.is(joinedPath(path), path);
+      t.is(
+        path === '',
+        parts.every((one) => one === ''),
+      );
+      t.notRegex(path, /\/\/|.\/$|(?:^|\/)\.\/|[^./]\/\.\.(?:\/|$)/);
+      t.is(joinedPath('', ...parts), path);
+    }),
+  );
+  t.pass();
+});
+
+test('several names of Azure become one cache, and those that are missing count as empty', async (t) => {
+  const caches = await Promise.all([loadFixture('grown', 'main'), loadFixture('grown', 'feature')]);
+  const store = new MemoryStore();
+  for (const [index, { saved: _, ...cache }] of caches.entries())
+    await write(targetOf(t, store, azureKeysOf({ name: `${index}` })), cache);
+  const notes: string[] = [];
+  const source = bucketSource(store, azureKeysOf({ name: '0;1;2;0' }), (text) => notes.push(text));
+  const whole = await source.load();
+  const one = await bucketSource(store, azureKeysOf({ name: '1' })).load();
+  t.deepEqual(
+    whole.graph.records,
+    merge(
+      await Promise.all(
+        ['0', '1'].map(async (name) => (await bucketSource(store, azureKeysOf({ name })).load()).graph),
+      ),
+    ).records,
+  );
+  t.true(whole.graph.records.length > one.graph.records.length);
+  t.deepEqual(notes, ['there is no cache at memory://bucket/manifests/2: only the others are read']);
+  for (const blob of blobsOf(whole.graph))
+    await t.notThrowsAsync(readWhole(whole.blob(blob), blob, 'x', { limit: 1e6 }));
+  const [only] = [bucketSource(store, azureKeysOf({ name: '2;1' }))];
+  t.is((await only?.resolve())?.digest, sha256(store.objects.get('manifests/1')?.bytes ?? ''));
+  await write(targetOf(t, store, azureKeysOf({ name: 'both' })), { ...whole });
+  t.is((await source.resolve()).digest, sha256(store.objects.get('manifests/both')?.bytes ?? ''));
+  await t.throwsAsync(bucketSource(store, azureKeysOf({ name: '7;8' })).load(), {
+    code: 'NOT_FOUND',
+    message: 'there is no cache at memory://bucket/manifests/7 and memory://bucket/manifests/8',
+  });
+  store.set('manifests/2', Buffer.from('{'));
+  await t.throwsAsync(bucketSource(store, azureKeysOf({ name: '0;2' })).load(), { code: 'CORRUPT' });
+});
+
+/** A store of which one object is in an archive. */
+class ArchivingStore extends MemoryStore {
+  archived = '';
+  readonly created: string[] = [];
+
+  override async head(key: string): Promise<Answer<StoredObject>> {
+    return key === this.archived ? { state: 'missing' } : super.head(key);
+  }
+
+  override async *list(prefix: string): AsyncGenerator<readonly StoredObject[], void, undefined> {
+    for await (const page of super.list(prefix))
+      yield page.map((object) => (object.key === this.archived ? { ...object, isArchived: true } : object));
+  }
+
+  async create(key: string): Promise<void> {
+    await Promise.resolve(this.created.push(key));
+  }
+}
+
+test('an object in an archive is looked for by itself', async (t) => {
+  const store = new ArchivingStore();
+  const keys = Array.from({ length: 30 }, (_, index) => `blobs/${sha256(`${index}`)}`);
+  for (const key of keys) store.set(key, Buffer.from('x'));
+  store.archived = keys[7] ?? '';
+  const found = await findObjects(store, 'blobs/', keys, undefined);
+  t.is(found.size, 29);
+  t.false(found.has(store.archived));
+});
+
+test('blobs are created, and names are written over, where the service tells the two apart', async (t) => {
+  const store = new ArchivingStore();
+  const cache = await loadFixture('max-gzip');
+  await write(targetOf(t, store, TINY), cache);
+  t.deepEqual(
+    store.created.toSorted(),
+    blobsOf(cache.graph)
+      .map(({ digest }) => `blobs/${digest}`)
+      .toSorted(),
+  );
+  t.deepEqual([...store.objects.keys()], ['manifests/tiny']);
 });
 
 test("BuildKit's own bucket is read, and written again object by object as it was", async (t) => {
