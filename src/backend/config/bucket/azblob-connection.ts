@@ -194,16 +194,7 @@ export class AzblobConnection {
         : access === 'sas'
           ? new AnonymousCredential()
           : await this.#search();
-    const pipeline = newPipeline(credential, { httpClient: this.transport, retryOptions: { maxTries: 1 } });
-    pipeline.factories.push({
-      create: (next) => ({
-        sendRequest(request) {
-          request.headers.set('x-ms-version', PROTOCOL);
-          return next.sendRequest(request);
-        },
-      }),
-    });
-    return pipeline;
+    return withProtocol(newPipeline(credential, { httpClient: this.transport, retryOptions: { maxTries: 1 } }));
   }
 
   /** The official client's own search: environment, workload and managed identities, and the tools of Azure. */
@@ -219,6 +210,19 @@ export class AzblobConnection {
       },
     };
   }
+}
+
+/** Has a client speak BuildKit's version of the protocol, and not its own. */
+export function withProtocol(pipeline: Pipeline): Pipeline {
+  pipeline.factories.push({
+    create: (next) => ({
+      sendRequest(request) {
+        request.headers.set('x-ms-version', PROTOCOL);
+        return next.sendRequest(request);
+      },
+    }),
+  });
+  return pipeline;
 }
 
 /** What the client takes to give a request up. */
