@@ -28,7 +28,7 @@ interface AzureContainer extends Bucket {
   readonly name: string;
   readonly client: ContainerClient;
   /** The attributes that lead to it with a SAS for it alone. */
-  sas(permissions: string, expires?: Date): string;
+  readonly sas: (permissions: string, expires?: Date) => string;
 }
 
 if (process.env['BKCACHE_TEST_OBJECTS'] === undefined) {
@@ -59,7 +59,7 @@ if (process.env['BKCACHE_TEST_OBJECTS'] === undefined) {
       client,
       store: azblobStore(new AzblobConnection(settings, http, 'export', HASTY)),
       at: `type=azblob,account_url=${url},account_name=${account},container=${name},secret_access_key=${key}`,
-      sas(letters, expiresOn = new Date(Date.now() + 600_000)) {
+      sas: (letters, expiresOn = new Date(Date.now() + 600_000)) => {
         const permissions = ContainerSASPermissions.parse(letters);
         const query = generateBlobSASQueryParameters({ containerName: name, permissions, expiresOn }, credential);
         return `type=azblob,container=${name},account_url=${url}?${query.toString()}`;

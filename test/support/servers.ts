@@ -3,7 +3,8 @@
 // - bent-registry: a whole registry in memory that a test bends, for what docker-registry does not do on demand;
 // - docker-registry: the real one, and token-server, from which it takes its tokens (npm run test:registry);
 // - fault-proxy: stands before the real one, and does to its traffic what a network can do;
-// - fake-s3: a service of buckets that a test bends; s3rver and radosgw: real ones (npm run test:objects).
+// - fake-s3 and fake-azblob: services of buckets that a test bends; s3rver, radosgw and azurite: real ones
+//   (npm run test:objects).
 // No server but the program itself: refusing has the system refuse calls to a process.
 
 import { once } from 'node:events';
