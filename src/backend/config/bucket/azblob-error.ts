@@ -86,13 +86,13 @@ function isRestError(error: unknown): error is RestError {
 }
 
 /** Whether these credentials may not learn more. Azure also says so to nobody in particular, of what is private. */
-export function isForbidden({ code, status }: AzblobRefusal): boolean {
-  return FORBIDDEN.has(code) || (status === 403 && code === '');
+export function isForbidden({ code }: AzblobRefusal): boolean {
+  return FORBIDDEN.has(code);
 }
 
 /** Whether the credentials themselves are refused. */
-export function isUnknownUser({ code, status }: AzblobRefusal): boolean {
-  return UNKNOWN_USER.has(code) || status === 401;
+export function isUnknownUser({ code }: AzblobRefusal): boolean {
+  return UNKNOWN_USER.has(code);
 }
 
 /**
@@ -122,6 +122,11 @@ function describedOf(error: unknown, what: string, request: AzblobRequest): unkn
     return new TransientError(says, { ...options, retryAfter: retryAfterOf(refusal.header('retry-after')) });
   }
   if (status < 300) return new TransientError(`${what}: its answer is not Azure's (HTTP ${status})`, options);
+  if (code === '') {
+    // Azure names the reason of every refusal: somebody else answered.
+    const hint = 'check account_url=, and what stands between this machine and Azure';
+    return new CacheError('DENIED', `${what}: its answer is not Azure's (HTTP ${status})`, { ...options, hint });
+  }
   if (code === 'ContainerNotFound') {
     return new CacheError(
       'NOT_FOUND',
@@ -156,6 +161,11 @@ function hintFor(refusal: AzblobRefusal, request: AzblobRequest): string | undef
       return 'the blob is in an archive: delete it, or bring it back first';
     case 'InvalidBlobOrBlock':
       return 'another program left parts of this blob, with ids of another length; Azure drops them a week later';
+    case 'BlobImmutableDueToPolicy':
+    case 'BlobImmutableDueToLegalHold':
+      return 'a policy of the container forbids to write blobs over, which names need';
+    case 'AccountRequiresHttps':
+      return 'account_url= has to begin with https://';
     case 'UnsupportedHeader':
     case 'InvalidHeaderValue':
       return 'this service may be older than the version of the protocol that BuildKit speaks (2024-11-04)';

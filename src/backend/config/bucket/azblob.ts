@@ -38,7 +38,11 @@ export function azblobStore(azblob: AzblobConnection): ObjectStore {
         } catch (error) {
           signal?.throwIfAborted();
           if (error instanceof AzblobFailure) {
-            if (isArchivedNow(error)) throw archived(azblob, key);
+            if (isArchivedNow(error)) {
+              const what = 'is archived and cannot be read before it is brought back';
+              const hint = 'bring it back, or export the cache again';
+              throw new CacheError('NOT_FOUND', `${nameOf(key)} ${what}`, { side: azblob.side, hint });
+            }
             return refusedAnswer(azblob, error);
           }
           const described = azblob.describe(error, reading(key));
@@ -68,8 +72,8 @@ function refusedAnswer(
   { side }: AzblobConnection,
   { refusal, described }: AzblobFailure,
 ): Exclude<Answer<never>, { readonly state: 'there' }> {
-  const { code, status } = refusal;
-  if (code === 'BlobNotFound' || (status === 404 && code === '')) return { state: 'missing' };
+  const { code } = refusal;
+  if (code === 'BlobNotFound') return { state: 'missing' };
   // An export makes the container when it has something to write.
   if (code === 'ContainerNotFound' && side === 'export') return { state: 'missing' };
   if (!isForbidden(refusal)) throw described;
@@ -148,7 +152,9 @@ async function getPart(
   } catch (error) {
     if (!(error instanceof AzblobFailure)) throw error;
     if (error.refusal.status === 416) throw lostObject(azblob, `${key} is shorter than it should be`, 'size');
-    if (isArchivedNow(error)) throw archived(azblob, key);
+    if (isArchivedNow(error)) {
+      throw lostObject(azblob, `${key} is archived and cannot be read before it is brought back`, 'missing');
+    }
     const answer = refusedAnswer(azblob, error);
     throw answer.state === 'unknown' ? answer.problem : lostObject(azblob, `${key} is missing`, 'missing');
   }
@@ -156,10 +162,6 @@ async function getPart(
 
 function isArchivedNow({ refusal: { code } }: AzblobFailure): boolean {
   return code === 'BlobArchived' || code === 'BlobBeingRehydrated';
-}
-
-function archived(azblob: AzblobConnection, key: string): CacheError {
-  return lostObject(azblob, `${key} is archived and cannot be read before it is brought back`, 'missing');
 }
 
 async function headBlob(

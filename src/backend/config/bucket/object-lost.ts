@@ -12,7 +12,7 @@ export function lostObject(
   wrong: 'missing' | 'size',
 ): CacheError {
   return new CacheError('CORRUPT', `${name}: ${what}`, {
-    hint: 'the cache is incomplete, perhaps since objects of the bucket expire; export it again',
+    hint: 'the cache is incomplete, perhaps since a rule of the bucket removes or archives old objects; export it again',
     side,
     wrong,
   });

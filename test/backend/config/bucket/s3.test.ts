@@ -2,7 +2,6 @@ import { randomBytes } from 'node:crypto';
 import test from 'ava';
 import { partSize } from '../../../../src/backend/config/bucket/parts.js';
 import { collect } from '../../../../src/bytes/collect.js';
-import { parallel } from '../../../../src/bytes/parallel.js';
 import { CacheError } from '../../../../src/errors.js';
 import { FakeS3, refuse, type S3Fault } from '../../../support/fake-s3.js';
 
@@ -28,38 +27,15 @@ const refusal =
     return true;
   };
 
-test('what is written can be read, whole and in parts, and is listed', async (t) => {
+test('keys go over the wire as they are, and bodies have no frames', async (t) => {
   const fake = await FakeS3.start(t);
   const store = fake.open(t);
-  for (const key of ['blobs/sha256:x', 'blobs/a b+c&d', 'blobs/é', 'blobs/../..//x', 'empty']) {
-    const bytes = key === 'empty' ? Buffer.of() : randomBytes(100);
-    await put(store, key, bytes);
-    t.deepEqual(fake.objects.get(key), bytes, key);
-    t.deepEqual(await collect(store.content(key, bytes.length).open()), bytes);
-    t.deepEqual(await collect(store.content(key, bytes.length).open({ start: 10, end: 20 })), bytes.subarray(10, 20));
-    t.like(await store.head(key), { state: 'there', value: { key, size: bytes.length } });
+  for (const key of ['blobs/a b+c&d', 'blobs/../..//x']) {
+    await put(store, key, Buffer.from(key));
+    t.is(String(fake.objects.get(key)), key);
   }
-  t.deepEqual(await store.head('missing'), { state: 'missing' });
-  t.deepEqual(await store.read('missing', 10), { state: 'missing' });
-  const listed: string[] = [];
-  for await (const page of store.list('blobs/')) listed.push(...page.map(({ key }) => key));
-  t.deepEqual(listed, [...fake.objects.keys()].filter((key) => key.startsWith('blobs/')).toSorted());
   // Checksums in the frames of a body break other services than AWS.
   t.true(fake.all.every(({ headers }) => !/chunked|crc32/i.test(JSON.stringify(headers))));
-});
-
-test('60 blobs take as many connections as go at once', async (t) => {
-  const fake = await FakeS3.start(t);
-  const store = fake.open(t);
-  const bytes = randomBytes(50_000);
-  const keys = Array.from({ length: 60 }, (_, index) => `${index}`);
-  await parallel(keys, 4, undefined, async (key) => {
-    t.deepEqual(await store.head(key), { state: 'missing' });
-    await put(store, key, bytes);
-    t.is((await store.head(key)).state, 'there');
-    for await (const _ of store.content(key, bytes.length).open()) continue;
-  });
-  t.true(fake.connections <= 4, `${fake.connections}`);
 });
 
 test('a service that is busy is asked again, and so is one that breaks off an answer', async (t) => {
@@ -87,22 +63,6 @@ test('a service that is busy is asked again, and so is one that breaks off an an
     await put(store, 'key', bytes);
     t.deepEqual(await collect(store.content('key', bytes.length).open()), bytes, name);
   }
-});
-
-test('a cut answer goes on where it broke, and not from its beginning', async (t) => {
-  const bytes = randomBytes(1_000_000);
-  const fake = await FakeS3.start(t, ({ method, headers }, answer) => {
-    if (method !== 'GET') return false;
-    const start = Number(/\d+/.exec(headers.range ?? '0')?.[0]);
-    if (start >= 800_000) return false;
-    const range = start === 0 ? {} : { 'content-range': `bytes ${start}-999999/1000000` };
-    answer.writeHead(start === 0 ? 200 : 206, { 'content-length': bytes.length - start, ...range });
-    answer.write(bytes.subarray(start, start + 100_000), () => answer.destroy());
-    return true;
-  });
-  fake.objects.set('key', bytes);
-  t.deepEqual(await collect(fake.open(t).content('key', bytes.length).open()), bytes);
-  t.true(fake.seen.length > 5);
 });
 
 test('a service that stays busy is an error after the attempts that were asked for', async (t) => {
