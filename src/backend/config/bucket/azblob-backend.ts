@@ -3,7 +3,7 @@ import { CacheError, type Side } from '../../../errors.js';
 import type { Session } from '../../../session.js';
 import type { Backend } from '../../backend.js';
 import type { AzblobSettings } from './azblob-connection.js';
-import { azblobKeys } from './bucket-keys.js';
+import { azblobKeys, manifestKey } from './bucket-keys.js';
 import type { ObjectStore } from './object-store.js';
 
 /** How many blobs are sent at once. BuildKit sends one after the other. */
@@ -13,10 +13,11 @@ const UPLOADS = 4;
 export const azblobBackend: Backend = {
   async locate(options) {
     const { accountUrl, container } = azblobSettings(options);
-    const { names, manifests } = azblobKeys(options);
-    const selection = names.join(';');
-    const name = `${accountUrl}/${container}/${manifests}${selection}`;
-    return { options, name, selection, key: name };
+    const keys = azblobKeys(options);
+    const selection = keys.names.join(';');
+    const at = `${accountUrl}/${container}/`;
+    const key = keys.names.map((name) => manifestKey(keys, name)).join(';');
+    return { options, name: `${at}${keys.manifests}${selection}`, selection, key: `${at}${key}` };
   },
   async source(at, session) {
     const { bucketSource } = await import('./bucket-source.js');

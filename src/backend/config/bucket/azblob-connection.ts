@@ -197,18 +197,35 @@ export class AzblobConnection {
     return withProtocol(newPipeline(credential, { httpClient: this.transport, retryOptions: { maxTries: 1 } }));
   }
 
-  /** The official client's own search: environment, workload and managed identities, and the tools of Azure. */
+  /**
+   * The official client's own search: environment, workload and managed identities, and the tools of Azure.
+   *
+   * @throws CacheError USAGE for variables with which it does not begin
+   */
   async #search(): Promise<TokenCredential> {
     const { DefaultAzureCredential } = await import('@azure/identity');
-    const found = new DefaultAzureCredential({ httpClient: this.transport.forCredentials() });
+    const found = this.#begin(() => new DefaultAzureCredential({ httpClient: this.transport.forCredentials() }));
     const secrets = this.#secrets;
     return {
       async getToken(...request) {
         const token = await found.getToken(...request);
-        secrets.add(token.token);
+        secrets.add(token?.token);
         return token;
       },
     };
+  }
+
+  #begin(make: () => TokenCredential): TokenCredential {
+    try {
+      return make();
+    } catch (error) {
+      if (!(error instanceof Error)) throw error;
+      throw new CacheError('USAGE', `the search for an identity of Azure cannot begin: ${error.message}`, {
+        hint: 'check AZURE_TOKEN_CREDENTIALS and the other variables of Azure',
+        side: this.side,
+        cause: error,
+      });
+    }
   }
 }
 

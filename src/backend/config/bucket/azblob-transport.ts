@@ -54,7 +54,9 @@ export class AzblobTransport implements IHttpClient {
     if (request.streamResponseStatusCodes?.has(response.status) !== true) {
       return { ...known, bodyAsText: await textOf(response) };
     }
-    const { body } = response;
+    const { body, headers: given } = response;
+    // The client refuses such an answer, and leaves its body alone.
+    if (given.etag === undefined || given['content-length'] === undefined) body.destroy();
     const { abortSignal: signal } = request as SdkRequest;
     if (signal instanceof AbortSignal) body.once('error', (error) => this.#broken.set(signal, error));
     return { ...known, readableStreamBody: body };

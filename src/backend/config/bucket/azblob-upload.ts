@@ -24,7 +24,13 @@ type Conditions = Readonly<Partial<Record<'ifNoneMatch' | 'ifMatch', string>>>;
 /** How long an id of a block is, in bytes, as in BuildKit's client: Azure wants one length for all writers of a blob. */
 const ID_LENGTH = 64;
 /** What Azure says where another writer was faster, or where the answer to an earlier attempt got lost. */
-const STORED_MEANWHILE = new Set(['BlobAlreadyExists', 'ConditionNotMet', 'InvalidBlockList']);
+const STORED_MEANWHILE = new Set([
+  'BlobAlreadyExists',
+  'ConditionNotMet',
+  'InvalidBlockList',
+  // To who may create blobs, and not write them over.
+  'UnauthorizedBlobOverwrite',
+]);
 
 /**
  * Stores a blob: a small one at once, a large one in blocks, which are no blob before they are put together. Blocks that

@@ -252,6 +252,30 @@ test('an answer of another server than Azure says nothing of a blob', async (t) 
   }
 });
 
+test('the body of an answer that is no blob is not left on its connection', async (t) => {
+  const fake = await FakeAzblob.start(t, ({ method }, answer) => {
+    if (method !== 'GET') return false;
+    answer.writeHead(200, { 'content-length': 10_000_000 });
+    answer.write('<html>');
+    answer.on('close', () => closed++);
+    return true;
+  });
+  let closed = 0;
+  await t.throwsAsync(fake.open(t).read('key', 100), { code: 'UNREACHABLE', message: /not Azure's; tried 4 times/ });
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  t.is(closed, 4);
+});
+
+test('who may create blobs and not write them over leaves those of others', async (t) => {
+  const fake = await FakeAzblob.start(t, ({ method }, answer) => {
+    if (method === 'HEAD') refuse(answer, 403, 'AuthorizationPermissionMismatch', { isHead: true });
+    else refuse(answer, 403, 'UnauthorizedBlobOverwrite');
+    return true;
+  });
+  await t.notThrowsAsync(create(fake.open(t), 'key', Buffer.from('x')));
+  await t.throwsAsync(put(fake.open(t), 'key', Buffer.from('x')), { code: 'DENIED' });
+});
+
 test('a SAS stands in every request and in no message, and one that ran out is named', async (t) => {
   const fake = await FakeAzblob.start(t);
   const sas = (until: string) => ({
@@ -416,6 +440,12 @@ test('without an identity the reasons are named, and nothing of the client is pr
     none.stderr,
     /^bkcache: import: [^\n]*there are no credentials: [^\n]*Azure CLI[^\n]*\n {2}hint: [^\n]*az login[^\n]*\n$/,
   );
+  const wrong = await bkcache(['resolve', 'type=azblob,account_url=https://localhost:1'], {
+    ...env,
+    AZURE_TOKEN_CREDENTIALS: 'wrong',
+  });
+  t.is(wrong.code, 2);
+  t.regex(wrong.stderr, /cannot begin: .*AZURE_TOKEN_CREDENTIALS/);
   const known = await resolve(`http://${fake.host}/account,account_name=account,secret_access_key=${SECRET}`);
   t.like(known, { code: 0, stderr: '' });
 });
