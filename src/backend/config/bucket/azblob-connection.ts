@@ -40,6 +40,9 @@ const PROTOCOL = '2024-11-04';
 /** Variables whose values no message shows. */
 const SECRET_VARIABLES = ['AZURE_CLIENT_SECRET', 'AZURE_PASSWORD', 'AZURE_CLIENT_CERTIFICATE_PASSWORD'];
 
+/** Variables that say how much the client prints. */
+const LOG_VARIABLES = ['AZURE_LOG_LEVEL', 'TYPESPEC_RUNTIME_LOG_LEVEL'];
+
 /** The refusal of a request, beside the error that a caller throws for it. */
 export class AzblobFailure extends Error {
   readonly refusal: AzblobRefusal;
@@ -252,12 +255,24 @@ function timeOf(text: string | null): number | undefined {
   return Number.isNaN(time) ? undefined : time;
 }
 
-/**
- * Loaded at first use: most caches are not in Azure. Nothing of the client reaches stdout or stderr, whatever AZURE_LOG_LEVEL
- * and DEBUG say.
- */
-async function load(): Promise<typeof sdk> {
-  const [client, { AzureLogger }] = await Promise.all([import('@azure/storage-blob'), import('@azure/logger')]);
-  AzureLogger.log = () => undefined;
-  return client;
+let loaded: Promise<typeof sdk> | undefined;
+
+/** Loaded at first use: most caches are not in Azure. */
+function load(): Promise<typeof sdk> {
+  loaded ??= loadQuietly();
+  return loaded;
+}
+
+/** Nothing of the client reaches stdout or stderr, whatever its variables and DEBUG say. */
+async function loadQuietly(): Promise<typeof sdk> {
+  const levels = LOG_VARIABLES.map((name) => [name, process.env[name]] as const);
+  // It reads them once, and complains of a level that it does not know.
+  for (const name of LOG_VARIABLES) delete process.env[name];
+  try {
+    const [client, { AzureLogger }] = await Promise.all([import('@azure/storage-blob'), import('@azure/logger')]);
+    AzureLogger.log = () => undefined;
+    return client;
+  } finally {
+    for (const [name, level] of levels) if (level !== undefined) process.env[name] = level;
+  }
 }

@@ -446,6 +446,10 @@ test('without an identity the reasons are named, and nothing of the client is pr
   });
   t.is(wrong.code, 2);
   t.regex(wrong.stderr, /cannot begin: .*AZURE_TOKEN_CREDENTIALS/);
-  const known = await resolve(`http://${fake.host}/account,account_name=account,secret_access_key=${SECRET}`);
-  t.like(known, { code: 0, stderr: '' });
+  for (const level of ['verbose', 'no such level']) {
+    loud.AZURE_LOG_LEVEL = level;
+    loud.TYPESPEC_RUNTIME_LOG_LEVEL = level;
+    const known = await resolve(`http://${fake.host}/account,account_name=account,secret_access_key=${SECRET}`);
+    t.like(known, { code: 0, stderr: '' });
+  }
 });
