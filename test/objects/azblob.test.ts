@@ -11,7 +11,8 @@ import {
 } from '@azure/storage-blob';
 import test, { type ExecutionContext } from 'ava';
 import { azblobStore } from '../../src/backend/config/bucket/azblob.js';
-import { AzblobConnection, withProtocol } from '../../src/backend/config/bucket/azblob-connection.js';
+import { withProtocol } from '../../src/backend/config/bucket/azblob-client.js';
+import { AzblobConnection } from '../../src/backend/config/bucket/azblob-connection.js';
 import { CacheError } from '../../src/errors.js';
 import { HttpClient } from '../../src/net/http/http.js';
 import { contentOf } from '../../src/oci/content.js';

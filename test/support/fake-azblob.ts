@@ -1,7 +1,8 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { ExecutionContext } from 'ava';
 import { azblobStore } from '../../src/backend/config/bucket/azblob.js';
-import { AzblobConnection, type AzblobSettings } from '../../src/backend/config/bucket/azblob-connection.js';
+import type { AzblobSettings } from '../../src/backend/config/bucket/azblob-client.js';
+import { AzblobConnection } from '../../src/backend/config/bucket/azblob-connection.js';
 import type { ObjectStore } from '../../src/backend/config/bucket/object-store.js';
 import type { Side } from '../../src/errors.js';
 import { HttpClient } from '../../src/net/http/http.js';
@@ -32,7 +33,7 @@ interface FakeBlob {
 /** A service that speaks as much of Azure Blob Storage as bkcache does, for faults that a real one does not produce. */
 export class FakeAzblob {
   readonly blobs = new Map<string, FakeBlob>();
-  /** Blocks by the keys of their blobs, of all writers, before they are put together. */
+  /** Blocks by the keys of their blobs, of all writers, before they are committed. */
   readonly blocks = new Map<string, Map<string, Buffer>>();
   /** Such as `PUT blobs/x`. */
   readonly seen: string[] = [];

@@ -2,7 +2,7 @@ import type { CacheOptions } from '../../../buildkit/options.js';
 import { CacheError, type Side } from '../../../errors.js';
 import type { Session } from '../../../session.js';
 import type { Backend } from '../../backend.js';
-import type { AzblobSettings } from './azblob-connection.js';
+import type { AzblobSettings } from './azblob-client.js';
 import { azblobKeys, manifestKey } from './bucket-keys.js';
 import type { ObjectStore } from './object-store.js';
 

@@ -1,24 +1,10 @@
-import type * as sdk from '@azure/storage-blob';
-import type { BlockBlobClient, ContainerClient, Pipeline } from '@azure/storage-blob';
-import type { TokenCredential } from '@azure/identity';
 import { CacheError, type Side } from '../../../errors.js';
 import type { HttpClient } from '../../../net/http/http.js';
 import { Backoff, type RetryPolicy, TransientError } from '../../../net/http/retry.js';
 import { Secrets } from '../../../net/http/secrets.js';
+import { accessOf, type AzblobClient, type AzblobSettings, openClient } from './azblob-client.js';
 import { type AzblobRefusal, type AzblobRight, describeAzblob, isUnknownUser, refusalOf } from './azblob-error.js';
 import { AzblobTransport } from './azblob-transport.js';
-
-/** How a container is reached: the attributes of type=azblob with their defaults. */
-export interface AzblobSettings {
-  /** Of the account, without a SAS and without a slash at its end. */
-  readonly accountUrl: string;
-  readonly accountName: string;
-  readonly container: string;
-  /** A key of the account. */
-  readonly key: string | undefined;
-  /** The query of a shared access signature, without `?`. */
-  readonly sas: string | undefined;
-}
 
 /** One request, made again for each attempt. */
 export interface AzblobCall<T> {
@@ -29,21 +15,9 @@ export interface AzblobCall<T> {
   readonly makesContainer?: true;
 }
 
-/** The official client, with what was found of its credentials. */
-export interface AzblobClient {
-  readonly container: ContainerClient;
-  blob(key: string): BlockBlobClient;
-}
-
-/** The version of the protocol that BuildKit speaks: services that know no later one are in use. */
-const PROTOCOL = '2024-11-04';
 /** Variables whose values no message shows. */
 const SECRET_VARIABLES = ['AZURE_CLIENT_SECRET', 'AZURE_PASSWORD', 'AZURE_CLIENT_CERTIFICATE_PASSWORD'];
-
-/** Variables that say how much the client prints. */
-const LOG_VARIABLES = ['AZURE_LOG_LEVEL', 'TYPESPEC_RUNTIME_LOG_LEVEL'];
-
-/** The refusal of a request, beside the error that a caller throws for it. */
+/** The refusal of a request, with the error that a caller throws for it. */
 export class AzblobFailure extends Error {
   readonly refusal: AzblobRefusal;
   /** The same in words. */
@@ -103,8 +77,9 @@ export class AzblobConnection {
     let isContainerMade = false;
     for (;;) {
       signal?.throwIfAborted();
+      const client = this.#connect();
       try {
-        return await call.send(await this.#connect());
+        return await call.send(await client);
       } catch (error) {
         signal?.throwIfAborted();
         const refusal = refusalOf(error);
@@ -113,9 +88,10 @@ export class AzblobConnection {
           await (this.#made ??= this.#makeContainer(signal));
           continue;
         }
-        if (refusal !== undefined && isUnknownUser(refusal) && !isRenewed && this.#access === 'search') {
+        if (refusal !== undefined && isUnknownUser(refusal) && !isRenewed && accessOf(this.#settings) === 'search') {
           isRenewed = true;
-          this.#client = undefined;
+          // Another request may have been faster.
+          if (this.#client === client) this.#client = undefined;
           continue;
         }
         const described = this.describe(error, call);
@@ -138,15 +114,9 @@ export class AzblobConnection {
       purpose,
       right,
       secrets: this.#secrets,
-      access: this.#access,
+      access: accessOf(this.#settings),
       validity: { from: timeOf(query.get('st')), until: timeOf(query.get('se')) },
     });
-  }
-
-  get #access(): 'key' | 'sas' | 'search' {
-    const { key, sas } = this.#settings;
-    if (key !== undefined) return 'key';
-    return sas === undefined ? 'search' : 'sas';
   }
 
   /** Makes the container. Another writer may make it at the same time. */
@@ -154,7 +124,7 @@ export class AzblobConnection {
     try {
       await this.ask(
         {
-          purpose: `make the container`,
+          purpose: 'make the container',
           right: 'container',
           send: ({ container }) => container.create(abortedBy(signal)),
         },
@@ -168,81 +138,9 @@ export class AzblobConnection {
   }
 
   #connect(): Promise<AzblobClient> {
-    this.#client ??= this.#open();
+    this.#client ??= openClient(this.#settings, { transport: this.transport, secrets: this.#secrets, side: this.side });
     return this.#client;
   }
-
-  async #open(): Promise<AzblobClient> {
-    const { ContainerClient, BlockBlobClient, ...client } = await load();
-    const pipeline = await this.#pipeline(client);
-    const { sas, key } = this.#settings;
-    const query = sas === undefined || key !== undefined ? '' : `?${sas}`;
-    return {
-      container: new ContainerClient(`${this.name}${query}`, pipeline),
-      // As BuildKit escapes a key, and so that no part of it is taken for a folder.
-      blob: (name) => new BlockBlobClient(`${this.name}/${encodeURIComponent(name)}${query}`, pipeline),
-    };
-  }
-
-  async #pipeline({
-    AnonymousCredential,
-    newPipeline,
-    StorageSharedKeyCredential,
-  }: Pick<typeof sdk, 'AnonymousCredential' | 'newPipeline' | 'StorageSharedKeyCredential'>): Promise<Pipeline> {
-    const { accountName, key } = this.#settings;
-    const access = this.#access;
-    const credential =
-      access === 'key'
-        ? new StorageSharedKeyCredential(accountName, key ?? '')
-        : access === 'sas'
-          ? new AnonymousCredential()
-          : await this.#search();
-    return withProtocol(newPipeline(credential, { httpClient: this.transport, retryOptions: { maxTries: 1 } }));
-  }
-
-  /**
-   * The official client's own search: environment, workload and managed identities, and the tools of Azure.
-   *
-   * @throws CacheError USAGE for variables with which it does not begin
-   */
-  async #search(): Promise<TokenCredential> {
-    const { DefaultAzureCredential } = await import('@azure/identity');
-    const found = this.#begin(() => new DefaultAzureCredential({ httpClient: this.transport.forCredentials() }));
-    const secrets = this.#secrets;
-    return {
-      async getToken(...request) {
-        const token = await found.getToken(...request);
-        secrets.add(token?.token);
-        return token;
-      },
-    };
-  }
-
-  #begin(make: () => TokenCredential): TokenCredential {
-    try {
-      return make();
-    } catch (error) {
-      if (!(error instanceof Error)) throw error;
-      throw new CacheError('USAGE', `the search for an identity of Azure cannot begin: ${error.message}`, {
-        hint: 'check AZURE_TOKEN_CREDENTIALS and the other variables of Azure',
-        side: this.side,
-        cause: error,
-      });
-    }
-  }
-}
-
-/** Has a client speak BuildKit's version of the protocol, and not its own. */
-export function withProtocol(pipeline: Pipeline): Pipeline {
-  pipeline.factories.push({
-    create: (next) => ({
-      sendRequest(request) {
-        request.headers.set('x-ms-version', PROTOCOL);
-        return next.sendRequest(request);
-      },
-    }),
-  });
-  return pipeline;
 }
 
 /** What the client takes to give a request up. */
@@ -253,26 +151,4 @@ export function abortedBy(signal: AbortSignal | undefined): { readonly abortSign
 function timeOf(text: string | null): number | undefined {
   const time = text === null ? Number.NaN : Date.parse(text);
   return Number.isNaN(time) ? undefined : time;
-}
-
-let loaded: Promise<typeof sdk> | undefined;
-
-/** Loaded at first use: most caches are not in Azure. */
-function load(): Promise<typeof sdk> {
-  loaded ??= loadQuietly();
-  return loaded;
-}
-
-/** Nothing of the client reaches stdout or stderr, whatever its variables and DEBUG say. */
-async function loadQuietly(): Promise<typeof sdk> {
-  const levels = LOG_VARIABLES.map((name) => [name, process.env[name]] as const);
-  // It reads them once, and complains of a level that it does not know.
-  for (const name of LOG_VARIABLES) delete process.env[name];
-  try {
-    const [client, { AzureLogger }] = await Promise.all([import('@azure/storage-blob'), import('@azure/logger')]);
-    AzureLogger.log = () => undefined;
-    return client;
-  } finally {
-    for (const [name, level] of levels) if (level !== undefined) process.env[name] = level;
-  }
 }

@@ -158,12 +158,12 @@ function hintFor(refusal: AzblobRefusal, request: AzblobRequest): string | undef
       return 'the SAS is for https alone';
     case 'BlobArchived':
     case 'BlobBeingRehydrated':
-      return 'the blob is in an archive: delete it, or bring it back first';
+      return 'the blob is in the archive tier: delete it, or rehydrate it first';
     case 'InvalidBlobOrBlock':
       return 'another program left parts of this blob, with ids of another length; Azure drops them a week later';
     case 'BlobImmutableDueToPolicy':
     case 'BlobImmutableDueToLegalHold':
-      return 'a policy of the container forbids to write blobs over, which names need';
+      return 'a policy of the container forbids to replace blobs, and a name is replaced by each export';
     case 'AccountRequiresHttps':
       return 'account_url= has to begin with https://';
     case 'UnsupportedHeader':

@@ -28,12 +28,12 @@ const STORED_MEANWHILE = new Set([
   'BlobAlreadyExists',
   'ConditionNotMet',
   'InvalidBlockList',
-  // To who may create blobs, and not write them over.
+  // The answer to credentials that may create blobs, and may not replace them.
   'UnauthorizedBlobOverwrite',
 ]);
 
 /**
- * Stores a blob: a small one at once, a large one in blocks, which are no blob before they are put together. Blocks that
+ * Stores a blob: a small one at once, a large one in blocks, which are no blob before they are committed. Blocks that
  * failed are sent again alone; Azure drops those of an upload without an end a week later.
  */
 export async function store(azblob: AzblobConnection, upload: Upload, signal: AbortSignal | undefined): Promise<void> {
@@ -63,7 +63,7 @@ function writing(key: string) {
 }
 
 /**
- * The ids of the blocks of one upload. No other writer has the same, so that no blob is put together from the blocks of
+ * The ids of the blocks of one upload. No other writer has the same, so that no blob is made of the blocks of
  * two (Azure's client for Go, chunkwriting.go, newUUIDBlockID).
  */
 export function blockIds(): (number: number) => string {

@@ -39,8 +39,8 @@ export function azblobStore(azblob: AzblobConnection): ObjectStore {
           signal?.throwIfAborted();
           if (error instanceof AzblobFailure) {
             if (isArchivedNow(error)) {
-              const what = 'is archived and cannot be read before it is brought back';
-              const hint = 'bring it back, or export the cache again';
+              const what = 'is archived and cannot be read before it is rehydrated';
+              const hint = 'rehydrate it, or export the cache again';
               throw new CacheError('NOT_FOUND', `${nameOf(key)} ${what}`, { side: azblob.side, hint });
             }
             return refusedAnswer(azblob, error);
@@ -153,7 +153,7 @@ async function getPart(
     if (!(error instanceof AzblobFailure)) throw error;
     if (error.refusal.status === 416) throw lostObject(azblob, `${key} is shorter than it should be`, 'size');
     if (isArchivedNow(error)) {
-      throw lostObject(azblob, `${key} is archived and cannot be read before it is brought back`, 'missing');
+      throw lostObject(azblob, `${key} is archived and cannot be read before it is rehydrated`, 'missing');
     }
     const answer = refusedAnswer(azblob, error);
     throw answer.state === 'unknown' ? answer.problem : lostObject(azblob, `${key} is missing`, 'missing');
@@ -196,7 +196,7 @@ function storedObject(
   tier: string | undefined,
 ): StoredObject {
   const object = { key, size: size ?? 0, modified: modified?.getTime() ?? 0 };
-  // A blob that is on its way back is in the archive until it has arrived.
+  // A blob that is being rehydrated has this tier until that is done.
   return tier === 'Archive' ? { ...object, isArchived: true } : object;
 }
 

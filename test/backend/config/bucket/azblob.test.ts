@@ -266,7 +266,7 @@ test('the body of an answer that is no blob is not left on its connection', asyn
   t.is(closed, 4);
 });
 
-test('who may create blobs and not write them over leaves those of others', async (t) => {
+test('credentials that may create blobs, and not replace them, leave those of others', async (t) => {
   const fake = await FakeAzblob.start(t, ({ method }, answer) => {
     if (method === 'HEAD') refuse(answer, 403, 'AuthorizationPermissionMismatch', { isHead: true });
     else refuse(answer, 403, 'UnauthorizedBlobOverwrite');
@@ -420,6 +420,9 @@ test.serial('the identity of a machine is found by the official client, over our
   process.env['IDENTITY_HEADER'] = 'an id of the tests';
   await create(open('export'), 'key', Buffer.from('x'));
   t.is(fake.all.at(-1)?.headers.authorization, 'Bearer a token of the tests');
+  fake.fault = first(1, 'PUT', refusal(401, 'InvalidAuthenticationInfo'));
+  await create(open('export'), 'renewed', Buffer.from('x'));
+  t.is(fake.seen.filter((line) => line === 'PUT renewed').length, 2);
   fake.fault = refusal(403, 'AuthorizationPermissionMismatch', { message: 'a token of the tests may not' });
   const answer = await open().head('key');
   t.is(answer.state, 'unknown');

@@ -152,7 +152,7 @@ test('an object in an archive is looked for by itself', async (t) => {
   t.false(found.has(store.archived));
 });
 
-test('blobs are created, and names are written over, where the service tells the two apart', async (t) => {
+test('blobs are created, and names are replaced, where the service tells the two apart', async (t) => {
   const store = new ArchivingStore();
   const cache = await loadFixture('max-gzip');
   await write(targetOf(t, store, TINY), cache);
