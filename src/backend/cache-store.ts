@@ -22,13 +22,31 @@ export interface CacheStore extends DocumentReader, AsyncDisposable {
   /** Whether caches are among other things here, as among the images of a registry: a listing leaves those out. */
   readonly isShared?: boolean;
   /**
+   * Whether a download costs so much that blobs are read only for those who ask for it, as for all bytes of a bucket.
+   * Left out where verify reads every blob.
+   */
+  readonly readsOnRequest?: boolean;
+  /**
    * The names and their documents, in the order of the place.
    *
    * @throws CacheError NOT_FOUND for a missing place, CORRUPT for an index that cannot be read
    */
   entries(signal?: AbortSignal): Promise<readonly (StoreEntry | UnreadEntry)[]>;
+  /**
+   * The entry that the option string selects. Left out where an import finds it (`CacheSource.resolve`).
+   *
+   * @throws CacheError NOT_FOUND
+   */
+  selected?(signal?: AbortSignal): Promise<StoreEntry>;
   /** All blobs, and other things in their places. Left out for a place that cannot list its blobs, such as a registry. */
   blobs?(signal?: AbortSignal): AsyncIterable<StoredBlob>;
+  /**
+   * Looks for blobs that a listing did not show, each by its name: a listing may lag behind. Left out where it cannot.
+   *
+   * @returns the sizes of those that are there, in bytes
+   * @throws CacheError where the place does not say whether a blob is there
+   */
+  look?(digests: readonly Digest[], signal?: AbortSignal): Promise<ReadonlyMap<Digest, number>>;
   /** When the document of an entry was written, or used where that is not recorded; in milliseconds since 1970. */
   writtenAt?(entry: StoreEntry): Promise<number | undefined>;
   /**
@@ -93,6 +111,8 @@ export interface StoreEntry {
   readonly isBare?: boolean;
   /** When bkcache last used it, as the place records it; in milliseconds since 1970. */
   readonly lastUsed?: number | undefined;
+  /** When its document was written, where a listing says so; in milliseconds since 1970, by the clock of the place. */
+  readonly modified?: number | undefined;
 }
 
 /** A name whose document could not be found out. */

@@ -1,6 +1,14 @@
 import { lstat } from 'node:fs/promises';
 import { isOptionString } from '../buildkit/values.js';
-import { type CacheOptions, type OnNote, optionsBehindPath, parseExport, parseImport } from '../buildkit/options.js';
+import { ATTRIBUTES, SECRETS } from '../buildkit/attributes.js';
+import {
+  type CacheOptions,
+  type OnNote,
+  optionsBehindPath,
+  parseExport,
+  parseImport,
+  shownOptions,
+} from '../buildkit/options.js';
 import { CacheError } from '../errors.js';
 
 /**
@@ -35,11 +43,29 @@ export async function readPlace(text: string, onNote?: OnNote): Promise<CacheOpt
  */
 export async function readWholePlace(text: string, onNote?: OnNote): Promise<CacheOptions> {
   const place = await readPlace(text, onNote);
-  const field = ['tag', 'digest'].find((name) => place.attributes[name] !== undefined);
+  const field = selectionIn(place);
   if (field === undefined) return place;
   throw new CacheError('USAGE', `${field}= selects one cache, and this takes all caches of a place`, {
     hint: `leave out ${field}=`,
   });
+}
+
+/**
+ * Whether an import string means all caches of a place: a bucket without a name, since a bucket has no path that would.
+ */
+export function isWholePlace(place: CacheOptions): boolean {
+  return 'name' in ATTRIBUTES[place.type].import && selectionIn(place) === undefined;
+}
+
+/** The attribute that selects one cache. */
+function selectionIn({ type, attributes }: CacheOptions): string | undefined {
+  const isBucket = 'name' in ATTRIBUTES[type].import;
+  return ['tag', 'digest', ...(isBucket ? ['name'] : [])].find((name) => attributes[name] !== undefined);
+}
+
+/** What a user called a place, for results. An option string with a secret is shown without the secret. */
+export function shownPlace(text: string, place: CacheOptions): string {
+  return SECRETS.some((name) => place.attributes[name] !== undefined) ? shownOptions(place) : text;
 }
 
 /**

@@ -105,6 +105,9 @@ export function hasManifest(type: CacheType): boolean {
   return Object.keys(MANIFEST).every((name) => name in ATTRIBUTES[type].export);
 }
 
+/** Attributes whose values nobody may see. */
+export const SECRETS: readonly string[] = ['secret_access_key', 'session_token', 'token', 'ghtoken'];
+
 /** The attributes of all types. BuildKit ignores an attribute of another type or of the other side. */
 export const NAMES: ReadonlySet<string> = new Set(
   Object.values(ATTRIBUTES).flatMap((sides) => Object.values(sides).flatMap((known) => Object.keys(known))),

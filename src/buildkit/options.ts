@@ -1,6 +1,6 @@
 import { checkCall } from '../calls.js';
 import { CacheError, type Side } from '../errors.js';
-import { ATTRIBUTES, type CacheType } from './attributes.js';
+import { ATTRIBUTES, type CacheType, SECRETS } from './attributes.js';
 import { checkAttributes, didYouMean, PATH_ATTRIBUTE } from './check-attributes.js';
 import { formatCsvField, parseCsvLine } from './csv.js';
 import { isOptionString, isPath, parseFlag } from './values.js';
@@ -78,6 +78,12 @@ export function optionsBehindPath(text: string, side: Side): CacheError | undefi
     hint: `write type=local,${key}=${text}; quotes make it a path: ${formatOptions({ type: 'local', attributes: { [key]: text } })}`,
     side,
   });
+}
+
+/** The option string for these options, for messages and results: secrets are `***`. */
+export function shownOptions({ type, attributes }: CacheOptions): string {
+  const shown = Object.entries(attributes).map(([key, value]) => [key, SECRETS.includes(key) ? '***' : value] as const);
+  return formatOptions({ type, attributes: Object.fromEntries(shown) });
 }
 
 /** The option string for these options. */

@@ -9,7 +9,7 @@ const OPTIONS = { ...JSON_OPTION, ...REGISTRY_OPTIONS, ...STORE_OPTION, ...LOCK_
 
 export const list = verb({
   name: 'list',
-  describe: 'List the caches of the store, a folder or a registry repository: a row for each tag',
+  describe: 'List the caches of the store, a folder, a registry repository or a bucket: a row for each tag',
   words: {
     place: {
       type: 'value',
@@ -22,6 +22,7 @@ export const list = verb({
   examples: [
     ['The store', 'bkcache list'],
     ['A cache folder', 'bkcache list ./cache'],
+    ['A bucket', 'bkcache list type=s3,bucket=team-cache,region=eu-west-3'],
   ],
   async run(argv) {
     const [{ listCaches }, { folderOrStore }] = await Promise.all([

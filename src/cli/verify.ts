@@ -26,7 +26,7 @@ const OPTIONS = {
 
 export const verify = verb({
   name: 'verify',
-  describe: 'Find everything that is wrong with a folder, or with one cache in any place',
+  describe: 'Find everything that is wrong with a folder or a bucket, or with one cache in any place',
   words: {
     cache: {
       type: 'value',
@@ -40,16 +40,24 @@ export const verify = verb({
     ['Everything in a folder', 'bkcache verify --deep ./cache'],
     ['A seventh of it each night', 'bkcache verify --sample 1/7 ./cache'],
     ['One cache', 'bkcache verify type=local,src=./cache,tag=main'],
+    ['A bucket: names, presence and sizes', 'bkcache verify type=s3,bucket=team-cache,region=eu-west-3'],
   ],
   async run(argv) {
-    const [{ verifyCache, verifyFolder }, { folderOrStore }, { untilInterrupted }, { ProgressView }] =
-      await Promise.all([
-        import('../operations/verify/verify.js'),
-        import('./place.js'),
-        import('./interrupt.js'),
-        import('./progress.js'),
-      ]);
+    const [
+      { verifyCache, verifyFolder },
+      { isWholePlace, readImport },
+      { folderOrStore },
+      { untilInterrupted },
+      { ProgressView },
+    ] = await Promise.all([
+      import('../operations/verify/verify.js'),
+      import('../backend/option-string.js'),
+      import('./place.js'),
+      import('./interrupt.js'),
+      import('./progress.js'),
+    ]);
     const target = await folderOrStore(argv.cache, argv.store);
+    const isOne = isOptionString(target) && !isWholePlace(await readImport(target));
     const progress = await ProgressView.open(argv.quiet);
     const options = {
       deep: argv.deep,
@@ -62,7 +70,7 @@ export const verify = verb({
     };
     const result = await untilInterrupted((signal) => {
       const settings = { ...options, signal, onProgress: progress.work('read'), onNote: tellNote };
-      return isOptionString(target) ? verifyCache(target, settings) : verifyFolder(target, settings);
+      return isOne ? verifyCache(target, settings) : verifyFolder(target, settings);
     }).finally(() => progress.end());
     if (argv.json) process.stdout.write(jsonLine(result));
     else if (!argv.quiet) process.stdout.write((await import('../report/text/verify.js')).verifyText(result));

@@ -16,6 +16,8 @@ export interface ListEntry {
   /** Unset where a registry does not say what its tag names. */
   readonly digest?: Digest;
   readonly mediaType?: string;
+  /** When it was written, by the clock of a bucket, as RFC 3339; unset for other places. */
+  readonly lastModified?: string;
   /** What it is: a cache with its numbers, something else, or why it cannot be read. */
   readonly cache?: CacheSummary & {
     readonly layers: number;
@@ -25,7 +27,7 @@ export interface ListEntry {
 }
 
 /**
- * What a folder or a repository of a registry has under its tags. An entry that cannot be read, or that a registry
+ * What a folder, a repository of a registry or a bucket has under its tags or names. An entry that cannot be read, or that a registry
  * refuses, has the reason in its row; in a registry, where caches stand among images, what is no cache is left out.
  *
  * @param text - a folder, or an import string
@@ -55,17 +57,21 @@ async function list(store: CacheStore, signal: AbortSignal | undefined): Promise
     const tags = shownNames(entry);
     try {
       const row = await rowOf(store, entry, inner);
-      rows[index] = row === undefined ? [] : tags.map((tag) => ({ tag, ...row }));
+      rows[index] = row === undefined ? [] : tags.map((tag) => ({ tag, ...dated(entry), ...row }));
       outage.answered();
     } catch (error) {
       inner.throwIfAborted();
       const { digest, mediaType } = entry.descriptor;
       const problem = outage.failed(error).message;
-      rows[index] = tags.map((tag) => ({ tag, digest, mediaType, problem }));
+      rows[index] = tags.map((tag) => ({ tag, ...dated(entry), digest, mediaType, problem }));
     }
   });
   outage.end();
   return rows.flat();
+}
+
+function dated({ modified }: StoreEntry): Pick<ListEntry, 'lastModified'> {
+  return modified === undefined ? {} : { lastModified: new Date(modified).toISOString() };
 }
 
 /** @returns undefined for what is no cache and stands among caches */

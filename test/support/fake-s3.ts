@@ -115,6 +115,10 @@ export class FakeS3 {
       this.objects.set(key, body);
       return void answer.writeHead(200, { etag: etag(body) }).end();
     }
+    if (method === 'DELETE') {
+      this.objects.delete(key);
+      return void answer.writeHead(204).end();
+    }
     const found = this.objects.get(key);
     if (found === undefined)
       return method === 'HEAD'
@@ -139,8 +143,9 @@ export class FakeS3 {
     const size = 2;
     const start = Number(query.get('continuation-token') ?? 0);
     const contents = keys.slice(start, start + size).map((key) => {
-      const length = this.objects.get(key)?.length ?? 0;
-      return `<Contents><Key>${encodeURIComponent(key).replaceAll('%20', '+')}</Key><Size>${length}</Size><LastModified>2026-11-27T00:00:00.000Z</LastModified></Contents>`;
+      const bytes = this.objects.get(key) ?? Buffer.of();
+      const hash = createHash('md5').update(bytes).digest('hex');
+      return `<Contents><Key>${encodeURIComponent(key).replaceAll('%20', '+')}</Key><Size>${bytes.length}</Size><ETag>&quot;${hash}&quot;</ETag><LastModified>2026-11-27T00:00:00.000Z</LastModified></Contents>`;
     });
     const more = start + size < keys.length;
     const next = more ? `<NextContinuationToken>${start + size}</NextContinuationToken>` : '';

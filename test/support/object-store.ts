@@ -3,12 +3,19 @@ import { join } from 'node:path';
 import type { Answer, ObjectStore, StoredObject } from '../../src/backend/config/bucket/object-store.js';
 import { wholeListing } from '../../src/backend/config/bucket/listing.js';
 import { collect } from '../../src/bytes/collect.js';
+import { sha256 } from '../../src/oci/digest.js';
 import { CacheError } from '../../src/errors.js';
+
+interface MemoryObject {
+  readonly bytes: Buffer;
+  readonly modified: number;
+  readonly etag: string;
+}
 
 /** Objects in memory, and what was asked of them. */
 export class MemoryStore implements ObjectStore {
   readonly name = 'memory://bucket';
-  readonly objects = new Map<string, { readonly bytes: Buffer; readonly modified: number }>();
+  readonly objects = new Map<string, MemoryObject>();
   /** The requests, such as `put blobs/sha256:…`. */
   readonly requests: string[] = [];
   /** What credentials without the right to list a bucket are told of an object that is missing. */
@@ -16,6 +23,12 @@ export class MemoryStore implements ObjectStore {
   /** Whether a touch changes the date of an object. */
   touches = true;
   pageSize = 1000;
+  /** Keys that a listing does not show, since it lags behind. */
+  readonly unlisted = new Set<string>();
+  /** Keys of which the service does not say whether there is an object. */
+  readonly refused = new Set<string>();
+  /** The prefix whose listing ends after its first page, although there is more. */
+  cutListing: string | undefined;
 
   /** The objects of a folder: the path below the folder is the key. */
   static of(folder: string): MemoryStore {
@@ -29,7 +42,7 @@ export class MemoryStore implements ObjectStore {
   }
 
   set(key: string, bytes: Uint8Array, modified = Date.now()): void {
-    this.objects.set(key, { bytes: Buffer.from(bytes), modified });
+    this.objects.set(key, { bytes: Buffer.from(bytes), modified, etag: sha256(bytes) });
   }
 
   nameOf(key: string): string {
@@ -51,28 +64,30 @@ export class MemoryStore implements ObjectStore {
 
   async read(key: string): Promise<Answer<Buffer>> {
     this.requests.push(`get ${key}`);
-    const found = this.objects.get(key);
+    const found = this.refused.has(key) ? undefined : this.objects.get(key);
     return found === undefined ? this.#missing(key) : { state: 'there', value: found.bytes };
   }
 
   async head(key: string): Promise<Answer<StoredObject>> {
     this.requests.push(`head ${key}`);
-    const found = this.objects.get(key);
+    const found = this.refused.has(key) ? undefined : this.objects.get(key);
     if (found === undefined) return this.#missing(key);
-    return { state: 'there', value: { key, size: found.bytes.length, modified: found.modified } };
+    return { state: 'there', value: objectOf(key, found) };
   }
 
   list(prefix: string) {
-    const keys = [...this.objects.keys()].filter((key) => key.startsWith(prefix)).toSorted((a, b) => (a < b ? -1 : 1));
+    const shown = [...this.objects.keys()].filter((key) => key.startsWith(prefix) && !this.unlisted.has(key));
+    const keys = shown.toSorted((a, b) => (a < b ? -1 : 1));
     return wholeListing(this.name, (token = '0') => {
       this.requests.push(`list ${prefix}`);
       if (!this.mayList) throw new CacheError('DENIED', 'no right to list');
       const next = Number(token) + this.pageSize;
       const objects = keys.slice(Number(token), next).flatMap((key) => {
         const found = this.objects.get(key);
-        return found === undefined ? [] : [{ key, size: found.bytes.length, modified: found.modified }];
+        return found === undefined ? [] : [objectOf(key, found)];
       });
-      return Promise.resolve({ objects, isTruncated: next < keys.length, token: `${next}` });
+      const following = this.cutListing === prefix ? undefined : `${next}`;
+      return Promise.resolve({ objects, isTruncated: next < keys.length, token: following });
     });
   }
 
@@ -89,8 +104,17 @@ export class MemoryStore implements ObjectStore {
     return true;
   }
 
+  async remove(key: string): Promise<void> {
+    this.requests.push(`delete ${key}`);
+    this.objects.delete(key);
+  }
+
   #missing(key: string): Answer<never> {
-    if (this.mayList) return { state: 'missing' };
+    if (this.mayList && !this.refused.has(key)) return { state: 'missing' };
     return { state: 'unknown', problem: new CacheError('DENIED', `${key}: 403`) };
   }
+}
+
+function objectOf(key: string, { bytes, modified, etag }: MemoryObject): StoredObject {
+  return { key, size: bytes.length, modified, etag };
 }

@@ -2,7 +2,7 @@ import type { Location } from '../../backend/backend.js';
 import { locate, openSource, openStore } from '../../backend/backends.js';
 import type { CacheStore } from '../../backend/cache-store.js';
 import { readImport } from '../../backend/option-string.js';
-import { formatOptions } from '../../buildkit/options.js';
+import { shownOptions } from '../../buildkit/options.js';
 import { CacheError } from '../../errors.js';
 import type { Content } from '../../oci/content.js';
 import type { Descriptor } from '../../oci/descriptor.js';
@@ -33,7 +33,7 @@ export async function openSources(texts: readonly string[], session: Session): P
     const at = await locate(options, 'import', session);
     const store = await openStore(at, session);
     if (store.blobs !== undefined) await refuseEmpty(store, store.blobs(session.signal));
-    sources.push(blobSource(formatOptions(options), store, at, session));
+    sources.push(blobSource(shownOptions(options), store, at, session));
   }
   return sources;
 }

@@ -37,7 +37,7 @@ export async function examineStore(store: CacheStore, options: VerifyOptions, ai
   for (const fault of faults) report.say(fault);
   const walk = new Walk(store, { restore: aid.restore, signal });
   await walk.entries(entries);
-  const presence = store.blobs && (await lookForBlobs(store, store.blobs(signal), walk.needs));
+  const presence = store.blobs && (await lookForBlobs(store, store.blobs(signal), walk.needs, signal));
   const known = [...report.findings(), ...(presence?.findings ?? [])];
   const read = await readBlobs(store, walk, known, options, presence?.present);
   if (presence !== undefined) await store.remember?.(read.verdicts, presence.present);

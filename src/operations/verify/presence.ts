@@ -13,11 +13,17 @@ interface Presence {
   readonly findings: readonly Finding[];
 }
 
-/** Looks for the blobs that something refers to, and for what nothing refers to. */
+/**
+ * Looks for the blobs that something refers to, and for what nothing refers to. What the listing does not show is asked
+ * for by its name, where the place can do that. Nothing is found missing before the listing has ended.
+ *
+ * @throws CacheError for a listing that is not whole, and where the place does not say whether a blob is there
+ */
 export async function lookForBlobs(
-  store: Pick<CacheStore, 'blob' | 'lostEntryHint'>,
-  blobs: AsyncIterable<StoredBlob>,
+  store: Pick<CacheStore, 'blob' | 'look' | 'lostEntryHint'>,
+  blobs: AsyncIterable<StoredBlob> | readonly StoredBlob[],
   needs: Needs,
+  signal?: AbortSignal,
 ): Promise<Presence> {
   const report = new Report();
   const present = new Map<Digest, number>();
@@ -39,9 +45,11 @@ export async function lookForBlobs(
       report.say({ ...about, found: other }, need === undefined ? [] : originsOf(need));
     }
   }
-  for (const need of needs.values()) {
-    if (!others.has(need.digest) && !present.has(need.digest)) sayMissing(report, store, need);
-  }
+  const unseen = [...needs.values()].filter(({ digest }) => !others.has(digest) && !present.has(digest));
+  const digests = unseen.map(({ digest }) => digest);
+  const found = digests.length === 0 ? undefined : await store.look?.(digests, signal);
+  for (const [digest, size] of found ?? []) present.set(digest, size);
+  for (const need of unseen) if (!present.has(need.digest)) sayMissing(report, store, need);
   if (unused.count > 0) {
     const message = `${unused.count} blobs that nothing refers to, ${unused.bytes} bytes`;
     report.say({ severity: 'note', kind: 'unused', message });

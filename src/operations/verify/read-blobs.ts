@@ -1,5 +1,5 @@
 import { availableParallelism } from 'node:os';
-import type { Verdict } from '../../backend/cache-store.js';
+import type { CacheStore, Verdict } from '../../backend/cache-store.js';
 import type { Finding } from '../../backend/finding.js';
 import type { DocumentReader } from '../../backend/repository/repository.js';
 import { prove } from '../../codec/proof.js';
@@ -12,9 +12,12 @@ import { parallel } from '../../bytes/parallel.js';
 import { judge } from './judge.js';
 import { effectOf, isContradicted, isLayer, isRequired, type Need, originsOf } from './need.js';
 import { Report } from './report.js';
-import { sampleOf } from './sample.js';
+import { type Sample, sampleOf } from './sample.js';
 import type { VerifyOptions } from './verify.js';
 import { isOfContent, type Walk } from './walk.js';
+
+/** The sample with no blob in it. */
+const NOTHING: Sample = { share: 0 };
 
 /** What came of reading blobs. */
 export interface Read {
@@ -41,13 +44,14 @@ interface Suspect {
 }
 
 /**
- * Reads what the walk has not read, several blobs at once and the largest first.
+ * Reads what the walk has not read, several blobs at once and the largest first. Where reading is only done on request,
+ * that is what is doubtful, unless all or a sample is asked for.
  *
  * @param known - what was found before: blobs that are wrong already are not read
  * @param present - what is known to be there, and how large it is, in bytes; everything is tried where that is not known
  */
 export async function readBlobs(
-  reader: DocumentReader,
+  reader: DocumentReader & Pick<CacheStore, 'readsOnRequest'>,
   walk: Walk,
   known: readonly Finding[],
   options: VerifyOptions,
@@ -73,7 +77,8 @@ export async function readBlobs(
     known.filter(({ kind }) => kind === 'missing' || kind === 'damaged').map(({ digest }) => digest),
   );
   const suspects = suspectsOf(reader, walk, present).filter(({ digest }) => !gone.has(digest));
-  const blobs = chosenOf(suspects, options.sample);
+  const isAll = deep || reader.readsOnRequest !== true;
+  const blobs = chosenOf(suspects, isAll ? options.sample : (options.sample ?? NOTHING));
   const bytes = blobs.reduce((sum, { size }) => sum + size, 0);
   onProgress?.({ type: 'start', blobs: blobs.length, bytes });
   const largestFirst = blobs.toSorted((a, b) => b.size - a.size);
@@ -144,7 +149,7 @@ function suspectsOf(
 }
 
 /** A part of the blobs; those that are doubtful are always read. */
-function chosenOf(suspects: readonly Suspect[], sample: VerifyOptions['sample']): readonly Suspect[] {
+function chosenOf(suspects: readonly Suspect[], sample: Sample | undefined): readonly Suspect[] {
   if (sample === undefined) return suspects;
   const chosen = new Set(sampleOf(suspects, sample).map(({ digest }) => digest));
   return suspects.filter(({ digest, isDoubtful }) => isDoubtful || chosen.has(digest));

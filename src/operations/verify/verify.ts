@@ -1,14 +1,15 @@
 import { checkCall } from '../../calls.js';
-import type { CacheStore } from '../../backend/cache-store.js';
+import type { CacheStore, StoreEntry } from '../../backend/cache-store.js';
 import type { Finding } from '../../backend/finding.js';
 import type { Location } from '../../backend/backend.js';
 import { locate, openSource, openStore } from '../../backend/backends.js';
-import { readImport, readWholePlace } from '../../backend/option-string.js';
-import { formatOptions } from '../../buildkit/options.js';
+import { readImport, readWholePlace, shownPlace } from '../../backend/option-string.js';
+import { shownOptions } from '../../buildkit/options.js';
 import { abortable, CacheError } from '../../errors.js';
 import { Session, type SessionOptions } from '../../session.js';
 import type { WorkOptions } from '../work-options.js';
 import { examineStore } from './examine.js';
+import { lookForBlobs } from './presence.js';
 import { sortedFindings } from './sorted-findings.js';
 import { type Read, readBlobs } from './read-blobs.js';
 import type { Sample } from './sample.js';
@@ -57,7 +58,7 @@ export async function verifyFolder(folder: string, options: VerifyOptions = {}):
   return abortable(options.signal, async () => {
     await using session = new Session(options);
     await using store = await openStore(await locate(place, 'import', session), session);
-    return await verifyStore(store, folder, options);
+    return await verifyStore(store, shownPlace(folder, place), options);
   });
 }
 
@@ -82,20 +83,27 @@ export async function verifyCache(text: string, options: VerifyOptions = {}): Pr
   const parsed = await readImport(text, options.onNote);
   return abortable(options.signal, async () => {
     await using session = new Session(options);
-    return await verifyAt(await locate(parsed, 'import', session), formatOptions(parsed), options, session);
+    return await verifyAt(await locate(parsed, 'import', session), shownOptions(parsed), options, session);
   });
 }
 
 async function verifyAt(at: Location, target: string, options: VerifyOptions, session: Session): Promise<VerifyResult> {
   const { signal } = options;
-  const source = await openSource(at, session);
-  const descriptor = await source.resolve(signal);
   await using store = await openStore(at, session);
+  const entry = (await store.selected?.(signal)) ?? (await resolvedEntry(at, session, signal));
   const walk = new Walk(store, { signal });
-  await walk.entries([{ names: [at.selection], descriptor }]);
-  if (walk.caches === 0) refuseOther(source.name, walk.findings);
-  const read = await readBlobs(store, walk, [], options);
-  return result(store, target, 1, [...walk.findings, ...read.findings], read);
+  await walk.entries([entry]);
+  if (walk.caches === 0) refuseOther(at.name, walk.findings);
+  const presence = store.look && (await lookForBlobs(store, [], walk.needs, signal));
+  const known = presence?.findings ?? [];
+  const read = await readBlobs(store, walk, known, options, presence?.present);
+  return result(store, target, 1, [...known, ...walk.findings, ...read.findings], read);
+}
+
+/** The entry that an import takes. */
+async function resolvedEntry(at: Location, session: Session, signal: AbortSignal | undefined): Promise<StoreEntry> {
+  const source = await openSource(at, session);
+  return { names: [at.selection], descriptor: await source.resolve(signal) };
 }
 
 /**

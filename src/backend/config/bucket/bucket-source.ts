@@ -4,11 +4,12 @@ import { loadBare, saveBare, undescribedLayers } from '../../../graph/bare.js';
 import { evict } from '../../../graph/evict.js';
 import { dropUnusedLayers } from '../../../graph/keep.js';
 import type { Descriptor } from '../../../oci/descriptor.js';
-import { documentOf, topOf } from '../../../oci/document.js';
+import { type Document, documentOf, topOf } from '../../../oci/document.js';
 import { JSON_LIMIT } from '../../../oci/json.js';
 import { CACHE_CONFIG } from '../../../oci/media-types.js';
 import type { Cache, CacheSource } from '../../backend.js';
 import { blobKey, type BucketKeys, manifestKey } from './bucket-keys.js';
+import { listNames } from './bucket-listing.js';
 import type { ObjectStore } from './object-store.js';
 
 /** How many requests a service of objects gets at once; most of the time goes by on the way. */
@@ -22,7 +23,7 @@ const NAMES_SHOWN = 20;
  * Resolve.
  */
 export function bucketSource(store: ObjectStore, keys: BucketKeys, note: (text: string) => void = ignore): CacheSource {
-  const names = keys.reads === 'all' ? [...new Set(keys.names)] : keys.names.slice(0, 1);
+  const names = namesToRead(keys);
   const named = names.map((key) => store.nameOf(manifestKey(keys, key)));
   let opened: Promise<Cache> | undefined;
   // The names may be written again meanwhile: one reader sees one cache.
@@ -51,13 +52,7 @@ async function openAll(
   });
   const caches = found.filter((cache) => cache !== undefined);
   const [only, ...others] = caches;
-  if (only === undefined) {
-    const missing = names.map((name) => store.nameOf(manifestKey(keys, name))).join(' and ');
-    throw new CacheError('NOT_FOUND', `there is no cache at ${missing}`, {
-      hint: await namesHint(store, keys, signal),
-      side: 'import',
-    });
-  }
+  if (only === undefined) throw await noCache(store, keys, names, signal);
   for (const [index, name] of names.entries()) {
     if (found[index] === undefined)
       note(`there is no cache at ${store.nameOf(manifestKey(keys, name))}: only the others are read`);
@@ -73,12 +68,9 @@ async function openOne(
   name: string,
   signal: AbortSignal | undefined,
 ): Promise<Cache | undefined> {
-  const key = manifestKey(keys, name);
-  const answer = await store.read(key, JSON_LIMIT, signal);
-  if (answer.state === 'unknown') throw answer.problem;
-  if (answer.state === 'missing') return undefined;
-  const config = documentOf(CACHE_CONFIG, answer.value);
-  const where = store.nameOf(key);
+  const config = await readConfig(store, keys, name, signal);
+  if (config === undefined) return undefined;
+  const where = store.nameOf(manifestKey(keys, name));
   return {
     name: where,
     concurrency: CONCURRENCY,
@@ -86,6 +78,41 @@ async function openOne(
     saved: { documents: [config], shape: undefined },
     blob: ({ digest, size }) => store.content(blobKey(keys, digest), size),
   };
+}
+
+/** The names that an import reads: all of them in Azure, the first one in S3. */
+export function namesToRead({ names, reads }: BucketKeys): readonly string[] {
+  return reads === 'all' ? [...new Set(names)] : names.slice(0, 1);
+}
+
+/**
+ * The cacheconfig behind a name, or undefined where there is none.
+ *
+ * @throws CacheError DENIED where the service does not say whether there is one
+ */
+export async function readConfig(
+  store: ObjectStore,
+  keys: BucketKeys,
+  name: string,
+  signal: AbortSignal | undefined,
+): Promise<Document | undefined> {
+  const answer = await store.read(manifestKey(keys, name), JSON_LIMIT, signal);
+  if (answer.state === 'unknown') throw answer.problem;
+  return answer.state === 'missing' ? undefined : documentOf(CACHE_CONFIG, answer.value);
+}
+
+/** The error for names without a cache, with the names there are. */
+export async function noCache(
+  store: ObjectStore,
+  keys: BucketKeys,
+  names: readonly string[],
+  signal: AbortSignal | undefined,
+): Promise<CacheError> {
+  const missing = names.map((name) => store.nameOf(manifestKey(keys, name))).join(' and ');
+  return new CacheError('NOT_FOUND', `there is no cache at ${missing}`, {
+    hint: await namesHint(store, keys, signal),
+    side: 'import',
+  });
 }
 
 /** Names a cache by its config; several names together by the config of the whole, which a copy would write. */
@@ -99,13 +126,12 @@ async function namesHint(store: ObjectStore, keys: BucketKeys, signal: AbortSign
   try {
     const names: string[] = [];
     let isMore = false;
-    for await (const page of store.list(keys.manifests, signal)) {
+    for await (const page of listNames(store, keys, signal)) {
       if (names.length > NAMES_SHOWN) {
         isMore = true;
         break;
       }
-      const found = page.map(({ key }) => key).filter((key) => !key.startsWith(`${keys.blobs}sha256:`));
-      names.push(...found.map((key) => key.slice(keys.manifests.length)));
+      names.push(...page.map(({ name }) => name));
     }
     if (names.length === 0)
       return `nothing is under ${store.nameOf(keys.manifests)}: check prefix= and manifests_prefix=`;

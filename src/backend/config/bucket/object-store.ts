@@ -10,6 +10,8 @@ export interface StoredObject {
   readonly modified: number;
   /** Whether it is in an archive, so that nobody can read it at present. */
   readonly isArchived?: true;
+  /** What the service calls these bytes, where it says so: an object of other bytes has another ETag. */
+  readonly etag?: string | undefined;
 }
 
 /**
@@ -69,4 +71,6 @@ export interface ObjectStore {
    * @returns false where the service does not
    */
   touch?(object: StoredObject, signal?: AbortSignal): Promise<boolean>;
+  /** Deletes an object. To delete one that is missing is no error. */
+  remove(key: string, signal?: AbortSignal): Promise<void>;
 }

@@ -40,6 +40,10 @@ export const s3Backend: Backend = {
       touchRefresh: parseGoDuration(refresh) ?? TOUCH_REFRESH,
     });
   },
+  async store(at, session) {
+    const { bucketStore } = await import('./bucket-store.js');
+    return bucketStore(await openStore(at.options, session, 'import'), s3Keys(at.options), at.options);
+  },
 };
 
 async function openStore(options: CacheOptions, session: Session, side: Side): Promise<ObjectStore> {

@@ -61,12 +61,15 @@ export function s3Store(s3: S3Connection): ObjectStore {
               // Some services take no notice of the encoding, and then they do not name it either.
               const decode = page.EncodingType === 'url' ? decodeKey : (key: string) => key;
               return {
-                objects: (page.Contents ?? []).map(({ Key = '', Size = 0, LastModified, StorageClass = '' }) => ({
-                  key: decode(Key),
-                  size: Size,
-                  modified: LastModified?.getTime() ?? 0,
-                  ...(ARCHIVED.has(StorageClass) ? { isArchived: true } : {}),
-                })),
+                objects: (page.Contents ?? []).map(
+                  ({ Key = '', Size = 0, LastModified, ETag: etag, StorageClass = '' }) => ({
+                    key: decode(Key),
+                    size: Size,
+                    modified: LastModified?.getTime() ?? 0,
+                    etag,
+                    ...(ARCHIVED.has(StorageClass) ? { isArchived: true } : {}),
+                  }),
+                ),
                 isTruncated: page.IsTruncated,
                 token: page.NextContinuationToken,
               };
@@ -93,6 +96,17 @@ export function s3Store(s3: S3Connection): ObjectStore {
       if (!(await copyOntoItself(s3, object, signal))) return false;
       const answer = await head(object.key, signal);
       return answer.state === 'there' && answer.value.modified > object.modified;
+    },
+    async remove(key, signal) {
+      await s3.request(
+        {
+          purpose: `delete ${key}`,
+          action: 's3:DeleteObject',
+          send: (client, { DeleteObjectCommand }, options) =>
+            client.send(new DeleteObjectCommand({ Bucket: bucket, Key: key }), options),
+        },
+        signal,
+      );
     },
   };
 }

@@ -34,6 +34,8 @@ test('keys go over the wire as they are, and bodies have no frames', async (t) =
     await put(store, key, Buffer.from(key));
     t.is(String(fake.objects.get(key)), key);
   }
+  for (const key of ['blobs/a b+c&d', 'blobs/../..//x', 'missing']) await store.remove(key);
+  t.deepEqual([...fake.objects.keys()], []);
   // Checksums in the frames of a body break other services than AWS.
   t.true(fake.all.every(({ headers }) => !/chunked|crc32/i.test(JSON.stringify(headers))));
 });

@@ -1,0 +1,107 @@
+import { parallel } from '../../../bytes/parallel.js';
+import { type CacheOptions, shownOptions } from '../../../buildkit/options.js';
+import { CacheError } from '../../../errors.js';
+import type { Content } from '../../../oci/content.js';
+import type { Digest } from '../../../oci/digest.js';
+import type { CacheStore, StoreEntry } from '../../cache-store.js';
+import { type Finding, quoted, type Remedy } from '../../finding.js';
+import { BucketEntries } from './bucket-entries.js';
+import { blobKey, type BucketKeys } from './bucket-keys.js';
+import { listBlobs } from './bucket-listing.js';
+import { CONCURRENCY, noCache, readConfig } from './bucket-source.js';
+import type { ObjectStore } from './object-store.js';
+
+const HEADS_AT_ONCE = 16;
+const NO_GC = 'give the bucket rules by which names expire, and blobs some days after them: see docs/object-stores.md';
+const BY_WAY_OF_A_FOLDER = 'copy the caches into a folder, run "bkcache repair" on that folder, and copy them back';
+
+/**
+ * The caches of a bucket: a name, and a cacheconfig without a manifest behind it.
+ *
+ * @param options - those that lead here, for the commands in findings
+ */
+export function bucketStore(store: ObjectStore, keys: BucketKeys, options: CacheOptions): CacheStore {
+  const entries = new BucketEntries(store, keys);
+  const [selected = ''] = keys.names;
+  return {
+    name: store.nameOf(keys.manifests),
+    concurrency: CONCURRENCY,
+    readsOnRequest: true,
+    entries: (signal) => entries.list(signal),
+    async selected(signal): Promise<StoreEntry> {
+      const config = await readConfig(store, keys, selected, signal);
+      if (config === undefined) throw await noCache(store, keys, [selected], signal);
+      return entries.keep(selected, config, signal);
+    },
+    blobs: (signal) => listBlobs(store, keys, signal),
+    look: (digests, signal) => look(store, keys, digests, signal),
+    writtenAt: ({ modified }) => Promise.resolve(modified),
+    manifest: ({ digest }) => entries.document(digest) ?? noDocument(store, digest),
+    blob: ({ digest, size }) => store.content(blobKey(keys, digest), size),
+    remedy: (finding) => remedyFor(finding, { keys, options, nameOf: (key) => store.nameOf(key) }),
+    async remove(names, signal) {
+      const { removeNames } = await import('./bucket-changes.js');
+      await removeNames(store, keys, names, signal);
+    },
+    instead: { gc: NO_GC, prune: NO_GC, repair: BY_WAY_OF_A_FOLDER },
+    [Symbol.asyncDispose]: () => entries[Symbol.asyncDispose](),
+  };
+}
+
+/**
+ * Asks for blobs one by one.
+ *
+ * @throws CacheError where the service does not say whether a blob is there
+ */
+async function look(
+  store: ObjectStore,
+  keys: BucketKeys,
+  digests: readonly Digest[],
+  signal: AbortSignal | undefined,
+): Promise<ReadonlyMap<Digest, number>> {
+  const found = new Map<Digest, number>();
+  await parallel(digests, HEADS_AT_ONCE, signal, async (digest, inner) => {
+    const answer = await store.head(blobKey(keys, digest), inner);
+    if (answer.state === 'unknown') throw answer.problem;
+    if (answer.state === 'there') found.set(digest, answer.value.size);
+  });
+  return found;
+}
+
+function noDocument({ name }: ObjectStore, digest: Digest): Content {
+  return {
+    open() {
+      throw new CacheError('CORRUPT', `${name}: no name stands for the document ${digest}`, { wrong: 'missing' });
+    },
+  };
+}
+
+/** Where a finding is, for the words of its remedy. */
+interface Place {
+  readonly keys: BucketKeys;
+  readonly options: CacheOptions;
+  readonly nameOf: (key: string) => string;
+}
+
+/** A copy writes what is missing or has another size. Neither BuildKit nor bkcache writes over an object of the right size. */
+function remedyFor({ kind, wrong, digest, tags: [name] }: Finding, { keys, options, nameOf }: Place): Remedy {
+  const { attributes } = options;
+  const to = shownOptions({ ...options, attributes: name === undefined ? attributes : { ...attributes, name } });
+  const copy = { repair: `bkcache copy --import-cache OPTS --export-cache ${quoted(to)}` };
+  switch (kind) {
+    case 'ends':
+      return { hint: BY_WAY_OF_A_FOLDER };
+    case 'missing':
+      return copy;
+    case 'damaged':
+      if (wrong === 'size') return copy;
+      return digest === undefined
+        ? {}
+        : { hint: `delete ${nameOf(blobKey(keys, digest))}, and export the cache again` };
+    case 'document':
+    case 'graph':
+      return { hint: 'export the cache again' };
+    default:
+      return {};
+  }
+}

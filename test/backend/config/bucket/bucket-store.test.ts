@@ -1,0 +1,233 @@
+import test from 'ava';
+import { backends } from '../../../../src/backend/backends.js';
+import { s3Keys } from '../../../../src/backend/config/bucket/bucket-keys.js';
+import { bucketStore } from '../../../../src/backend/config/bucket/bucket-store.js';
+import { DocumentSpool } from '../../../../src/backend/config/bucket/document-spool.js';
+import { CacheError } from '../../../../src/errors.js';
+import { readWhole } from '../../../../src/oci/content.js';
+import { sha256 } from '../../../../src/oci/digest.js';
+import { documentOf } from '../../../../src/oci/document.js';
+import { CACHE_CONFIG } from '../../../../src/oci/media-types.js';
+import { copyCache } from '../../../../src/operations/copy/copy.js';
+import { listCaches } from '../../../../src/operations/list.js';
+import { repairFolder } from '../../../../src/operations/repair/repair.js';
+import { verifyCache, verifyFolder } from '../../../../src/operations/verify/verify.js';
+import { listText } from '../../../../src/report/text/list.js';
+import { BucketBackend } from '../../../support/bucket-backend.js';
+import { fixture, importOf, temporary } from '../../../support/fixtures.js';
+import { MemoryStore } from '../../../support/object-store.js';
+import { storeConformance } from '../../store-conformance.js';
+
+const backend = new BucketBackend();
+backends.set('s3', backend);
+let count = 0;
+
+/** A bucket with what BuildKit has exported. */
+function buildkits(): { readonly bucket: MemoryStore; readonly place: string } {
+  const name = `fixture-${count++}`;
+  const bucket = MemoryStore.of(fixture('s3-bucket'));
+  backend.buckets.set(name, bucket);
+  return { bucket, place: `type=s3,bucket=${name},region=here` };
+}
+
+const blobsIn = ({ objects }: MemoryStore) => [...objects.keys()].filter((key) => key.startsWith('blobs/')).toSorted();
+
+/** How often each kind of request was sent. */
+function counted({ requests }: MemoryStore): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const request of requests) {
+    const kind = request.replace(/sha256:.*/, '');
+    counts[kind] = (counts[kind] ?? 0) + 1;
+  }
+  return counts;
+}
+
+for (const [what, more] of [
+  ['a bucket', ''],
+  ['a bucket with one prefix for names and blobs', ',blobs_prefix=x/,manifests_prefix=x/'],
+  ['a bucket without prefixes', ',blobs_prefix=,manifests_prefix='],
+  ['a bucket with blobs below the names', ',prefix=a b+c&d/,blobs_prefix=m/b/,manifests_prefix=m/'],
+  ['a bucket with names below the blobs', ',blobs_prefix=,manifests_prefix=m/'],
+] as const) {
+  storeConformance(what, () => {
+    const name = `bucket-${count++}`;
+    const place = `type=s3,bucket=${name},region=here${more}`;
+    const { blobs } = s3Keys({ type: 's3', attributes: Object.fromEntries(attributesOf(more)) });
+    return Promise.resolve({
+      place,
+      imports: (tag) => `${place},name=${tag}`,
+      exports: (tag) => `${place},name=${tag}`,
+      lose: (digest) => backend.bucket(name).objects.delete(`${blobs}${digest}`),
+    });
+  });
+}
+
+function attributesOf(more: string): [string, string][] {
+  return more
+    .split(',')
+    .filter((field) => field !== '')
+    .map((field) => field.split('='))
+    .map(([name = '', value = '']) => [name, value]);
+}
+
+test("BuildKit's own bucket is listed with sizes and ages, and each name is read once", async (t) => {
+  const { bucket, place } = buildkits();
+  bucket.set('manifests/pr/7 +&', bucket.objects.get('manifests/tiny')?.bytes ?? Buffer.of(), Date.UTC(2026, 0, 2));
+  bucket.set('manifests/', Buffer.of());
+  const rows = await listCaches(place);
+  t.deepEqual(counted(bucket), { 'list manifests/': 1, 'get manifests/tiny': 1, 'get manifests/pr/7 +&': 1 });
+  t.like(rows, {
+    length: 2,
+    0: { tag: 'pr/7 +&', lastModified: '2026-01-02T00:00:00.000Z', cache: { layers: 7, records: 12 } },
+    1: { tag: 'tiny', mediaType: CACHE_CONFIG },
+  });
+  const text = listText(rows, Date.UTC(2026, 0, 5, 1));
+  t.regex(text, /SIZE +AGE +LAST MODIFIED/);
+  t.regex(text, /^pr\/7 \+& .* 3d +2026-01-02T00:00:00Z$/m);
+});
+
+test('verify takes presence and sizes from a listing, and downloads on request', async (t) => {
+  const { bucket, place } = buildkits();
+  t.like(await verifyFolder(place), { sound: true, findings: [], tags: 1, read: 1, blobs: 7 });
+  t.deepEqual(counted(bucket), { 'list manifests/': 1, 'get manifests/tiny': 1, 'list blobs/': 1 });
+  bucket.requests.length = 0;
+  t.like(await verifyFolder(place, { deep: true }), { sound: true, read: 7 });
+  const downloaded = bucket.requests.filter((request) => request.startsWith('get blobs/'));
+  t.deepEqual(
+    [...new Set(downloaded)].toSorted(),
+    blobsIn(bucket).map((key) => `get ${key}`),
+  );
+  bucket.requests.length = 0;
+  t.like(await verifyFolder(place, { sample: { share: 0.5 } }), { sound: true, read: 4 });
+  t.is(counted(bucket)['get blobs/'], 3);
+});
+
+test('verify of one name asks for its blobs alone', async (t) => {
+  const { bucket, place } = buildkits();
+  const one = `${place},name=tiny,access_key_id=id,secret_access_key=hush`;
+  const result = await verifyCache(one);
+  t.like(result, { sound: true, tags: 1, read: 1, blobs: 7 });
+  t.notRegex(JSON.stringify(result), /hush/);
+  t.regex(result.target, /secret_access_key=\*\*\*/);
+  t.deepEqual(counted(bucket), { 'get manifests/tiny': 1, 'head blobs/': 6 });
+  const [lost = ''] = blobsIn(bucket);
+  bucket.objects.delete(lost);
+  const { findings } = await verifyCache(one);
+  t.like(findings, { length: 1, 0: { kind: 'missing', effect: 'build-fails', tags: ['tiny'] } });
+  t.regex(findings[0]?.repair ?? '', /--export-cache .*name=tiny.*secret_access_key=\*\*\*/);
+  await t.throwsAsync(verifyCache(`${place},name=nobody`), { code: 'NOT_FOUND' });
+});
+
+test('a blob of another size is read, and so is a statement that is wrong found', async (t) => {
+  const { bucket, place } = buildkits();
+  const [short = ''] = blobsIn(bucket);
+  bucket.set(short, bucket.objects.get(short)?.bytes.subarray(1) ?? Buffer.of());
+  const { findings, read } = await verifyFolder(place);
+  t.is(read, 2);
+  t.like(findings, { length: 1, 0: { kind: 'damaged', wrong: 'size', tags: ['tiny'] } });
+  t.regex(findings[0]?.repair ?? '', /^bkcache copy /);
+});
+
+test('what a deep verify finds damaged has to be deleted, since nobody writes over it', async (t) => {
+  const { bucket, place } = buildkits();
+  const [bad = ''] = blobsIn(bucket);
+  const bytes = Buffer.from(bucket.objects.get(bad)?.bytes ?? Buffer.of());
+  bytes[bytes.length - 1] = (bytes.at(-1) ?? 0) ^ 1;
+  bucket.set(bad, bytes);
+  t.true((await verifyFolder(place)).sound, 'presence and size say nothing of the bytes');
+  const { findings } = await verifyFolder(place, { deep: true });
+  t.like(findings, { length: 1, 0: { kind: 'damaged', wrong: 'digest' } });
+  t.is(findings[0]?.hint, `delete memory://bucket/${bad}, and export the cache again`);
+});
+
+test('a blob that a listing does not show is asked for before it is called missing', async (t) => {
+  const { bucket, place } = buildkits();
+  const [lagging = '', lost = ''] = blobsIn(bucket);
+  bucket.objects.delete(lost);
+  bucket.unlisted.add(lagging);
+  const { findings } = await verifyFolder(place);
+  t.deepEqual(
+    findings.map(({ kind, digest }) => [kind, digest]),
+    [['missing', lost.slice('blobs/'.length)]],
+  );
+  t.deepEqual(
+    bucket.requests.filter((request) => request.startsWith('head')).toSorted(),
+    [`head ${lagging}`, `head ${lost}`].toSorted(),
+  );
+  bucket.refused.add(lost);
+  await t.throwsAsync(verifyFolder(place), { code: 'DENIED' }, 'it is not known whether the blob is there');
+});
+
+test('nothing is reported of a bucket whose listing is not whole', async (t) => {
+  for (const prefix of ['manifests/', 'blobs/']) {
+    const { bucket, place } = buildkits();
+    for (const key of blobsIn(bucket).slice(3)) bucket.objects.delete(key);
+    bucket.pageSize = 1;
+    bucket.set('manifests/other', bucket.objects.get('manifests/tiny')?.bytes ?? Buffer.of());
+    bucket.cutListing = prefix;
+    const error = await t.throwsAsync(verifyFolder(place), { instanceOf: CacheError });
+    t.is(error.code, 'UNREACHABLE');
+    t.regex(error.message, /its listing is not whole/);
+  }
+});
+
+test('a name that is no cache, and one that is refused, do not hide the others', async (t) => {
+  const { bucket, place } = buildkits();
+  bucket.set('manifests/note', Buffer.from('no cache'));
+  bucket.set('manifests/secret', Buffer.from('{}'));
+  bucket.refused.add('manifests/secret');
+  const rows = await listCaches(place);
+  t.deepEqual(
+    rows.map(({ tag, cache, problem }) => [tag, cache?.layers, problem !== undefined]),
+    [
+      ['note', undefined, true],
+      ['secret', undefined, true],
+      ['tiny', 7, false],
+    ],
+  );
+  await t.throwsAsync(verifyFolder(place), { code: 'DENIED' });
+  bucket.objects.delete('manifests/secret');
+  const { findings } = await verifyFolder(place);
+  t.like(findings, { length: 1, 0: { kind: 'document', effect: 'import-refused', tags: ['note'] } });
+});
+
+test('only what was written again is read again', async (t) => {
+  const { bucket } = buildkits();
+  const bytes = bucket.objects.get('manifests/tiny')?.bytes ?? Buffer.of();
+  for (const name of ['a', 'b', 'c']) bucket.set(`manifests/${name}`, bytes, 1000);
+  await using store = bucketStore(bucket, s3Keys({ type: 's3', attributes: {} }), { type: 's3', attributes: {} });
+  t.is((await store.entries()).length, 4);
+  bucket.requests.length = 0;
+  // As many bytes, in the same second.
+  bucket.set('manifests/b', Buffer.from(bytes.toString().replace('sha256:0', 'sha256:1')), 1000);
+  bucket.objects.delete('manifests/c');
+  const names = (await store.entries()).map(({ names: [name] }) => name);
+  t.deepEqual(names, ['a', 'b', 'tiny']);
+  t.deepEqual(bucket.requests, ['list manifests/', 'get manifests/b']);
+});
+
+test('documents beyond the memory for them are in a folder until the end', async (t) => {
+  const documents = ['one', 'two', 'three'].map((text) => documentOf(CACHE_CONFIG, Buffer.from(text)));
+  await using spool = new DocumentSpool(4);
+  for (const document of [...documents, ...documents]) await spool.add(document);
+  for (const { descriptor, bytes } of documents) {
+    const content = spool.get(descriptor.digest);
+    if (content === undefined) return t.fail();
+    t.deepEqual(await readWhole(content, descriptor, 'x', { limit: 100 }), Buffer.from(bytes));
+  }
+  t.is(spool.get(sha256('other')), undefined);
+  return undefined;
+});
+
+test('a string with a name is for one cache, and repair takes blobs from a bucket', async (t) => {
+  const { bucket, place } = buildkits();
+  await t.throwsAsync(verifyFolder(`${place},name=tiny`), { code: 'USAGE', message: /^name= selects one cache/ });
+  const folder = temporary(t);
+  await copyCache({ imports: [`${place},name=tiny`], exports: [folder] });
+  bucket.requests.length = 0;
+  const { sound } = await repairFolder(folder, { from: [place] });
+  t.true(sound);
+  t.false(bucket.requests.some((request) => request.startsWith('get')));
+  await copyCache({ imports: [importOf('max-gzip')], exports: [`${place},name=main`] });
+  t.like(await verifyFolder(place, { deep: true }), { sound: true, tags: 2 });
+});

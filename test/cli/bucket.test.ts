@@ -1,0 +1,58 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import test, { type ExecutionContext } from 'ava';
+import { bkcache } from '../support/command.js';
+import { FakeS3, refuse } from '../support/fake-s3.js';
+import { fixture } from '../support/fixtures.js';
+
+/** A service with the bucket that BuildKit has written, and the string for it. */
+async function bucket(t: ExecutionContext) {
+  const fake = await FakeS3.start(t);
+  for (const folder of ['blobs', 'manifests']) {
+    for (const name of readdirSync(join(fixture('s3-bucket'), folder))) {
+      fake.objects.set(`${folder}/${name}`, readFileSync(join(fixture('s3-bucket'), folder, name)));
+    }
+  }
+  const access = 'access_key_id=AKIAEXAMPLE,secret_access_key=hush-hush-hush';
+  const place = `type=s3,bucket=bucket,region=us-east-1,endpoint_url=http://${fake.host},use_path_style=true,${access}`;
+  return { fake, place };
+}
+
+test('a bucket is listed and verified by its string, and its secret is not shown', async (t) => {
+  const { fake, place } = await bucket(t);
+  const listed = await bkcache(['list', place]);
+  t.is(listed.code, 0, listed.stderr);
+  t.regex(listed.stdout, /^TAG .*AGE +LAST MODIFIED\ntiny .* 2026-11-27T00:00:00Z\n$/);
+  const sound = await bkcache(['verify', '--json', place]);
+  t.is(sound.code, 0, sound.stderr);
+  t.like(JSON.parse(sound.stdout), { sound: true, tags: 1, blobs: 7, read: 1 });
+  const [lost = ''] = [...fake.objects.keys()];
+  fake.objects.delete(lost);
+  for (const string of [place, `${place},name=tiny`]) {
+    const { code, stdout, stderr } = await bkcache(['verify', string]);
+    t.is(code, 4, stderr);
+    t.regex(stdout, /a blob is missing/);
+    t.regex(stdout, /1 thing is wrong/);
+    t.notRegex(`${stdout}${stderr}`, /hush/);
+  }
+  t.is((await bkcache(['verify', `${place},name=nobody`])).code, 3);
+  t.false(
+    fake.seen.some((line) => !/^(?:GET|HEAD) /.test(line)),
+    'nothing is written',
+  );
+});
+
+test('a bucket whose listing is refused is not verified', async (t) => {
+  const { fake, place } = await bucket(t);
+  fake.fault = ({ query }, answer) => {
+    if (!query.has('list-type')) return false;
+    refuse(answer, 403, 'AccessDenied');
+    return true;
+  };
+  const { code, stdout, stderr } = await bkcache(['verify', place]);
+  t.is(code, 1);
+  t.is(stdout, '');
+  t.regex(stderr, /s3:ListBucket/);
+  const one = await bkcache(['verify', `${place},name=tiny`]);
+  t.is(one.code, 0, one.stderr);
+});
