@@ -59,6 +59,7 @@ const CALLS = {
     folder: text,
     options: options({
       ...changing,
+      registry,
       maxAge: milliseconds,
       keepLast: count,
       untag: texts,

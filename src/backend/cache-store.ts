@@ -33,11 +33,11 @@ export interface CacheStore extends DocumentReader, AsyncDisposable {
    */
   entries(signal?: AbortSignal): Promise<readonly (StoreEntry | UnreadEntry)[]>;
   /**
-   * The entry that the option string selects. Left out where an import finds it (`CacheSource.resolve`).
+   * The entries that the option string selects. Left out where an import finds the one (`CacheSource.resolve`).
    *
    * @throws CacheError NOT_FOUND
    */
-  selected?(signal?: AbortSignal): Promise<StoreEntry>;
+  selected?(signal?: AbortSignal): Promise<readonly StoreEntry[]>;
   /** All blobs, and other things in their places. Left out for a place that cannot list its blobs, such as a registry. */
   blobs?(signal?: AbortSignal): AsyncIterable<StoredBlob>;
   /**
@@ -76,7 +76,7 @@ export interface CacheStore extends DocumentReader, AsyncDisposable {
    * Writes documents, and then changes entries in one step where the place can. An entry that somebody has changed since
    * it was read stays as it is.
    *
-   * @throws CacheError BUSY
+   * @throws CacheError BUSY, DENIED
    */
   change?(changes: Changes, signal?: AbortSignal): Promise<void>;
   /**

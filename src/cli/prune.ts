@@ -1,6 +1,6 @@
 import { jsonLine } from '../report/text/control-characters.js';
 import { CacheError } from '../errors.js';
-import { FOLDER_OPTIONS, FOLDER_WORD, GRACE_OPTION, JSON_OPTION, layoutSettings } from './shared-options.js';
+import { FOLDER_OPTIONS, JSON_OPTION, layoutSettings, REGISTRY_OPTIONS } from './shared-options.js';
 import { parseCount, parseAge, parseSize, parseText } from './quantities.js';
 import { verb } from './verb.js';
 
@@ -35,18 +35,31 @@ const OPTIONS = {
   },
   ...JSON_OPTION,
   ...FOLDER_OPTIONS,
-  ...GRACE_OPTION,
+  'registry-ca': REGISTRY_OPTIONS['registry-ca'],
+  grace: {
+    type: 'value',
+    read: parseAge,
+    describe: 'Keep blobs of a folder that were written within this time, since a running build may need them [1h]',
+  },
 } as const;
 
 export const prune = verb({
   name: 'prune',
-  describe: 'Keep a folder of caches to a size and an age',
-  words: FOLDER_WORD,
+  describe: 'Keep a folder or a bucket of caches to a size and an age',
+  words: {
+    folder: {
+      type: 'value',
+      read: parseText,
+      names: 'folder or bucket',
+      describe: 'An OCI layout, or the import string of a bucket; the store when left out',
+    },
+  },
   options: OPTIONS,
   examples: [
     ['Show what would be dropped and freed', 'bkcache prune --max-size 10GB --max-age 30d --dry-run ./cache'],
     ['The last five of each kind of tag, and main', 'bkcache prune --keep-last 5 --keep main ./cache'],
     ['The caches of pull requests', "bkcache prune --untag 'pr-*' ./cache"],
+    ['Names in a bucket', 'bkcache prune --max-age 30d type=s3,bucket=team-cache,region=eu-west-3'],
   ],
   async run(argv) {
     const [{ prune }, { folderOrStore }, { untilInterrupted }] = await Promise.all([
@@ -64,6 +77,7 @@ export const prune = verb({
       grace: argv.grace,
       dryRun: argv['dry-run'],
       layout: layoutSettings(argv),
+      registry: { ca: argv['registry-ca'] },
     };
     if (
       [options.maxSize, options.maxAge, options.keepLast, options.untag].every((rule) => rule === undefined) &&

@@ -42,6 +42,30 @@ test('a bucket is listed and verified by its string, and its secret is not shown
   );
 });
 
+test('names are pruned from a bucket, and blobs stay', async (t) => {
+  const { fake, place } = await bucket(t);
+  fake.objects.set('manifests/pr-7', fake.objects.get('manifests/tiny') ?? Buffer.of());
+  const before = new Map(fake.objects);
+  const rules = ['prune', '--untag', 'pr-*', place];
+  const dry = await bkcache([...rules, '--dry-run']);
+  t.is(dry.code, 0, dry.stderr);
+  t.regex(
+    dry.stdout,
+    /^would be dropped: pr-7 \(untag, last used 2026-11-27T00:00:00.000Z: the time of its manifest\)$/m,
+  );
+  t.deepEqual(fake.objects, before);
+  const done = await bkcache(rules);
+  t.is(done.code, 0, done.stderr);
+  t.regex(done.stdout, /^note: no blob was freed/m);
+  t.notRegex(`${done.stdout}${done.stderr}`, /hush/);
+  before.delete('manifests/pr-7');
+  t.deepEqual(fake.objects, before);
+  const wrong = await bkcache([...rules, '--grace', '1d']);
+  t.is(wrong.code, 2);
+  t.regex(wrong.stderr, /a grace period is for gc/);
+  t.is((await bkcache(['prune', '--untag', 'x', `${place},name=tiny`])).code, 2, 'name= selects one cache');
+});
+
 test('a bucket whose listing is refused is not verified', async (t) => {
   const { fake, place } = await bucket(t);
   fake.fault = ({ query }, answer) => {

@@ -2,7 +2,7 @@ import { type Changes, type GcResult, type CacheStore, refuseWithout } from '../
 import { locate, openStore } from '../../backend/backends.js';
 import { readWholePlace } from '../../backend/option-string.js';
 import { checkCall } from '../../calls.js';
-import { abortable } from '../../errors.js';
+import { abortable, CacheError } from '../../errors.js';
 import { type Graph, hasResults } from '../../graph/graph.js';
 import { oversized, type SavedCache } from '../../graph/save.js';
 import { Session, type SessionOptions } from '../../session.js';
@@ -12,7 +12,7 @@ import { fitImportLimit, fitSize, type BlobSizes, neededSizes, sizeOf } from './
 import { type DropReason, type TagPolicy, TagRules } from './policy.js';
 import { readTagged, type Tagged, type UseSource } from './tagged.js';
 
-export interface PruneOptions extends TagPolicy, Pick<SessionOptions, 'layout' | 'signal'> {
+export interface PruneOptions extends TagPolicy, Pick<SessionOptions, 'layout' | 'registry' | 'signal'> {
   /** The limit for the size of all that tags need, in bytes. */
   readonly maxSize?: number | undefined;
   /** Bring every config and manifest under the 1 MiB that BuildKit imports. */
@@ -49,17 +49,19 @@ export interface PruneResult {
   readonly size: number;
   /** The limits that could not be reached without changing protected tags; empty if all were reached. */
   readonly unmet: readonly string[];
-  /** What was freed; for a dry run, what would be. */
-  readonly collected: GcResult;
+  /** What was freed; for a dry run, what would be. Unset for a place without gc, such as a bucket. */
+  readonly collected?: GcResult;
+  /** Why nothing was freed, for a place without gc: what frees blobs there. */
+  readonly notFreed?: string;
 }
 
 /**
- * Makes a folder of caches smaller by a policy: drops whole tags by name, age and number; then, where that is not
+ * Makes a folder or a bucket of caches smaller by a policy: drops whole tags by name, age and number; then, where that is not
  * enough for the size, evicts results from the caches that are left, the least recently used first, whole chains at a
- * time, with all keys kept. In the end gc frees the blobs.
+ * time, with all keys kept. In the end gc frees the blobs, where the place has a gc.
  *
  * @param folder - or an import string that leads into a place
- * @throws CacheError USAGE for an invalid pattern and for a place that frees its blobs itself, NOT_FOUND, CORRUPT when
+ * @throws CacheError USAGE for an invalid pattern, for a place that frees its blobs itself, for a grace without gc, NOT_FOUND, CORRUPT when
  *   anything of it cannot be read (nothing is changed then), BUSY
  */
 export async function prune(folder: string, options: PruneOptions = {}): Promise<PruneResult> {
@@ -69,13 +71,18 @@ export async function prune(folder: string, options: PruneOptions = {}): Promise
   return abortable(options.signal, async () => {
     await using session = new Session(options);
     await using store = await openStore(await locate(place, 'import', session), session);
-    refuseWithout(store, 'prune', 'blobs', 'needs', 'change', 'gc');
+    refuseWithout(store, 'prune', 'blobs', 'needs', 'change');
+    if (store.gc === undefined && options.grace !== undefined) {
+      throw new CacheError('USAGE', `a grace period is for gc, which ${store.name} does not have`, {
+        hint: store.instead?.gc,
+      });
+    }
     return await new Pruning(store, rules, options).run();
   });
 }
 
 /** A place that can do what prune needs. */
-type Store = CacheStore & Required<Pick<CacheStore, 'blobs' | 'needs' | 'change' | 'gc'>>;
+type Store = CacheStore & Required<Pick<CacheStore, 'blobs' | 'needs' | 'change'>>;
 
 /** A cache, and the smaller cache that replaces it. */
 interface Shrinking {
@@ -108,9 +115,6 @@ class Pruning {
     const changes = changesOf([...dropped.keys()], shrinking);
     if (!dryRun) await this.#store.change(changes, signal);
     const needs = tagged.map((one) => one.needs);
-    const former = new Set(needs.flatMap((some) => [...some.keys()]));
-    const planned = dryRun ? changes : undefined;
-    const { grace } = this.#options;
     return {
       dropped: Array.from(dropped, ([{ names, entry, lastUsed, lastUsedBy }, reason]) => ({
         tag: names[0] ?? '',
@@ -130,8 +134,16 @@ class Pruning {
       sizeBefore: sizeOf(needs),
       size: sizeOf(this.#needsAfter(kept, shrinking)),
       unmet: this.#unmet,
-      collected: await this.#store.gc({ former, grace, dryRun, planned, signal }),
+      ...(await this.#free(needs, changes)),
     };
+  }
+
+  async #free(before: readonly BlobSizes[], changes: Changes): Promise<Pick<PruneResult, 'collected' | 'notFreed'>> {
+    if (this.#store.gc === undefined) return { notFreed: this.#store.instead?.gc ?? 'the place has no gc' };
+    const { grace, dryRun = false, signal } = this.#options;
+    const former = new Set(before.flatMap((some) => [...some.keys()]));
+    const planned = dryRun ? changes : undefined;
+    return { collected: await this.#store.gc({ former, grace, dryRun, planned, signal }) };
   }
 
   #shrink(kept: readonly Tagged[]): Shrinking[] {

@@ -90,14 +90,14 @@ export async function verifyCache(text: string, options: VerifyOptions = {}): Pr
 async function verifyAt(at: Location, target: string, options: VerifyOptions, session: Session): Promise<VerifyResult> {
   const { signal } = options;
   await using store = await openStore(at, session);
-  const entry = (await store.selected?.(signal)) ?? (await resolvedEntry(at, session, signal));
+  const entries = (await store.selected?.(signal)) ?? [await resolvedEntry(at, session, signal)];
   const walk = new Walk(store, { signal });
-  await walk.entries([entry]);
+  await walk.entries(entries);
   if (walk.caches === 0) refuseOther(at.name, walk.findings);
   const presence = store.look && (await lookForBlobs(store, [], walk.needs, signal));
   const known = presence?.findings ?? [];
   const read = await readBlobs(store, walk, known, options, presence?.present);
-  return result(store, target, 1, [...known, ...walk.findings, ...read.findings], read);
+  return result(store, target, entries.length, [...known, ...walk.findings, ...read.findings], read);
 }
 
 /** The entry that an import takes. */

@@ -11,7 +11,7 @@ const SAID_BY: Readonly<Record<PruneResult['dropped'][number]['lastUsedBy'], str
 
 /** The result of prune as text: what the policy did to each tag, and what was freed. */
 export function pruneText(result: PruneResult, dryRun: boolean): string {
-  const { dropped, shrunk, sizeBefore, size, unmet, collected } = result;
+  const { dropped, shrunk, sizeBefore, size, unmet, collected, notFreed } = result;
   const would = dryRun ? 'would be ' : '';
   const lines = [
     ...dropped.map(({ tag, reason, lastUsed, lastUsedBy }) => {
@@ -22,6 +22,7 @@ export function pruneText(result: PruneResult, dryRun: boolean): string {
     }),
     `size: ${prettyBytes(sizeBefore)} -> ${prettyBytes(size)}`,
     ...unmet.map((reason) => `note: not reached: ${reason}`),
+    ...(notFreed === undefined ? [] : [`note: no blob was freed, since only names change here: ${notFreed}`]),
   ];
-  return `${escapedLines(lines)}${gcText(collected, dryRun)}`;
+  return `${escapedLines(lines)}${collected === undefined ? '' : gcText(collected, dryRun)}`;
 }

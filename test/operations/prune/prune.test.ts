@@ -43,7 +43,7 @@ test('a limit is kept with whole chains evicted, keys kept and protected tags as
   t.true((await verifyFolder(folder, { deep: true })).sound);
   const left = readdirSync(join(folder, 'blobs', 'sha256')).length;
   const again = await prune(folder, { maxSize: 15_000, keep: ['main'] });
-  t.is(again.shrunk.length + again.collected.removed.count, 0);
+  t.deepEqual([again.shrunk.length, again.collected?.removed.count], [0, 0]);
   t.is(readdirSync(join(folder, 'blobs', 'sha256')).length, left);
 });
 
@@ -61,7 +61,7 @@ for (const [what, policy] of [
     t.is(readdirSync(join(folder, 'blobs', 'sha256')).length, 20);
     const done = await prune(folder, policy);
     t.deepEqual(plan, done);
-    t.is(done.collected.live.bytes, sizeOf(folder));
+    t.is(done.collected?.live.bytes, sizeOf(folder));
   });
 }
 
@@ -335,7 +335,7 @@ test('dropping tags frees what they alone needed, at once', async (t) => {
     gone.map(({ tag }) => tag),
     ['feature'],
   );
-  t.true(collected.removed.count > 8);
+  t.true((collected?.removed.count ?? 0) > 8);
   t.deepEqual(tagsOf(folder), ['main']);
   t.true((await verifyFolder(folder)).sound);
   t.is((await collectGarbage(folder, { grace: 0 })).removed.count, 0);

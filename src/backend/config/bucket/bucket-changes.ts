@@ -1,8 +1,66 @@
 import { parallel } from '../../../bytes/parallel.js';
+import { decodeCacheConfig } from '../../../buildkit/cache-config.js';
 import { CacheError } from '../../../errors.js';
+import { contentOf, readDocument } from '../../../oci/content.js';
+import { type Digest, sha256 } from '../../../oci/digest.js';
+import { JSON_LIMIT } from '../../../oci/json.js';
+import type { Changes, EntryChange, StoreEntry } from '../../cache-store.js';
+import type { DocumentReader } from '../../repository/repository.js';
 import { type BucketKeys, manifestKey } from './bucket-keys.js';
 import { CONCURRENCY } from './bucket-source.js';
 import type { ObjectStore } from './object-store.js';
+
+/**
+ * The blobs of the layers that each entry names, and its document.
+ *
+ * @throws CacheError CORRUPT for a document that is no cacheconfig
+ */
+export async function needsOf(
+  reader: DocumentReader,
+  entries: readonly StoreEntry[],
+  signal: AbortSignal | undefined,
+): Promise<readonly ReadonlySet<Digest>[]> {
+  const needs: ReadonlySet<Digest>[] = [];
+  for (const { descriptor } of entries) {
+    const { digest } = descriptor;
+    const bytes = await readDocument(reader.manifest(descriptor), digest, reader.name, { limit: JSON_LIMIT, signal });
+    needs.push(new Set([digest, ...decodeCacheConfig(bytes, digest).layers.map(({ blob }) => blob)]));
+  }
+  return needs;
+}
+
+/**
+ * Writes cacheconfigs under the names that change, and removes names. Each name is read just before: what an export has
+ * written meanwhile stays. An export that ends between these two requests is overwritten, or its name removed.
+ *
+ * @throws CacheError DENIED; the names before stay changed
+ */
+export async function change(
+  store: ObjectStore,
+  keys: BucketKeys,
+  { entries, documents }: Changes,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const bytesOf = new Map(documents.map(({ descriptor, bytes }) => [descriptor.digest, bytes]));
+  for (const { entry, to } of entries) {
+    for (const name of entry.names) await changeName(store, manifestKey(keys, name), { entry, to }, bytesOf, signal);
+  }
+}
+
+async function changeName(
+  store: ObjectStore,
+  key: string,
+  { entry, to }: EntryChange,
+  documents: ReadonlyMap<Digest, Uint8Array>,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const answer = await store.read(key, JSON_LIMIT, signal);
+  if (answer.state === 'unknown') throw answer.problem;
+  if (answer.state === 'missing' || sha256(answer.value) !== entry.descriptor.digest) return;
+  const bytes = to && documents.get(to.digest);
+  if (bytes !== undefined) await store.put(key, contentOf(bytes).open({}, signal), bytes.length, signal);
+  else if (to === undefined) await store.remove(key, signal);
+}
 
 /**
  * Removes names; blobs stay. All names are looked for before one is removed.

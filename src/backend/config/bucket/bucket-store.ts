@@ -3,17 +3,20 @@ import { type CacheOptions, shownOptions } from '../../../buildkit/options.js';
 import { CacheError } from '../../../errors.js';
 import type { Content } from '../../../oci/content.js';
 import type { Digest } from '../../../oci/digest.js';
-import type { CacheStore, StoreEntry } from '../../cache-store.js';
+import type { CacheStore } from '../../cache-store.js';
+import type { DocumentReader } from '../../repository/repository.js';
 import { type Finding, quoted, type Remedy } from '../../finding.js';
 import { BucketEntries } from './bucket-entries.js';
 import { blobKey, type BucketKeys } from './bucket-keys.js';
 import { listBlobs } from './bucket-listing.js';
-import { CONCURRENCY, noCache, readConfig } from './bucket-source.js';
+import { CONCURRENCY, namesToRead, noCache, readConfig } from './bucket-source.js';
 import type { ObjectStore } from './object-store.js';
 
 const HEADS_AT_ONCE = 16;
 const NO_GC = 'give the bucket rules by which names expire, and blobs some days after them: see docs/object-stores.md';
 const BY_WAY_OF_A_FOLDER = 'copy the caches into a folder, run "bkcache repair" on that folder, and copy them back';
+
+const changes = () => import('./bucket-changes.js');
 
 /**
  * The caches of a bucket: a name, and a cacheconfig without a manifest behind it.
@@ -22,28 +25,34 @@ const BY_WAY_OF_A_FOLDER = 'copy the caches into a folder, run "bkcache repair" 
  */
 export function bucketStore(store: ObjectStore, keys: BucketKeys, options: CacheOptions): CacheStore {
   const entries = new BucketEntries(store, keys);
-  const [selected = ''] = keys.names;
-  return {
+  const reader: DocumentReader = {
     name: store.nameOf(keys.manifests),
     concurrency: CONCURRENCY,
+    manifest: ({ digest }) => entries.document(digest) ?? noDocument(store, digest),
+    blob: ({ digest, size }) => store.content(blobKey(keys, digest), size),
+  };
+  return {
     readsOnRequest: true,
     entries: (signal) => entries.list(signal),
-    async selected(signal): Promise<StoreEntry> {
-      const config = await readConfig(store, keys, selected, signal);
-      if (config === undefined) throw await noCache(store, keys, [selected], signal);
-      return entries.keep(selected, config, signal);
+    async selected(signal) {
+      const names = namesToRead(keys);
+      const found = [];
+      for (const name of names) {
+        const config = await readConfig(store, keys, name, signal);
+        if (config !== undefined) found.push(await entries.keep(name, config, signal));
+      }
+      if (found.length === 0) throw await noCache(store, keys, names, signal);
+      return found;
     },
     blobs: (signal) => listBlobs(store, keys, signal),
     look: (digests, signal) => look(store, keys, digests, signal),
     writtenAt: ({ modified }) => Promise.resolve(modified),
-    manifest: ({ digest }) => entries.document(digest) ?? noDocument(store, digest),
-    blob: ({ digest, size }) => store.content(blobKey(keys, digest), size),
+    needs: async (list, signal) => (await changes()).needsOf(reader, list, signal),
+    ...reader,
     remedy: (finding) => remedyFor(finding, { keys, options, nameOf: (key) => store.nameOf(key) }),
-    async remove(names, signal) {
-      const { removeNames } = await import('./bucket-changes.js');
-      await removeNames(store, keys, names, signal);
-    },
-    instead: { gc: NO_GC, prune: NO_GC, repair: BY_WAY_OF_A_FOLDER },
+    change: async (wanted, signal) => (await changes()).change(store, keys, wanted, signal),
+    remove: async (names, signal) => (await changes()).removeNames(store, keys, names, signal),
+    instead: { gc: NO_GC, repair: BY_WAY_OF_A_FOLDER },
     [Symbol.asyncDispose]: () => entries[Symbol.asyncDispose](),
   };
 }

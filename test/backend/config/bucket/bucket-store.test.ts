@@ -1,5 +1,6 @@
 import test from 'ava';
 import { backends } from '../../../../src/backend/backends.js';
+import { allRead } from '../../../../src/backend/cache-store.js';
 import { s3Keys } from '../../../../src/backend/config/bucket/bucket-keys.js';
 import { bucketStore } from '../../../../src/backend/config/bucket/bucket-store.js';
 import { DocumentSpool } from '../../../../src/backend/config/bucket/document-spool.js';
@@ -10,6 +11,7 @@ import { documentOf } from '../../../../src/oci/document.js';
 import { CACHE_CONFIG } from '../../../../src/oci/media-types.js';
 import { copyCache } from '../../../../src/operations/copy/copy.js';
 import { listCaches } from '../../../../src/operations/list.js';
+import { prune } from '../../../../src/operations/prune/prune.js';
 import { repairFolder } from '../../../../src/operations/repair/repair.js';
 import { verifyCache, verifyFolder } from '../../../../src/operations/verify/verify.js';
 import { listText } from '../../../../src/report/text/list.js';
@@ -217,6 +219,54 @@ test('documents beyond the memory for them are in a folder until the end', async
   }
   t.is(spool.get(sha256('other')), undefined);
   return undefined;
+});
+
+test('prune makes caches of a bucket smaller by name, age and size, and deletes no blob', async (t) => {
+  const { bucket, place } = buildkits();
+  await copyCache({ imports: [importOf('max-gzip')], exports: [`${place},name=main`] });
+  const day = 86_400_000;
+  const bytes = bucket.objects.get('manifests/tiny')?.bytes ?? Buffer.of();
+  bucket.set('manifests/pr-7', bytes);
+  // The newest of its results counts, too.
+  const made = bytes.toString().replaceAll(/20\d\d(?=-\d\d-\d\dT)/g, '2020');
+  bucket.set('manifests/old', Buffer.from(made), Date.now() - 40 * day);
+  const blobs = blobsIn(bucket);
+  bucket.requests.length = 0;
+  const policy = { untag: ['pr-*'], maxAge: 30 * day, keep: ['main'], maxSize: 1 };
+  const plan = await prune(place, { ...policy, dryRun: true });
+  t.false(bucket.requests.some((request) => /^(?:put|delete|touch)/.test(request)));
+  t.deepEqual(await prune(place, policy), plan);
+  const dropped = plan.dropped.map(({ tag, reason, lastUsedBy }) => `${tag} ${reason} ${lastUsedBy}`);
+  t.deepEqual(dropped.toSorted(), ['old max-age file', 'pr-7 untag file']);
+  t.like(plan, { shrunk: { length: 1, 0: { tag: 'tiny', results: 0 } }, unmet: { length: 1 } });
+  t.deepEqual(blobsIn(bucket), blobs);
+  t.like(await verifyFolder(place), { sound: true, tags: 2 });
+});
+
+test('what an export writes under a name while prune works stays', async (t) => {
+  const { bucket, place } = buildkits();
+  bucket.set('manifests/pr-7', bucket.objects.get('manifests/tiny')?.bytes ?? Buffer.of());
+  await using store = bucketStore(bucket, s3Keys({ type: 's3', attributes: {} }), { type: 's3', attributes: {} });
+  const entries = allRead(await store.entries());
+  await copyCache({ imports: [importOf('max-gzip')], exports: [`${place},name=pr-7`] });
+  const written = bucket.objects.get('manifests/pr-7');
+  await store.change?.({ entries: entries.map((entry) => ({ entry, to: undefined })), documents: [] });
+  t.is(bucket.objects.get('manifests/pr-7'), written);
+  t.false(bucket.objects.has('manifests/tiny'));
+});
+
+test('with a name that cannot be read, prune changes nothing', async (t) => {
+  for (const [bytes, code] of [
+    [Buffer.from('no cache'), 'CORRUPT'],
+    [undefined, 'DENIED'],
+  ] as const) {
+    const { bucket, place } = buildkits();
+    bucket.set('manifests/other', bytes ?? Buffer.from('{}'));
+    if (bytes === undefined) bucket.refused.add('manifests/other');
+    const before = new Map(bucket.objects);
+    await t.throwsAsync(prune(place, { untag: ['*'] }), { code });
+    t.deepEqual(bucket.objects, before);
+  }
 });
 
 test('a string with a name is for one cache, and repair takes blobs from a bucket', async (t) => {
