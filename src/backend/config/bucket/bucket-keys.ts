@@ -16,6 +16,12 @@ export interface BucketKeys {
   readonly cleaned?: ReadonlyMap<string, string>;
 }
 
+/**
+ * How old a blob may be before a cache that names it is written, unless an export says otherwise; in milliseconds. An older
+ * blob is touched first: cache/remotecache/s3/s3.go, getConfig and Finalize.
+ */
+export const TOUCH_REFRESH = 24 * 3_600_000;
+
 /** The keys of type=s3: plain concatenation, with the defaults of cache/remotecache/s3/s3.go, getConfig. */
 export function s3Keys({ attributes }: CacheOptions): BucketKeys {
   const { prefix = '', blobs_prefix: blobs = 'blobs/', manifests_prefix: manifests = 'manifests/' } = attributes;

@@ -3,12 +3,11 @@ import { parseGoDuration } from '../../../buildkit/values.js';
 import { CacheError, type Side } from '../../../errors.js';
 import type { Session } from '../../../session.js';
 import type { Backend } from '../../backend.js';
-import { s3Keys } from './bucket-keys.js';
+import { s3Keys, TOUCH_REFRESH } from './bucket-keys.js';
 import type { ObjectStore } from './object-store.js';
 import type { S3Settings } from './s3-connection.js';
 
 /** cache/remotecache/s3/s3.go, getConfig. */
-const TOUCH_REFRESH = 24 * 3_600_000;
 const UPLOADS = 4;
 
 /** A cache in a bucket of S3: `type=s3,bucket=…,region=…`. */

@@ -243,6 +243,31 @@ test('prune makes caches of a bucket smaller by name, age and size, and deletes 
   t.like(await verifyFolder(place), { sound: true, tags: 2 });
 });
 
+test('blobs do not expire before a cache that was made smaller', async (t) => {
+  const { bucket, place } = buildkits();
+  const day = 86_400_000;
+  const blobs = blobsIn(bucket);
+  const yesterday = Date.now() - day / 2;
+  for (const [index, key] of blobs.entries()) {
+    bucket.set(key, bucket.objects.get(key)?.bytes ?? Buffer.of(), index % 2 === 0 ? Date.now() - 9 * day : yesterday);
+  }
+  const policy = { maxSize: 10_000 };
+  bucket.touches = false;
+  const before = new Map(bucket.objects);
+  await t.throwsAsync(prune(place, policy), { code: 'FAILED', message: /stays as it is/ });
+  t.deepEqual(bucket.objects, before);
+  bucket.touches = true;
+  t.like(await prune(place, policy), { shrunk: { length: 1 }, unmet: [] });
+  const named = [...(bucket.objects.get('manifests/tiny')?.bytes.toString() ?? '').matchAll(/"blob":"([^"]+)"/g)];
+  const digests = new Set(named.map(([, digest]) => digest));
+  t.true(digests.size > 0 && digests.size < blobs.length, `${digests.size}`);
+  for (const digest of digests) {
+    t.true((bucket.objects.get(`blobs/${digest}`)?.modified ?? 0) >= yesterday, `${digest}`);
+  }
+  const touched = bucket.requests.findLastIndex((request) => request.startsWith('touch'));
+  t.true(touched !== -1 && touched < bucket.requests.indexOf('put manifests/tiny'));
+});
+
 test('what an export writes under a name while prune works stays', async (t) => {
   const { bucket, place } = buildkits();
   bucket.set('manifests/pr-7', bucket.objects.get('manifests/tiny')?.bytes ?? Buffer.of());
