@@ -193,6 +193,20 @@ test('a name that is no cache, and one that is refused, do not hide the others',
   t.like(findings, { length: 1, 0: { kind: 'document', effect: 'import-refused', tags: ['note'] } });
 });
 
+test('what is no blob is noted, and what belongs to others is left alone', async (t) => {
+  const { bucket, place } = buildkits();
+  for (const key of ['blobs/readme', 'blobs/', 'blobs/team/', 'blobs/team/x', 'other']) {
+    bucket.set(key, Buffer.from(key.endsWith('/') ? '' : 'x'));
+  }
+  bucket.set(`blobs/${sha256('unused')}`, Buffer.from('unused'));
+  const { sound, findings } = await verifyFolder(place);
+  t.true(sound);
+  t.deepEqual(
+    findings.map(({ kind, file, message }) => file ?? `${kind}: ${message}`),
+    ['memory://bucket/blobs/readme', 'unused: 1 blobs that nothing refers to, 6 bytes'],
+  );
+});
+
 test('only what was written again is read again', async (t) => {
   const { bucket } = buildkits();
   const bytes = bucket.objects.get('manifests/tiny')?.bytes ?? Buffer.of();
