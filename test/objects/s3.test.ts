@@ -11,6 +11,7 @@ import { S3Connection } from '../../src/backend/config/bucket/s3-connection.js';
 import { CacheError } from '../../src/errors.js';
 import { HttpClient } from '../../src/net/http/http.js';
 import { resolveCache } from '../../src/operations/resolve.js';
+import { storeConformance } from '../backend/store-conformance.js';
 import { importOf } from '../support/fixtures.js';
 import { HASTY } from '../support/servers.js';
 import { type Bucket, bucketTests, copy } from './bucket-tests.js';
@@ -68,6 +69,12 @@ if (process.env['BKCACHE_TEST_OBJECTS'] === undefined) {
     };
 
     bucketTests(service, bucket, { hasParts });
+
+    storeConformance(service, async (t) => {
+      const { at, store } = await bucket(t);
+      const named = (tag: string) => `${at},name=${tag}`;
+      return { place: at, imports: named, exports: named, lose: (digest) => store.remove(`blobs/${digest}`) };
+    });
 
     if (isStrict)
       test(`${service}: an upload that fails leaves no object and no parts`, async (t) => {
