@@ -54,7 +54,10 @@ const CALLS = {
   verifyCache: { text, options: verifying },
   verifyFolder: { folder: text, options: verifying },
   repairFolder: { folder: text, options: options({ ...checking, from: texts, dryRun: flag }) },
-  collectGarbage: { folder: text, options: options({ ...changing, grace: milliseconds }) },
+  collectGarbage: {
+    folder: text,
+    options: options({ ...changing, registry, grace: milliseconds, manifestsPrefixes: texts }),
+  },
   prune: {
     folder: text,
     options: options({

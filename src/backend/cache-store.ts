@@ -85,6 +85,8 @@ export interface CacheStore extends DocumentReader, AsyncDisposable {
    * @throws CacheError CORRUPT when it is not known what is needed: nothing is deleted then; BUSY
    */
   gc?(options: GcOptions): Promise<GcResult>;
+  /** Whether gc has to be told more than prune knows, and so is a step of its own; says which one. */
+  readonly freedBy?: string;
   /**
    * Removes names; blobs stay. Nothing is removed unless every name exists.
    *
@@ -162,6 +164,8 @@ export interface Changes {
 export interface GcOptions {
   /** How long an unneeded blob stays after its last change, in milliseconds; the place has a default. */
   readonly grace?: number | undefined;
+  /** For a bucket: what the keys of all names start with whose caches use its blobs. */
+  readonly manifests?: readonly string[] | undefined;
   /** Blobs that were needed until now: they have no grace period. */
   readonly former?: ReadonlySet<Digest> | undefined;
   /** Only report what would be removed. */

@@ -1,31 +1,58 @@
 import { jsonLine } from '../report/text/control-characters.js';
-import { FOLDER_OPTIONS, FOLDER_WORD, GRACE_OPTION, JSON_OPTION, layoutSettings } from './shared-options.js';
+import { parseAge, parseText } from './quantities.js';
+import { BUCKET_WORD, FOLDER_OPTIONS, JSON_OPTION, layoutSettings, REGISTRY_OPTIONS } from './shared-options.js';
 import { verb } from './verb.js';
 
-const OPTIONS = { ...JSON_OPTION, ...FOLDER_OPTIONS, ...GRACE_OPTION };
+const OPTIONS = {
+  ...JSON_OPTION,
+  ...FOLDER_OPTIONS,
+  'registry-ca': REGISTRY_OPTIONS['registry-ca'],
+  grace: {
+    type: 'value',
+    read: parseAge,
+    describe:
+      'Keep blobs that were written within this time, since a running build may need them [1h; 48h in a bucket]',
+  },
+  'manifests-prefix': {
+    type: 'value',
+    read: parseText,
+    list: true,
+    describe: 'For a bucket: every manifests_prefix whose caches use its blobs',
+  },
+} as const;
 
 export const gc = verb({
   name: 'gc',
   describe: 'Free what no tag needs, safely while builds run',
-  words: FOLDER_WORD,
+  words: BUCKET_WORD,
   options: OPTIONS,
   examples: [
     ['Show what would be freed', 'bkcache gc --dry-run ./cache'],
     ['Without a grace period, when no build or copy runs', 'bkcache gc --grace 0 ./cache'],
+    ['A bucket, in two runs', 'bkcache gc --manifests-prefix manifests/ type=s3,bucket=team-cache,region=eu-west-3'],
   ],
   async run(argv) {
-    const [{ collectGarbage }, { folderOrStore }, { untilInterrupted }] = await Promise.all([
+    const [{ collectGarbage }, { readPlace, shownPlace }, { folderOrStore }, { untilInterrupted }] = await Promise.all([
       import('../operations/gc.js'),
+      import('../backend/option-string.js'),
       import('./place.js'),
       import('./interrupt.js'),
     ]);
     const folder = await folderOrStore(argv.folder, argv.store);
     const result = await untilInterrupted(
       (signal) =>
-        collectGarbage(folder, { grace: argv.grace, dryRun: argv['dry-run'], layout: layoutSettings(argv), signal }),
+        collectGarbage(folder, {
+          grace: argv.grace,
+          dryRun: argv['dry-run'],
+          manifestsPrefixes: argv['manifests-prefix'],
+          layout: layoutSettings(argv),
+          registry: { ca: argv['registry-ca'] },
+          signal,
+        }),
       () => (argv['dry-run'] ? undefined : 'blobs in quarantine stay there until the next gc'),
     );
-    if (argv.json) process.stdout.write(jsonLine({ folder, dryRun: argv['dry-run'], ...result }));
+    const place = shownPlace(folder, await readPlace(folder));
+    if (argv.json) process.stdout.write(jsonLine({ folder: place, dryRun: argv['dry-run'], ...result }));
     else process.stdout.write((await import('../report/text/gc.js')).gcText(result, argv['dry-run']));
   },
 });

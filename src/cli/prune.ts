@@ -1,6 +1,6 @@
 import { jsonLine } from '../report/text/control-characters.js';
 import { CacheError } from '../errors.js';
-import { FOLDER_OPTIONS, JSON_OPTION, layoutSettings, REGISTRY_OPTIONS } from './shared-options.js';
+import { BUCKET_WORD, FOLDER_OPTIONS, JSON_OPTION, layoutSettings, REGISTRY_OPTIONS } from './shared-options.js';
 import { parseCount, parseAge, parseSize, parseText } from './quantities.js';
 import { verb } from './verb.js';
 
@@ -46,14 +46,7 @@ const OPTIONS = {
 export const prune = verb({
   name: 'prune',
   describe: 'Keep a folder or a bucket of caches to a size and an age',
-  words: {
-    folder: {
-      type: 'value',
-      read: parseText,
-      names: 'folder or bucket',
-      describe: 'An OCI layout, or the import string of a bucket; the store when left out',
-    },
-  },
+  words: BUCKET_WORD,
   options: OPTIONS,
   examples: [
     ['Show what would be dropped and freed', 'bkcache prune --max-size 10GB --max-age 30d --dry-run ./cache'],

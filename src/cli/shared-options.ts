@@ -1,16 +1,25 @@
 import { MAX_LAYER_SIZE, WINDOW_MEMORY } from '../codec/limits.js';
-import { DEFAULT_GRACE, DEFAULT_LAYOUT_SETTINGS, type LayoutSettings } from '../layout/settings.js';
-import { parseCount, parseAge, parseDuration, parseFolder, parseSize, parseText } from './quantities.js';
+import { DEFAULT_LAYOUT_SETTINGS, type LayoutSettings } from '../layout/settings.js';
+import { parseCount, parseDuration, parseFolder, parseSize, parseText } from './quantities.js';
 import type { Table, Words } from './verb.js';
 
 // The units of default values, which are those of the library: in milliseconds, and in bytes.
 const SECOND = 1000;
-const HOUR = 3_600_000;
 const GIB = 1024 ** 3;
 
 /** The folder that a verb works on. */
 export const FOLDER_WORD = {
   folder: { type: 'value', read: parseFolder, names: 'folder', describe: 'An OCI layout; the store when left out' },
+} as const satisfies Words;
+
+/** The folder or bucket that a verb works on. */
+export const BUCKET_WORD = {
+  folder: {
+    type: 'value',
+    read: parseText,
+    names: 'folder or bucket',
+    describe: 'An OCI layout, or the import string of a bucket; the store when left out',
+  },
 } as const satisfies Words;
 
 /** The cache that a verb reads. */
@@ -84,15 +93,6 @@ export const FOLDER_OPTIONS = {
   ...STORE_OPTION,
   ...LAYOUT_OPTIONS,
   'dry-run': { type: 'flag', default: false, describe: 'Only say what would be done' },
-} as const satisfies Table;
-
-export const GRACE_OPTION = {
-  grace: {
-    type: 'value',
-    read: parseAge,
-    default: `${DEFAULT_GRACE / HOUR}h`,
-    describe: 'Keep blobs that were written within this time, since a running build may need them',
-  },
 } as const satisfies Table;
 
 export const LAYER_OPTION = {

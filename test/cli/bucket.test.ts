@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
+import { sha256 } from '../../src/oci/digest.js';
 import { bkcache } from '../support/command.js';
 import { FakeS3, refuse } from '../support/fake-s3.js';
 import { fixture } from '../support/fixtures.js';
@@ -64,6 +65,35 @@ test('names are pruned from a bucket, and blobs stay', async (t) => {
   t.is(wrong.code, 2);
   t.regex(wrong.stderr, /a grace period is for gc/);
   t.is((await bkcache(['prune', '--untag', 'x', `${place},name=tiny`])).code, 2, 'name= selects one cache');
+});
+
+test('gc of a bucket needs to be told of all names, and frees in two runs', async (t) => {
+  const { fake, place } = await bucket(t);
+  const garbage = `blobs/${sha256('garbage')}`;
+  // Written by no request, and so at the first second of a past day.
+  fake.objects.set(garbage, Buffer.from('garbage'));
+  fake.written.set(fake.objects.get(garbage) ?? Buffer.of(), Date.now() - 10 * 86_400_000);
+  const before = new Map(fake.objects);
+  const untold = await bkcache(['gc', place]);
+  t.is(untold.code, 2);
+  t.regex(untold.stderr, /hint: .*--manifests-prefix manifests\//);
+  const told = ['gc', '--manifests-prefix', 'manifests/', place];
+  const dry = await bkcache([...told, '--dry-run']);
+  t.is(dry.code, 0, dry.stderr);
+  t.regex(dry.stdout, /would be moved to quarantine: 7 B in 1 blob/);
+  t.deepEqual(fake.objects, before);
+  const done = await bkcache([...told, '--json']);
+  t.is(done.code, 0, done.stderr);
+  t.like(JSON.parse(done.stdout), { setAside: { count: 1, bytes: 7 }, removed: { count: 0 }, live: { count: 6 } });
+  t.notRegex(`${done.stdout}${done.stderr}`, /hush/);
+  const copy = fake.objects.get(`blobs/.bkcache/quarantine/${sha256('garbage')}`) ?? Buffer.of();
+  t.is(copy.toString(), 'garbage');
+  t.false(fake.objects.has(garbage));
+  fake.written.set(copy, Date.now() - 3 * 86_400_000);
+  t.regex((await bkcache(told)).stdout, /^freed: 7 B \(1 blob\)$/m);
+  before.delete(garbage);
+  t.deepEqual(fake.objects, before);
+  t.is((await bkcache(['gc', '--manifests-prefix', 'x', fixture('grown')])).code, 2, 'a folder has no prefixes');
 });
 
 test('a bucket whose listing is refused is not verified', async (t) => {

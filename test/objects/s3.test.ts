@@ -73,7 +73,8 @@ if (process.env['BKCACHE_TEST_OBJECTS'] === undefined) {
     storeConformance(service, async (t) => {
       const { at, store } = await bucket(t);
       const named = (tag: string) => `${at},name=${tag}`;
-      return { place: at, imports: named, exports: named, lose: (digest) => store.remove(`blobs/${digest}`) };
+      const gc = { manifestsPrefixes: ['manifests/'] };
+      return { place: at, gc, imports: named, exports: named, lose: (digest) => store.remove(`blobs/${digest}`) };
     });
 
     if (isStrict)

@@ -30,6 +30,8 @@ export class FakeS3 {
   /** Such as `PUT blobs/x`. */
   readonly seen: string[] = [];
   readonly all: S3Seen[] = [];
+  /** When objects were written by a request, in milliseconds since 1970. */
+  readonly written = new WeakMap<Buffer, number>();
   host = '';
   /** How many connections were made to it. */
   connections = 0;
@@ -111,8 +113,15 @@ export class FakeS3 {
       this.uploads.delete(upload);
       return xml(answer, 200, `<CompleteMultipartUploadResult><ETag>"x-1"</ETag></CompleteMultipartUploadResult>`);
     }
+    const source = headers['x-amz-copy-source'];
+    if (method === 'PUT' && typeof source === 'string') {
+      const from = this.objects.get(decodeURIComponent(source).replace(/^bucket\//, ''));
+      if (from === undefined) return refuse(answer, 404, 'NoSuchKey');
+      this.#write(key, Buffer.from(from));
+      return xml(answer, 200, `<CopyObjectResult><ETag>${etag(from)}</ETag></CopyObjectResult>`);
+    }
     if (method === 'PUT') {
-      this.objects.set(key, body);
+      this.#write(key, body);
       return void answer.writeHead(200, { etag: etag(body) }).end();
     }
     if (method === 'DELETE') {
@@ -130,11 +139,21 @@ export class FakeS3 {
       from === undefined ? {} : { 'content-range': `bytes ${from}-${Number(from) + part.length - 1}/${found.length}` };
     const known = {
       'content-length': part.length,
-      'last-modified': new Date().toUTCString(),
+      'last-modified': new Date(this.#dateOf(found)).toUTCString(),
       etag: etag(found),
       ...range,
     };
     answer.writeHead(from === undefined ? 200 : 206, known).end(method === 'HEAD' ? undefined : part);
+  }
+
+  /** Services count in seconds. */
+  #write(key: string, bytes: Buffer): void {
+    this.written.set(bytes, Math.floor(Date.now() / 1000) * 1000);
+    this.objects.set(key, bytes);
+  }
+
+  #dateOf(bytes: Buffer): number {
+    return this.written.get(bytes) ?? Date.UTC(2026, 10, 27);
   }
 
   #list(query: URLSearchParams, answer: ServerResponse): void {
@@ -145,7 +164,7 @@ export class FakeS3 {
     const contents = keys.slice(start, start + size).map((key) => {
       const bytes = this.objects.get(key) ?? Buffer.of();
       const hash = createHash('md5').update(bytes).digest('hex');
-      return `<Contents><Key>${encodeURIComponent(key).replaceAll('%20', '+')}</Key><Size>${bytes.length}</Size><ETag>&quot;${hash}&quot;</ETag><LastModified>2026-11-27T00:00:00.000Z</LastModified></Contents>`;
+      return `<Contents><Key>${encodeURIComponent(key).replaceAll('%20', '+')}</Key><Size>${bytes.length}</Size><ETag>&quot;${hash}&quot;</ETag><LastModified>${new Date(this.#dateOf(bytes)).toISOString()}</LastModified></Contents>`;
     });
     const more = start + size < keys.length;
     const next = more ? `<NextContinuationToken>${start + size}</NextContinuationToken>` : '';

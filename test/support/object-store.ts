@@ -104,6 +104,13 @@ export class MemoryStore implements ObjectStore {
     return true;
   }
 
+  async copy({ key }: StoredObject, to: string): Promise<boolean> {
+    this.requests.push(`copy ${key}`);
+    const found = this.objects.get(key);
+    if (found !== undefined) this.set(to, found.bytes);
+    return found !== undefined;
+  }
+
   async remove(key: string): Promise<void> {
     this.requests.push(`delete ${key}`);
     this.objects.delete(key);

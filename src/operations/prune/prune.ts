@@ -72,13 +72,18 @@ export async function prune(folder: string, options: PruneOptions = {}): Promise
     await using session = new Session(options);
     await using store = await openStore(await locate(place, 'import', session), session);
     refuseWithout(store, 'prune', 'blobs', 'needs', 'change');
-    if (store.gc === undefined && options.grace !== undefined) {
-      throw new CacheError('USAGE', `a grace period is for gc, which ${store.name} does not have`, {
-        hint: store.instead?.gc,
+    if (isWithoutGc(store) && options.grace !== undefined) {
+      throw new CacheError('USAGE', `a grace period is for gc, which is a step of its own for ${store.name}`, {
+        hint: store.freedBy ?? store.instead?.gc,
       });
     }
     return await new Pruning(store, rules, options).run();
   });
+}
+
+/** Whether gc is no part of prune in a place. */
+function isWithoutGc(store: CacheStore): boolean {
+  return store.gc === undefined || store.freedBy !== undefined;
 }
 
 /** A place that can do what prune needs. */
@@ -139,11 +144,14 @@ class Pruning {
   }
 
   async #free(before: readonly BlobSizes[], changes: Changes): Promise<Pick<PruneResult, 'collected' | 'notFreed'>> {
-    if (this.#store.gc === undefined) return { notFreed: this.#store.instead?.gc ?? 'the place has no gc' };
+    const store = this.#store;
+    if (store.gc === undefined || store.freedBy !== undefined) {
+      return { notFreed: store.freedBy ?? store.instead?.gc ?? 'the place has no gc' };
+    }
     const { grace, dryRun = false, signal } = this.#options;
     const former = new Set(before.flatMap((some) => [...some.keys()]));
     const planned = dryRun ? changes : undefined;
-    return { collected: await this.#store.gc({ former, grace, dryRun, planned, signal }) };
+    return { collected: await store.gc({ former, grace, dryRun, planned, signal }) };
   }
 
   #shrink(kept: readonly Tagged[]): Shrinking[] {

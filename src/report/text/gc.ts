@@ -13,7 +13,7 @@ export function gcText(result: GcResult, dryRun: boolean): string {
     ...(setAside.count === 0
       ? []
       : [
-          `${would}moved to quarantine: ${size(setAside)}, since an export seems to be under way; a gc after the grace period`,
+          `${would}moved to quarantine: ${size(setAside)}, since an export may be under way; a gc after the grace period`,
           '  frees them, or restores what that export needs; --grace 0 frees them at once',
         ]),
     ...(putBack.count === 0 ? [] : [`${would}restored: ${size(putBack)}, which a tag needs again`]),

@@ -53,6 +53,16 @@ export function azblobKeys({ attributes }: CacheOptions): BucketKeys {
   return { names, reads: 'all', blobs: folderOf(prefix, blobs), manifests: folderOf(prefix, manifests), cleaned };
 }
 
+/** The keys of bkcache's own objects. BuildKit reads none of them, and none is a name. */
+export function privateKeys({ blobs }: BucketKeys): {
+  readonly all: string;
+  readonly clock: string;
+  readonly quarantine: string;
+} {
+  const all = `${blobs}.bkcache/`;
+  return { all, clock: `${all}clock`, quarantine: `${all}quarantine/` };
+}
+
 export function blobKey({ blobs }: BucketKeys, digest: Digest): string {
   return `${blobs}${digest}`;
 }

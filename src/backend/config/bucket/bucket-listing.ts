@@ -1,6 +1,6 @@
 import { type Digest, isDigest } from '../../../oci/digest.js';
 import type { StoredBlob } from '../../cache-store.js';
-import type { BucketKeys } from './bucket-keys.js';
+import { type BucketKeys, privateKeys } from './bucket-keys.js';
 import type { ObjectStore, StoredObject } from './object-store.js';
 
 /** An object that a name stands for. */
@@ -58,6 +58,7 @@ function digestIn({ blobs }: BucketKeys, key: string): Digest | undefined {
 function nameIn(keys: BucketKeys, object: StoredObject): string | undefined {
   const { key } = object;
   if (!key.startsWith(keys.manifests) || digestIn(keys, key) !== undefined || isFolder(object)) return undefined;
+  if (key.startsWith(privateKeys(keys).all)) return undefined;
   return key.slice(keys.manifests.length);
 }
 

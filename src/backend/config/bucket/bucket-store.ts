@@ -13,7 +13,7 @@ import { CONCURRENCY, namesToRead, noCache, readConfig } from './bucket-source.j
 import type { ObjectStore } from './object-store.js';
 
 const HEADS_AT_ONCE = 16;
-const NO_GC = 'give the bucket rules by which names expire, and blobs some days after them: see docs/object-stores.md';
+const FREED_BY = '"bkcache gc --manifests-prefix …" does, or rules of the bucket: see docs/object-stores.md';
 const BY_WAY_OF_A_FOLDER = 'copy the caches into a folder, run "bkcache repair" on that folder, and copy them back';
 
 const changes = () => import('./bucket-changes.js');
@@ -52,7 +52,9 @@ export function bucketStore(store: ObjectStore, keys: BucketKeys, options: Cache
     remedy: (finding) => remedyFor(finding, { keys, options, nameOf: (key) => store.nameOf(key) }),
     change: async (wanted, signal) => (await changes()).change(store, keys, wanted, signal),
     remove: async (names, signal) => (await changes()).removeNames(store, keys, names, signal),
-    instead: { gc: NO_GC, repair: BY_WAY_OF_A_FOLDER },
+    gc: async (wanted) => (await import('./bucket-gc.js')).gcBucket(store, keys, wanted),
+    freedBy: FREED_BY,
+    instead: { repair: BY_WAY_OF_A_FOLDER },
     [Symbol.asyncDispose]: () => entries[Symbol.asyncDispose](),
   };
 }

@@ -71,6 +71,12 @@ export interface ObjectStore {
    * @returns false where the service does not
    */
   touch?(object: StoredObject, signal?: AbortSignal): Promise<boolean>;
+  /**
+   * Copies an object within the service.
+   *
+   * @returns false for an object that is missing
+   */
+  copy(object: StoredObject, to: string, signal?: AbortSignal): Promise<boolean>;
   /** Deletes an object. To delete one that is missing is no error. */
   remove(key: string, signal?: AbortSignal): Promise<void>;
 }

@@ -97,6 +97,7 @@ export function s3Store(s3: S3Connection): ObjectStore {
       const answer = await head(object.key, signal);
       return answer.state === 'there' && answer.value.modified > object.modified;
     },
+    copy: (object, to, signal) => copyObject(s3, object, to, signal),
     async remove(key, signal) {
       await s3.request(
         {
@@ -264,6 +265,38 @@ async function copyOntoItself(
     signal?.throwIfAborted();
     if (error instanceof S3Failure || error instanceof CacheError) return false;
     throw error;
+  }
+}
+
+async function copyObject(
+  s3: S3Connection,
+  object: StoredObject,
+  to: string,
+  signal: AbortSignal | undefined,
+): Promise<boolean> {
+  const { bucket } = s3.settings;
+  const source = `${bucket}/${object.key}`.split('/').map(encodeURIComponent).join('/');
+  try {
+    if (object.size > LARGEST_COPY) {
+      await copyInParts(s3, { ...object, key: to }, { source, metadata: {} }, signal);
+      return true;
+    }
+    await s3.ask(
+      {
+        purpose: `copy ${object.key}`,
+        action: 's3:PutObject',
+        timeout: WORK_TIMEOUT,
+        send: (client, { CopyObjectCommand }, options) =>
+          client.send(new CopyObjectCommand({ Bucket: bucket, Key: to, CopySource: source }), options),
+      },
+      signal,
+    );
+    return true;
+  } catch (error) {
+    if (!(error instanceof S3Failure)) throw error;
+    const refusal = refusalOf(error.cause);
+    if (refusal !== undefined && isMissing(refusal)) return false;
+    throw error.described;
   }
 }
 

@@ -57,6 +57,7 @@ for (const [what, more] of [
     const { blobs } = s3Keys({ type: 's3', attributes: Object.fromEntries(attributesOf(more)) });
     return Promise.resolve({
       place,
+      gc: { manifestsPrefixes: ['elsewhere/'] },
       imports: (tag) => `${place},name=${tag}`,
       exports: (tag) => `${place},name=${tag}`,
       lose: (digest) => backend.bucket(name).objects.delete(`${blobs}${digest}`),

@@ -34,6 +34,12 @@ test('keys go over the wire as they are, and bodies have no frames', async (t) =
     await put(store, key, Buffer.from(key));
     t.is(String(fake.objects.get(key)), key);
   }
+  for (const key of ['blobs/a b+c&d', 'blobs/../..//x']) {
+    t.true(await store.copy({ key, size: key.length, modified: 0 }, `copy of ${key}`));
+    t.deepEqual(fake.objects.get(`copy of ${key}`), fake.objects.get(key));
+    await store.remove(`copy of ${key}`);
+  }
+  t.false(await store.copy({ key: 'missing', size: 100, modified: 0 }, 'x'));
   for (const key of ['blobs/a b+c&d', 'blobs/../..//x', 'missing']) await store.remove(key);
   t.deepEqual([...fake.objects.keys()], []);
   // Checksums in the frames of a body break other services than AWS.
