@@ -22,7 +22,7 @@ export function pruneText(result: PruneResult, dryRun: boolean): string {
     }),
     `size: ${prettyBytes(sizeBefore)} -> ${prettyBytes(size)}`,
     ...unmet.map((reason) => `note: not reached: ${reason}`),
-    ...(notFreed === undefined ? [] : [`note: no blob was freed, since only names change here: ${notFreed}`]),
+    ...(notFreed === undefined ? [] : [`note: no blob was freed: ${notFreed}`]),
   ];
   return `${escapedLines(lines)}${collected === undefined ? '' : gcText(collected, dryRun)}`;
 }

@@ -13,7 +13,7 @@ import { CONCURRENCY, namesToRead, noCache, readConfig } from './bucket-source.j
 import type { ObjectStore } from './object-store.js';
 
 const HEADS_AT_ONCE = 16;
-const FREED_BY = '"bkcache gc --manifests-prefix …" does, or rules of the bucket: see docs/object-stores.md';
+const FREED_BY = '"bkcache gc --manifests-prefix …" frees blobs, or rules of the bucket do: see docs/object-stores.md';
 const BY_WAY_OF_A_FOLDER = 'copy the caches into a folder, run "bkcache repair" on that folder, and copy them back';
 
 const changes = () => import('./bucket-changes.js');
@@ -109,6 +109,8 @@ function remedyFor({ kind, wrong, digest, tags: [name] }: Finding, { keys, optio
       return digest === undefined
         ? {}
         : { hint: `delete ${nameOf(blobKey(keys, digest))}, and export the cache again` };
+    case 'unused':
+      return { hint: FREED_BY };
     case 'document':
     case 'graph':
       return { hint: 'export the cache again' };
