@@ -68,7 +68,7 @@ if (process.env['BKCACHE_TEST_OBJECTS'] === undefined) {
     };
   };
 
-  bucketTests('Azurite', container, { hasParts: true });
+  bucketTests('Azurite', container, { hasParts: true, hasCopies: true });
 
   test('Azurite: an import of a container that is missing makes none, and an export does', async (t) => {
     const { at, client } = await container(t);

@@ -6,6 +6,7 @@ import { contentOf } from '../../src/oci/content.js';
 import { copyCache, type ExportResult } from '../../src/operations/copy/copy.js';
 import { inspectCache } from '../../src/operations/inspect.js';
 import { resolveCache } from '../../src/operations/resolve.js';
+import { storeConformance } from '../backend/store-conformance.js';
 import { FIXTURES, fixture, importOf, temporary } from '../support/fixtures.js';
 import { MemoryStore } from '../support/object-store.js';
 import { assertSound } from '../support/sound.js';
@@ -35,11 +36,12 @@ async function bytesAt({ store }: Bucket): Promise<Map<string, Buffer>> {
  * What holds in every service of buckets.
  *
  * @param hasParts - whether it gives right bytes for parts of objects, and for objects that were sent in parts
+ * @param hasCopies - whether its copies of objects exist
  */
 export function bucketTests(
   service: string,
   open: (t: ExecutionContext) => Promise<Bucket>,
-  { hasParts }: { readonly hasParts: boolean },
+  { hasParts, hasCopies }: { readonly hasParts: boolean; readonly hasCopies: boolean },
 ): void {
   test(`${service}: BuildKit's own bucket is read, and written again object by object as it was`, async (t) => {
     const [from, to] = [await open(t), await open(t)];
@@ -55,6 +57,13 @@ export function bucketTests(
     const back = await copy(`type=local,src=${folder}`, `${to.at},name=back`);
     t.is(back.descriptor.digest, (await resolveCache(`${from.at},name=tiny`)).digest);
     t.is(back.actions.present, 6);
+  });
+
+  storeConformance(service, async (t) => {
+    const { at, store } = await open(t);
+    const named = (tag: string) => `${at},name=${tag}`;
+    const gc = { manifestsPrefixes: ['manifests/'] };
+    return { place: at, gc, imports: named, exports: named, lose: (digest) => store.remove(`blobs/${digest}`) };
   });
 
   test(`${service}: every cache goes into a bucket and comes out with the same graph`, async (t) => {
@@ -115,5 +124,26 @@ export function bucketTests(
       Array.from({ length: 60 }, (_, index) => to.store.put(`${index}`, contentOf(randomBytes(50_000)).open(), 50_000)),
     );
     t.is((await bytesAt(to)).size, 60);
+  });
+
+  test(`${service}: an object is copied under another key, or the lack of a copy is noticed`, async (t) => {
+    const { store } = await open(t);
+    const bytes = randomBytes(1000);
+    await store.put('blobs/a b', contentOf(bytes).open(), bytes.length);
+    const object = { key: 'blobs/a b', size: bytes.length, modified: 0 };
+    if (hasCopies) {
+      t.true(await store.copy(object, 'blobs/.bkcache/é'));
+      t.deepEqual(await store.read('blobs/.bkcache/é', 1000), { state: 'there', value: bytes });
+      t.false(await store.copy({ ...object, key: 'missing' }, 'x'));
+    } else {
+      await t.throwsAsync(store.copy(object, 'blobs/.bkcache/é'), { message: /and did not/ });
+    }
+  });
+
+  test(`${service}: an object is deleted, and one that is missing may be`, async (t) => {
+    const { store } = await open(t);
+    await store.put('blobs/a b+c', contentOf(Buffer.of(1)).open(), 1);
+    for (const key of ['blobs/a b+c', 'missing']) await store.remove(key);
+    t.deepEqual(await store.head('blobs/a b+c'), { state: 'missing' });
   });
 }

@@ -39,6 +39,10 @@ export const azblobBackend: Backend = {
       touchRefresh: undefined,
     });
   },
+  async store(at, session) {
+    const { bucketStore } = await import('./bucket-store.js');
+    return bucketStore(await openStore(at.options, session, 'import'), azblobKeys(at.options), at.options);
+  },
 };
 
 async function openStore(options: CacheOptions, session: Session, side: Side): Promise<ObjectStore> {

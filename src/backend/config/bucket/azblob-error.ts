@@ -43,6 +43,7 @@ const RIGHTS = {
   read: 'read blobs (r in a SAS; the role Storage Blob Data Reader)',
   list: 'list blobs (l in a SAS; the role Storage Blob Data Reader)',
   write: 'write blobs (c and w in a SAS; the role Storage Blob Data Contributor)',
+  delete: 'delete blobs (d in a SAS; the role Storage Blob Data Contributor)',
   container:
     'make containers, or somebody has to make the container first (c in a SAS of the account; the role Storage Blob Data Contributor)',
 } as const;

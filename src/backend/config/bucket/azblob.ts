@@ -60,6 +60,17 @@ export function azblobStore(azblob: AzblobConnection): ObjectStore {
     },
     put: (key, bytes, size, signal) => store(azblob, { key, bytes, size }, signal),
     create: (key, bytes, size, signal) => store(azblob, { key, bytes, size, look: () => head(key, signal) }, signal),
+    copy: (object, to, signal) => copyBlob(azblob, object.key, to, signal),
+    async remove(key, signal) {
+      await azblob.request(
+        {
+          purpose: `delete ${key}`,
+          right: 'delete',
+          send: (client) => client.blob(key).deleteIfExists(abortedBy(signal)),
+        },
+        signal,
+      );
+    },
   };
 }
 
@@ -157,6 +168,36 @@ async function getPart(
     }
     const answer = refusedAnswer(azblob, error);
     throw answer.state === 'unknown' ? answer.problem : lostObject(azblob, `${key} is missing`, 'missing');
+  }
+}
+
+/** Copies a blob within the container. Azure may answer before the copy is whole. */
+async function copyBlob(
+  azblob: AzblobConnection,
+  from: string,
+  to: string,
+  signal: AbortSignal | undefined,
+): Promise<boolean> {
+  const call = { purpose: `copy ${from}`, right: 'write' } as const;
+  try {
+    const started = await azblob.ask(
+      {
+        ...call,
+        send: async (client) => {
+          const poller = await client.blob(to).beginCopyFromURL(client.blob(from).url, abortedBy(signal));
+          return poller.pollUntilDone();
+        },
+      },
+      signal,
+    );
+    if (started.copyStatus === 'success') return true;
+    throw new CacheError('FAILED', `${azblob.name}: Azure did not copy ${from}: ${started.copyStatus ?? 'no status'}`, {
+      side: azblob.side,
+    });
+  } catch (error) {
+    if (!(error instanceof AzblobFailure)) throw error;
+    if (error.refusal.code === 'BlobNotFound') return false;
+    throw error.described;
   }
 }
 

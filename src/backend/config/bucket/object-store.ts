@@ -75,6 +75,7 @@ export interface ObjectStore {
    * Copies an object within the service.
    *
    * @returns false for an object that is missing
+   * @throws CacheError for a copy that the service does not have afterwards, whatever it answered
    */
   copy(object: StoredObject, to: string, signal?: AbortSignal): Promise<boolean>;
   /** Deletes an object. To delete one that is missing is no error. */

@@ -97,7 +97,16 @@ export function s3Store(s3: S3Connection): ObjectStore {
       const answer = await head(object.key, signal);
       return answer.state === 'there' && answer.value.modified > object.modified;
     },
-    copy: (object, to, signal) => copyObject(s3, object, to, signal),
+    async copy(object, to, signal) {
+      if (!(await copyObject(s3, object, to, signal))) return false;
+      // Some services answer with success and copy nothing.
+      const answer = await head(to, signal);
+      if (answer.state === 'there' && answer.value.size === object.size) return true;
+      throw new CacheError('FAILED', `${s3.name}: the service said that it copied ${object.key}, and did not`, {
+        side: s3.side,
+        hint: 'its CopyObject does not work, as in the gateway of Ceph over SQLite',
+      });
+    },
     async remove(key, signal) {
       await s3.request(
         {
