@@ -20,6 +20,7 @@ export const ROOMS: readonly string[] = [
   'graph',
   'thread',
   'codec',
+  'delta',
   'layout',
   'net',
   'session.ts',
