@@ -5,6 +5,7 @@ import type { Backend, CacheSource, CacheTarget, Location, TargetSettings } from
 import type { CacheStore } from './cache-store.js';
 import { azblobBackend } from './config/bucket/azblob-backend.js';
 import { s3Backend } from './config/bucket/s3-backend.js';
+import { ghaBackend } from './config/gha/gha-backend.js';
 import { inlineBackend } from './inline/inline.js';
 import { localBackend } from './local/local.js';
 import { registryBackend } from './registry/registry.js';
@@ -16,6 +17,7 @@ export const backends = new Map<CacheType, Backend>([
   ['inline', inlineBackend],
   ['s3', s3Backend],
   ['azblob', azblobBackend],
+  ['gha', ghaBackend],
 ]);
 
 /**

@@ -8,6 +8,10 @@ import { whyWithoutEffect } from './without-effect.js';
 /** The attribute for the path of a folder. */
 export const PATH_ATTRIBUTE: Readonly<Record<Side, string>> = { import: 'src', export: 'dest' };
 
+/** GitHub gives these variables to actions alone. */
+const IN_A_STEP =
+  '; a "run:" step gets it from GitHub only after a step with "uses: crazy-max/ghaction-github-runtime@v3"';
+
 function otherSide(side: Side): Side {
   return side === 'import' ? 'export' : 'import';
 }
@@ -68,13 +72,14 @@ function checkRequired(
   type: CacheType,
   side: Side,
   attributes: Readonly<Record<string, string>>,
-  named: Readonly<Record<string, string>>,
+  given: Readonly<Record<string, string>>,
 ): void {
   for (const group of REQUIRED[type][side]) {
     if (group.some((name) => (attributes[name] ?? '') !== '')) continue;
     const variables = group.flatMap((name) => ENVIRONMENT[type]?.[name] ?? []);
-    const isOtherSide = group.includes(PATH_ATTRIBUTE[side]) && Object.hasOwn(named, PATH_ATTRIBUTE[otherSide(side)]);
-    const hint = isOtherSide ? 'an import has src=, and an export dest=' : `name it, or set ${variables.join(' or ')}`;
+    const isOtherSide = group.includes(PATH_ATTRIBUTE[side]) && Object.hasOwn(given, PATH_ATTRIBUTE[otherSide(side)]);
+    const named = `name it, or set ${variables.join(' or ')}`;
+    const hint = isOtherSide ? 'an import has src=, and an export dest=' : `${named}${type === 'gha' ? IN_A_STEP : ''}`;
     throw new CacheError('USAGE', `type=${type} needs ${group.map((name) => `${name}=`).join(' or ')} on ${side}`, {
       ...(isOtherSide || variables.length > 0 ? { hint } : {}),
       side,

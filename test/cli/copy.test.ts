@@ -19,8 +19,8 @@ test('what cannot be exported is found before anything is written, and never ign
   const folder = temporary(t);
   const at = (name: string) => join(folder, name);
   const cases: [source: string, exports: string[], RegExp][] = [
-    ['max-gzip', [at('a'), 'type=gha,url=https://a.example,token=x'], /cannot export it yet/],
-    ['max-gzip', [at('a'), 'type=gha,url=https://a.example,token=x,ignore-error=true'], /cannot export it yet/],
+    ['max-gzip', [at('a'), 'type=gha,url=https://a.example,token=x'], /token= is no token of GitHub Actions/],
+    ['max-gzip', [at('a'), 'type=gha,url=https://a.example,token=x,ignore-error=true'], /is no token of GitHub/],
     ['max-gzip', [at('a'), `localhost:1/x@sha256:${'a'.repeat(64)}`], /exported to a digest/],
     ['max-gzip', [at('a'), 'localhost:1/x?'], /is not a reference/],
     ['max-gzip', [`type=local,dest=${at('a')},mode=min`, `${at('b')}/../a`], /two exports go to/],

@@ -67,17 +67,18 @@ export class ConnectionError extends Error {
 }
 
 /**
- * A handler for `catch` that adds the name of another host to a connection error: the host that the registry named.
+ * A handler for `catch` that adds the name of another host to a connection error: the host that the service named.
  *
  * @param name - for messages
+ * @param by - what a message calls the service
  */
-export function onTheWayTo(name: string): (error: unknown) => never {
+export function onTheWayTo(name: string, by = 'the registry'): (error: unknown) => never {
   return (error) => {
     if (!(error instanceof ConnectionError) && codeOf(error) === undefined) throw error;
     // A failure after the response is a plain error of the system.
     const { cause, peer, wasReached } =
       error instanceof ConnectionError ? error : { cause: error as Error, peer: undefined, wasReached: true };
-    const hint = 'the registry names that host, which may be reachable only from another network';
+    const hint = `${by} names that host, which may be reachable only from another network`;
     throw new ConnectionError(cause, peer ? { ...peer, name: `${name}: ${peer.name}` } : { name, hint }, wasReached);
   };
 }

@@ -27,12 +27,21 @@ const REDIRECT_LIMIT = 10;
  *
  * @param allowPlain - whether https may lead to http
  * @param nameOf - the name of another host, for messages
+ * @param by - what a message calls the service
  * @throws ConnectionError, and as `HttpClient.send` does
  */
 export async function sendRedirected(
   http: HttpClient,
   request: RedirectableRequest,
-  { allowPlain, nameOf }: { readonly allowPlain: boolean; readonly nameOf: (url: URL) => string | undefined },
+  {
+    allowPlain,
+    nameOf,
+    by,
+  }: {
+    readonly allowPlain: boolean;
+    readonly nameOf: (url: URL) => string | undefined;
+    readonly by?: string | undefined;
+  },
 ): Promise<RedirectedResponse> {
   const { url, authorization, isSecret = false, ...rest } = request;
   let { method, headers = {}, body, namedBy } = rest;
@@ -44,7 +53,7 @@ export async function sendRedirected(
     const sent = mayKnow && authorization !== undefined ? { ...headers, authorization } : headers;
     const sending = http.send({ ...rest, method, url: at, headers: sent, body: body?.(), namedBy });
     const name = nameOf(at);
-    const response = await (name === undefined ? sending : sending.catch(onTheWayTo(name)));
+    const response = await (name === undefined ? sending : sending.catch(onTheWayTo(name, by)));
     const { location } = response.headers;
     if (location === undefined || !REDIRECTS.has(response.status)) return { ...response, url: at };
     discard(response);

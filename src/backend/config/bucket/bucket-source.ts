@@ -1,13 +1,11 @@
 import { CacheError } from '../../../errors.js';
 import { parallel } from '../../../bytes/parallel.js';
-import { loadBare, saveBare, undescribedLayers } from '../../../graph/bare.js';
-import { evict } from '../../../graph/evict.js';
-import { dropUnusedLayers } from '../../../graph/keep.js';
-import type { Descriptor } from '../../../oci/descriptor.js';
-import { type Document, documentOf, topOf } from '../../../oci/document.js';
+import { loadBare } from '../../../graph/bare.js';
+import { type Document, documentOf } from '../../../oci/document.js';
 import { JSON_LIMIT } from '../../../oci/json.js';
 import { CACHE_CONFIG } from '../../../oci/media-types.js';
 import type { Cache, CacheSource } from '../../backend.js';
+import { descriptorOfCache } from '../descriptor-of-cache.js';
 import { blobKey, type BucketKeys, manifestKey } from './bucket-keys.js';
 import { listNames } from './bucket-listing.js';
 import type { ObjectStore } from './object-store.js';
@@ -30,7 +28,7 @@ export function bucketSource(store: ObjectStore, keys: BucketKeys, note: (text: 
   const open = (signal?: AbortSignal) => (opened ??= openAll(store, keys, names, note, signal));
   return {
     name: named.join(' + '),
-    resolve: async (signal) => descriptorOf(await open(signal)),
+    resolve: async (signal) => descriptorOfCache(await open(signal)),
     load: open,
   };
 }
@@ -113,13 +111,6 @@ export async function noCache(
     hint: await namesHint(store, keys, signal),
     side: 'import',
   });
-}
-
-/** Names a cache by its config; several names together by the config of the whole, which a copy would write. */
-function descriptorOf({ graph, saved }: Cache): Descriptor {
-  if (saved !== undefined) return topOf(saved.documents).descriptor;
-  const undescribed = new Set(undescribedLayers(graph));
-  return saveBare(undescribed.size === 0 ? graph : dropUnusedLayers(evict(graph, undescribed))).descriptor;
 }
 
 async function namesHint(store: ObjectStore, keys: BucketKeys, signal: AbortSignal | undefined): Promise<string> {

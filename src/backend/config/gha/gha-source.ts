@@ -1,0 +1,87 @@
+import { parallel } from '../../../bytes/parallel.js';
+import { CacheError } from '../../../errors.js';
+import { loadBare } from '../../../graph/bare.js';
+import { evict } from '../../../graph/evict.js';
+import { blobsOf } from '../../../graph/graph.js';
+import { dropUnusedLayers } from '../../../graph/keep.js';
+import type { Cache, CacheSource } from '../../backend.js';
+import { descriptorOfCache } from '../descriptor-of-cache.js';
+import { type FoundIndex, readIndex } from './gha-index.js';
+import { CONCURRENCY, type GhaPlace } from './gha-place.js';
+import { nameOf } from './gha-settings.js';
+
+/**
+ * The cache of one name in all scopes that a token reads, as one: those of its own branch and of the default branch. A scope
+ * without it counts as empty: cache/remotecache/gha/gha.go, Resolve.
+ */
+export function ghaSource(place: GhaPlace, note: (text: string) => void): CacheSource {
+  let opened: Promise<readonly Cache[]> | undefined;
+  // A build may write a new index meanwhile: one reader sees one cache.
+  const open = (signal?: AbortSignal) => (opened ??= openAll(place, note, signal));
+  return {
+    name: nameOf(place.settings),
+    resolve: async (signal) => descriptorOfCache(await merged(await open(signal), signal)),
+    load: async (signal) => merged(await open(signal), signal),
+    async lease(signal) {
+      const caches = await open(signal);
+      const whole = await Promise.all(caches.map((cache) => withoutEvicted(place, cache, note, signal)));
+      return merged(whole, signal);
+    },
+  };
+}
+
+async function openAll(
+  place: GhaPlace,
+  note: (text: string) => void,
+  signal: AbortSignal | undefined,
+): Promise<readonly Cache[]> {
+  const { access } = place.settings;
+  const refs = [...new Set(access.scopes.map(({ scope }) => scope))];
+  const found: (Cache | undefined)[] = refs.map(() => undefined);
+  await parallel([...refs.entries()], CONCURRENCY, signal, async ([index, ref], inner) => {
+    const read = await readIndex(place, ref, inner);
+    if (read === undefined) return;
+    if (read.isSigned) note(`${read.entry.key} is a signed cache, and its signature is not checked`);
+    found[index] = cacheOf(place, ref, read);
+  });
+  const caches = found.filter((cache) => cache !== undefined);
+  if (caches.length > 0) return caches;
+  const where = refs.length === 0 ? 'and the token names no scope' : `in ${refs.join(' or ')}`;
+  throw new CacheError('NOT_FOUND', `there is no cache at ${nameOf(place.settings)}, ${where}`, {
+    hint: 'check scope=; a job reads the caches of its own branch and of the default branch, and no others',
+    side: 'import',
+  });
+}
+
+function cacheOf(place: GhaPlace, ref: string, { entry, document }: FoundIndex): Cache {
+  return {
+    name: `${nameOf(place.settings)} of ${ref}`,
+    concurrency: CONCURRENCY,
+    graph: loadBare(document.bytes, entry.key),
+    saved: { documents: [document], shape: undefined },
+    blob: (blob) => place.blob(blob),
+  };
+}
+
+/** GitHub evicts entries one by one: results whose layers are gone are no part of the cache any more, as for BuildKit. */
+async function withoutEvicted(
+  place: GhaPlace,
+  cache: Cache,
+  note: (text: string) => void,
+  signal: AbortSignal | undefined,
+): Promise<Cache> {
+  const blobs = blobsOf(cache.graph).map(({ digest }) => digest);
+  const present = await place.look(blobs, signal);
+  const gone = new Set(blobs.filter((digest) => !present.has(digest)));
+  if (gone.size === 0) return cache;
+  note(`${cache.name}: ${gone.size} of ${blobs.length} layers are gone, and the results that need them stay out`);
+  const { saved: _, ...rest } = cache;
+  return { ...rest, graph: dropUnusedLayers(evict(cache.graph, gone)) };
+}
+
+async function merged(caches: readonly Cache[], signal: AbortSignal | undefined): Promise<Cache> {
+  const [only, ...others] = caches;
+  if (only !== undefined && others.length === 0) return only;
+  const { mergeCaches } = await import('../../merge-caches.js');
+  return mergeCaches(caches, signal);
+}
