@@ -47,6 +47,8 @@ const CALLS = {
     options: options(reading),
   },
   inspectCache: { text, options: options(reading) },
+  listFiles: { text, options: options({ ...reading, layers: texts, paths: texts, find: text }) },
+  catCache: { text, what: text, options: options({ ...reading, layer: text }) },
   listCaches: { text, options: options(reading) },
   parseImport: { text },
   parseExport: { text },

@@ -31,8 +31,11 @@ export type { LayerAction, ProgressEvent } from './operations/copy/progress.js';
 export type { Transferred } from './operations/copy/transfer.js';
 export { exportCache } from './operations/export.js';
 export { collectGarbage, type GarbageOptions } from './operations/gc.js';
+export { catCache, type CatOptions } from './operations/files/cat.js';
+export { type FilesOfLayer, type FilesOptions, listFiles } from './operations/files/list-files.js';
 export { importArguments, type Tool } from './operations/import-args.js';
 export { importCache } from './operations/import.js';
+export type { FileType, LayerFile } from './codec/layer-files.js';
 export {
   type CacheDescription,
   inspectCache,

@@ -9,6 +9,8 @@ export const VERBS: ReadonlyMap<string, () => Promise<Verb>> = new Map([
   ['import-args', async () => (await import('./import-args.js')).importArgs],
   ['list', async () => (await import('./list.js')).list],
   ['inspect', async () => (await import('./inspect.js')).inspect],
+  ['files', async () => (await import('./files.js')).files],
+  ['cat', async () => (await import('./cat.js')).cat],
   ['remove', async () => (await import('./remove.js')).remove],
   ['verify', async () => (await import('./verify.js')).verify],
   ['repair', async () => (await import('./repair.js')).repair],

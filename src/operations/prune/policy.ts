@@ -1,4 +1,4 @@
-import { globTest } from './glob.js';
+import { globTest } from '../glob.js';
 
 /** Which tags stay. */
 export interface TagPolicy {

@@ -3,7 +3,7 @@ import test from 'ava';
 import fc from 'fast-check';
 import { LAST_USED } from '../../../src/layout/index/index-json.js';
 import { IMAGE_NAME, REF_NAME } from '../../../src/oci/descriptor.js';
-import { globTest } from '../../../src/operations/prune/glob.js';
+import { globTest } from '../../../src/operations/glob.js';
 import { type TagPolicy, TagRules } from '../../../src/operations/prune/policy.js';
 import { prune } from '../../../src/operations/prune/prune.js';
 import { verifyFolder } from '../../../src/operations/verify/verify.js';

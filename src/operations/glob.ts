@@ -1,4 +1,4 @@
-import { CacheError } from '../../errors.js';
+import { CacheError } from '../errors.js';
 
 /**
  * A test for names by a pattern as shells have them: `*` any characters, `?` one, `[a-c]` and `[!a-c]` one of a set.
