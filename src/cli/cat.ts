@@ -31,8 +31,8 @@ export const cat = verb({
   words: WORDS,
   options: OPTIONS,
   examples: [
-    ['A config, for a program', 'bkcache cat ./cache 5d1b0c3f8a77 | jq .records'],
-    ['One file of one layer', 'bkcache cat ./cache etc/passwd --layer 3f0c5ab41d22'],
+    ['A config, for a program', 'bkcache cat ./cache 1e1def17d3bf | jq .records'],
+    ['One file of one layer', 'bkcache cat ./cache app/package.json --layer 4dfe84517fb9'],
   ],
   async run(argv) {
     const { catCache } = await import('../operations/files/cat.js');

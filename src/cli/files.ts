@@ -36,7 +36,7 @@ export const files = verb({
   examples: [
     ['All files, like tar tv', 'bkcache files ./cache'],
     ['The layers that hold a shared library', "bkcache files ./cache --find '*.so*'"],
-    ['What one layer has below a folder, for a program', 'bkcache files ./cache usr/lib --layer 3f0c5ab41d22 --json'],
+    ['What one layer has below a folder, for a program', 'bkcache files ./cache app/src --layer 4dfe84517fb9 --json'],
   ],
   async run(argv) {
     const [{ listFiles }, { fileLine, layerLine }] = await Promise.all([

@@ -1,5 +1,3 @@
-import { readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { sha256 } from '../../src/oci/digest.js';
 import { bkcache } from '../support/command.js';
@@ -9,13 +7,7 @@ import { fixture } from '../support/fixtures.js';
 /** A service with the bucket that BuildKit has written, and the string for it. */
 async function bucket(t: ExecutionContext) {
   const fake = await FakeS3.start(t);
-  for (const folder of ['blobs', 'manifests']) {
-    for (const name of readdirSync(join(fixture('s3-bucket'), folder))) {
-      fake.objects.set(`${folder}/${name}`, readFileSync(join(fixture('s3-bucket'), folder, name)));
-    }
-  }
-  const access = 'access_key_id=AKIAEXAMPLE,secret_access_key=hush-hush-hush';
-  const place = `type=s3,bucket=bucket,region=us-east-1,endpoint_url=http://${fake.host},use_path_style=true,${access}`;
+  const place = fake.fill();
   return { fake, place };
 }
 

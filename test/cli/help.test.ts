@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import test, { type ExecutionContext } from 'ava';
 import { copyCache } from '../../src/operations/copy/copy.js';
+import { FakeS3 } from '../support/fake-s3.js';
 import { importOf, temporary } from '../support/fixtures.js';
 import { copyFixture } from '../support/folders.js';
 import { MAIN } from '../support/command.js';
@@ -51,7 +52,11 @@ test('the help of every verb has examples, and those that begin with bkcache wor
     t.regex(text, /\nExamples:\n/, verb);
     for (const example of examplesIn(text)) {
       const folder = await playground(t);
-      const command = example.replaceAll('/media/usb', join(folder, 'usb')).replace(/ \| jq .*$/m, '');
+      const bucket = (await FakeS3.start(t)).fill();
+      const command = example
+        .replaceAll('/media/usb', join(folder, 'usb'))
+        .replaceAll('type=s3,bucket=team-cache,region=eu-west-3', bucket)
+        .replace(/ \| jq .*$/m, '');
       const env = {
         ...process.env,
         PATH: `${join(folder, 'bin')}:${process.env['PATH']}`,

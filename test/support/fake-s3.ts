@@ -1,11 +1,14 @@
 import { createHash } from 'node:crypto';
+import { readdirSync, readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { join } from 'node:path';
 import type { ExecutionContext } from 'ava';
 import { s3Store } from '../../src/backend/config/bucket/s3.js';
 import { S3Connection, type S3Settings } from '../../src/backend/config/bucket/s3-connection.js';
 import type { ObjectStore } from '../../src/backend/config/bucket/object-store.js';
 import type { Side } from '../../src/errors.js';
 import { HttpClient } from '../../src/net/http/http.js';
+import { fixture } from './fixtures.js';
 import { HASTY, listening } from './servers.js';
 
 /** A request to the fake service. */
@@ -45,6 +48,17 @@ export class FakeS3 {
     fake.host = await listening(t, server);
     t.teardown(() => server.closeAllConnections());
     return fake;
+  }
+
+  /** Puts the bucket that BuildKit has written into it. @returns the string of the bucket */
+  fill(): string {
+    for (const folder of ['blobs', 'manifests']) {
+      for (const name of readdirSync(join(fixture('s3-bucket'), folder))) {
+        this.objects.set(`${folder}/${name}`, readFileSync(join(fixture('s3-bucket'), folder, name)));
+      }
+    }
+    const access = 'access_key_id=AKIAEXAMPLE,secret_access_key=hush-hush-hush';
+    return `type=s3,bucket=bucket,region=us-east-1,endpoint_url=http://${this.host},use_path_style=true,${access}`;
   }
 
   /** The driver for a bucket of this service. */
