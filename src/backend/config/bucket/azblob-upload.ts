@@ -3,7 +3,7 @@ import type { BlobUploadCommonResponse, BlockBlobClient, BlockBlobCommitBlockLis
 import { collect } from '../../../bytes/collect.js';
 import { abortedBy, type AzblobCall, type AzblobConnection, AzblobFailure } from './azblob-connection.js';
 import type { Answer, StoredObject } from './object-store.js';
-import { partSize, sendParts, UPLOAD_PART } from './parts.js';
+import { partSize, sendParts, UPLOAD_PART } from '../parts.js';
 
 /** A blob to store. */
 export interface Upload {

@@ -7,7 +7,7 @@ import { abortedBy, type AzblobConnection, AzblobFailure } from './azblob-connec
 import { isForbidden } from './azblob-error.js';
 import { store } from './azblob-upload.js';
 import { byBytes, byFolders, type ListPage, wholeListing } from './listing.js';
-import { downloadedContent, type ObjectPart } from './object-download.js';
+import { downloadedContent, type ObjectPart } from '../object-download.js';
 import { lostObject } from './object-lost.js';
 import type { Answer, ObjectStore, StoredObject } from './object-store.js';
 

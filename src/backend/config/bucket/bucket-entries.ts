@@ -9,7 +9,7 @@ import type { StoreEntry, UnreadEntry } from '../../cache-store.js';
 import type { BucketKeys } from './bucket-keys.js';
 import { listNames, type NamedObject } from './bucket-listing.js';
 import { CONCURRENCY } from './bucket-source.js';
-import { DocumentSpool } from './document-spool.js';
+import { DocumentSpool } from '../document-spool.js';
 import type { ObjectStore, StoredObject } from './object-store.js';
 
 /** What a name in a bucket stood for when it was read. */

@@ -1,6 +1,6 @@
 import { CacheError } from '../../../errors.js';
 import type { Answer, StoredObject } from './object-store.js';
-import { partSize, sendParts } from './parts.js';
+import { partSize, sendParts } from '../parts.js';
 import { type S3Connection, S3Failure } from './s3-connection.js';
 
 /** Above this size an object is copied in parts of it: cache/remotecache/s3/s3.go, maxCopyObjectSize. In bytes. */

@@ -4,7 +4,7 @@ import { CacheError } from '../../../errors.js';
 import { decoded } from '../../../net/http/content-encoding.js';
 import { onTheWayTo } from '../../../net/http/network-error.js';
 import { isTransient, retryAfterOf, TransientError } from '../../../net/http/retry.js';
-import { partSize, sendParts, UPLOAD_PART } from '../bucket/parts.js';
+import { partSize, sendParts, UPLOAD_PART } from '../parts.js';
 import { ExpiredUpload } from './cache-service.js';
 import type { GhaConnection } from './gha-connection.js';
 

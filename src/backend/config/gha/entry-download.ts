@@ -3,10 +3,10 @@ import { discard, type HttpResponse } from '../../../net/http/http.js';
 import { sendRedirected } from '../../../net/http/redirects.js';
 import { isTransient, retryAfterOf, TransientError } from '../../../net/http/retry.js';
 import type { Content } from '../../../oci/content.js';
-import { downloadedContent, type ObjectPart } from '../bucket/object-download.js';
-import { lostObject } from '../bucket/object-lost.js';
+import { downloadedContent, type ObjectPart } from '../object-download.js';
 import type { CacheEntry } from './cache-service.js';
 import type { GhaConnection } from './gha-connection.js';
+import { lostEntry } from './gha-error.js';
 
 /** An entry to read, and how its address is asked for. */
 export interface Download {
@@ -47,7 +47,7 @@ async function getPart(download: Download, wanted: Wanted, signal: AbortSignal |
   let old: CacheEntry | undefined;
   for (;;) {
     const entry = await download.find(old, signal);
-    if (entry === undefined) throw lostObject(connection, `${what} is missing`, 'missing');
+    if (entry === undefined) throw lostEntry(connection, `${what} is missing`, 'missing');
     try {
       const response = await send(download, entry, wanted, signal);
       const { status, headers, body } = response;
@@ -56,13 +56,13 @@ async function getPart(download: Download, wanted: Wanted, signal: AbortSignal |
         return { bytes: body, first: status === 206 ? Number(first ?? wanted.start) : 0, isPart: status === 206 };
       }
       discard(response);
-      if (status === 416) throw lostObject(connection, `${what} is shorter than it should be`, 'size');
+      if (status === 416) throw lostEntry(connection, `${what} is shorter than it should be`, 'size');
       // The address has run out, or the entry was replaced by another of the same key.
       if ((status === 401 || status === 403 || status === 404) && old === undefined) {
         old = entry;
         continue;
       }
-      if (status === 404) throw lostObject(connection, `${what} is missing`, 'missing');
+      if (status === 404) throw lostEntry(connection, `${what} is missing`, 'missing');
       const message = `${connection.name}: cannot read ${what}: HTTP ${status} of ${entry.url.host}`;
       if (!isTransient(status)) throw new CacheError('DENIED', message, { side: connection.side });
       throw new TransientError(message, {

@@ -139,6 +139,19 @@ export function notTheService(
   });
 }
 
+/** The error for an entry of a cache that cannot be read. @param what - the entry, and what is wrong with it */
+export function lostEntry(
+  { name, side }: { readonly name: string; readonly side: Side },
+  what: string,
+  wrong: 'missing' | 'size',
+): CacheError {
+  return new CacheError('CORRUPT', `${name}: ${what}`, {
+    hint: 'GitHub evicts entries one by one when the storage of a repository is full; export the cache again',
+    side,
+    wrong,
+  });
+}
+
 /** The text of a server, safe for a terminal and a log. */
 function printable(text: string): string {
   const line = text.replace(/[\p{Cc}\s]+/gu, ' ').trim();

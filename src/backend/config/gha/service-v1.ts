@@ -1,6 +1,6 @@
 import * as v from 'valibot';
 import { CacheError } from '../../../errors.js';
-import { partSize, sendParts } from '../bucket/parts.js';
+import { partSize, sendParts } from '../parts.js';
 import { ENTRY_VERSION } from './cache-keys.js';
 import type { CacheService, Reservation } from './cache-service.js';
 import type { GhaCall, GhaConnection } from './gha-connection.js';

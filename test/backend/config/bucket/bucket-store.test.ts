@@ -3,7 +3,7 @@ import { backends } from '../../../../src/backend/backends.js';
 import { allRead } from '../../../../src/backend/cache-store.js';
 import { s3Keys } from '../../../../src/backend/config/bucket/bucket-keys.js';
 import { bucketStore } from '../../../../src/backend/config/bucket/bucket-store.js';
-import { DocumentSpool } from '../../../../src/backend/config/bucket/document-spool.js';
+import { DocumentSpool } from '../../../../src/backend/config/document-spool.js';
 import { CacheError } from '../../../../src/errors.js';
 import { readWhole } from '../../../../src/oci/content.js';
 import { sha256 } from '../../../../src/oci/digest.js';

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import test from 'ava';
-import { partSize } from '../../../../src/backend/config/bucket/parts.js';
+import { partSize } from '../../../../src/backend/config/parts.js';
 import { collect } from '../../../../src/bytes/collect.js';
 import { CacheError } from '../../../../src/errors.js';
 import { FakeS3, refuse, type S3Fault } from '../../../support/fake-s3.js';

@@ -1,7 +1,7 @@
-import { createFile, openRegular } from '../../../layout/files/open-file.js';
-import { BlobHash } from '../../../oci/blob-hash.js';
-import type { Content } from '../../../oci/content.js';
-import type { BlobId } from '../../../oci/descriptor.js';
+import { createFile, openRegular } from '../../layout/files/open-file.js';
+import { BlobHash } from '../../oci/blob-hash.js';
+import type { Content } from '../../oci/content.js';
+import type { BlobId } from '../../oci/descriptor.js';
 
 /** Writes bytes to a new file, and tells which blob they are. */
 export async function spool(content: Content, path: string, signal: AbortSignal | undefined): Promise<BlobId> {

@@ -1,9 +1,9 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Content, contentOf } from '../../../oci/content.js';
-import type { Digest } from '../../../oci/digest.js';
-import type { Document } from '../../../oci/document.js';
+import { type Content, contentOf } from '../../oci/content.js';
+import type { Digest } from '../../oci/digest.js';
+import type { Document } from '../../oci/document.js';
 import { contentOfFile, spool } from './spool.js';
 
 /** The most bytes of documents that are held in memory; the documents of most buckets are fewer. */

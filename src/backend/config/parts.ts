@@ -1,4 +1,4 @@
-import { inPieces } from '../../../bytes/pieces.js';
+import { inPieces } from '../../bytes/pieces.js';
 
 /**
  * The size of the parts of an upload, in bytes, as BuildKit has it for S3: so small that a slow line sends one in minutes,

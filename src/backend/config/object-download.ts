@@ -1,5 +1,5 @@
-import { type Backoff, TransientError } from '../../../net/http/retry.js';
-import type { Content, Range } from '../../../oci/content.js';
+import { type Backoff, TransientError } from '../../net/http/retry.js';
+import type { Content, Range } from '../../oci/content.js';
 
 /** An answer with bytes of an object. */
 export interface ObjectPart {

@@ -1,12 +1,12 @@
-import { undescribedLayers } from '../../../graph/bare.js';
-import { evict } from '../../../graph/evict.js';
-import { blobsOf, type Graph } from '../../../graph/graph.js';
-import { dropUnusedLayers } from '../../../graph/keep.js';
-import { correctedGraph, type Proof } from '../../../graph/statement.js';
-import { CacheError } from '../../../errors.js';
-import type { Content } from '../../../oci/content.js';
-import type { BlobId } from '../../../oci/descriptor.js';
-import type { Digest } from '../../../oci/digest.js';
+import { undescribedLayers } from '../../graph/bare.js';
+import { evict } from '../../graph/evict.js';
+import { blobsOf, type Graph } from '../../graph/graph.js';
+import { dropUnusedLayers } from '../../graph/keep.js';
+import { correctedGraph, type Proof } from '../../graph/statement.js';
+import { CacheError } from '../../errors.js';
+import type { Content } from '../../oci/content.js';
+import type { BlobId } from '../../oci/descriptor.js';
+import type { Digest } from '../../oci/digest.js';
 
 /**
  * A graph that can be written without a manifest. BuildKit refuses a whole cache for one layer without a diffID: a layer
@@ -26,7 +26,7 @@ export async function describedGraph(
     const layer = graph.descriptors.get(digest);
     const content = layer && read(layer);
     if (content === undefined) continue;
-    const { prove } = await import('../../../codec/proof.js');
+    const { prove } = await import('../../codec/proof.js');
     proofs.set(digest, await prove(content, { digest, sizes: [layer?.size ?? 0], layer: 'whole', where, signal }));
   }
   const proven = proofs.size === 0 ? graph : correctedGraph(graph, proofs);
@@ -36,7 +36,7 @@ export async function describedGraph(
   const kept = dropUnusedLayers(evict(proven, gone));
   if (kept.layers.length > 0 || graph.layers.length === 0) return kept;
   throw new CacheError('FAILED', `${where}: no layer of this cache can be written there`, {
-    hint: 'a bucket has no entry for layers that have to be fetched from elsewhere, or whose diffID is unknown',
+    hint: 'layers that have to be fetched from elsewhere, or whose diffID is unknown, have no place there',
     side: 'export',
   });
 }
