@@ -24,6 +24,8 @@ export interface Builder {
   readonly name: string;
   /** Its release: 25 for BuildKit 0.25. Some kinds of damage are done by some releases only. */
   readonly release: number;
+  /** Whether it takes type=s3 and type=azblob. */
+  readonly hasBuckets: boolean;
 
   /**
    * Forgets all that it has built or imported.

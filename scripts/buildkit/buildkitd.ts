@@ -17,6 +17,7 @@ export interface Programs {
 export class Buildkitd implements Builder {
   readonly name: string;
   readonly release: number;
+  readonly hasBuckets = true;
   private readonly programs: Programs;
   private readonly folder: string;
   private readonly signal: AbortSignal;

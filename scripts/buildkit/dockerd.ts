@@ -29,6 +29,7 @@ const RELEASES: Readonly<Record<string, number>> = { '26.1': 13, '28.5': 25 };
 export class Dockerd implements Builder {
   readonly name: string;
   readonly release: number;
+  readonly hasBuckets = false;
   private readonly root: string;
   private readonly folder: string;
   private readonly signal: AbortSignal;

@@ -6,6 +6,7 @@ import { inline } from './inline.js';
 import { livingTogether } from './living-together.js';
 import { merging } from './merging.js';
 import { min } from './min.js';
+import { objects } from './objects.js';
 import { registry } from './registry.js';
 import { selecting } from './selecting.js';
 import { store } from './store.js';
@@ -20,6 +21,7 @@ export const GROUPS: readonly Group[] = [
   selecting,
   livingTogether,
   registry,
+  objects,
   inline,
   upkeep,
   faults,
