@@ -280,7 +280,8 @@ export class FakeGha {
     const found = this.entries.filter(
       ({ key, ref, isDone }) => isDone && key.startsWith(query('key')) && (query('ref') === '' || ref === query('ref')),
     );
-    const sorted = found.toSorted((a, b) => b.accessed - a.accessed || b.id - a.id);
+    const isOldFirst = query('sort') === 'created_at' && query('direction') === 'asc';
+    const sorted = found.toSorted((a, b) => (isOldFirst ? a.created - b.created : b.accessed - a.accessed));
     const size = Number(query('per_page') || 30);
     const start = (Number(query('page') || 1) - 1) * size;
     const page = sorted.slice(start, start + size).map((one) => ({

@@ -4,7 +4,8 @@
 // - docker-registry: the real one, and token-server, from which it takes its tokens (npm run test:registry);
 // - fault-proxy: stands before the real one, and does to its traffic what a network can do;
 // - fake-s3 and fake-azblob: services of buckets that a test bends; s3rver, radosgw and azurite: real ones
-//   (npm run test:objects).
+//   (npm run test:objects);
+// - fake-gha: the cache service of GitHub Actions and its REST API, which no machine but GitHub's has.
 // No server but the program itself: refusing has the system refuse calls to a process.
 
 import { once } from 'node:events';

@@ -78,10 +78,11 @@ async function put(
       // Reading the answer frees its connection.
       const text = (await collect(decoded(response))).toString();
       if (status >= 200 && status < 300) return;
-      if (status === 401 || status === 403) throw new ExpiredUpload();
       const code = /<Code>(\w+)<\/Code>/.exec(text)?.[1] ?? '';
       const message = `${connection.name}: cannot ${purpose}: ${code === '' ? '' : `${code}, `}HTTP ${status} of ${url.host}`;
-      if (!isTransient(status)) throw new CacheError('DENIED', message, { side: connection.side });
+      const denied = new CacheError('DENIED', message, { side: connection.side });
+      if (status === 401 || status === 403) throw new ExpiredUpload(denied);
+      if (!isTransient(status)) throw denied;
       throw new TransientError(message, {
         side: connection.side,
         retryAfter: retryAfterOf(response.headers['retry-after']),

@@ -6,6 +6,7 @@ import { blobIn, blobKey } from './cache-keys.js';
 import type { CacheEntry, CacheService } from './cache-service.js';
 import { entryContent } from './entry-download.js';
 import type { GhaConnection } from './gha-connection.js';
+import { GhaFailure, isPolicy } from './gha-error.js';
 import type { GhaSettings } from './gha-settings.js';
 
 /** How many requests the service gets at once; most of the time goes by on the way. */
@@ -17,22 +18,45 @@ export class GhaPlace {
   readonly settings: GhaSettings;
   readonly connection: GhaConnection;
   readonly service: CacheService;
+  readonly note: (text: string) => void;
+  /** Whether the job may write and not read: what is in the service is not known then. */
+  isBlind: boolean;
   /** The blobs that were found, with the addresses of their bytes. */
   readonly #found = new Map<Digest, CacheEntry>();
 
-  constructor(settings: GhaSettings, connection: GhaConnection, service: CacheService) {
+  constructor(
+    settings: GhaSettings,
+    connection: GhaConnection,
+    service: CacheService,
+    { note, isBlind = false }: { readonly note: (text: string) => void; readonly isBlind?: boolean },
+  ) {
     this.settings = settings;
     this.connection = connection;
     this.service = service;
+    this.note = note;
+    this.isBlind = isBlind;
+  }
+
+  /** The newest entry whose key begins with `key`. An export whose job may not read finds nothing. */
+  async find(key: string, signal: AbortSignal | undefined): Promise<CacheEntry | undefined> {
+    if (this.isBlind) return undefined;
+    try {
+      return await this.service.find(key, signal);
+    } catch (error) {
+      if (!(error instanceof GhaFailure)) throw error;
+      if (this.connection.side === 'import' || !isPolicy(error.refusal)) throw error.described;
+      this.isBlind = true;
+      return undefined;
+    }
   }
 
   /** Which of some blobs the service has. */
   async look(digests: Iterable<Digest>, signal: AbortSignal | undefined): Promise<ReadonlySet<Digest>> {
-    const unknown = [...new Set(digests)].filter((digest) => !this.#found.has(digest));
-    await parallel(unknown, LOOKS_AT_ONCE, signal, async (digest, inner) => {
+    const wanted = [...new Set(digests)];
+    await parallel(wanted, LOOKS_AT_ONCE, signal, async (digest, inner) => {
       await this.findBlob(digest, undefined, inner);
     });
-    return new Set(this.#found.keys());
+    return new Set(wanted.filter((digest) => this.#found.has(digest)));
   }
 
   /**
@@ -48,7 +72,7 @@ export class GhaPlace {
     const known = this.#found.get(digest);
     if (known !== undefined && known !== old) return known;
     this.#found.delete(digest);
-    const entry = await this.service.find(blobKey(digest), signal);
+    const entry = await this.find(blobKey(digest), signal);
     if (entry === undefined || blobIn(entry.key) !== digest) return undefined;
     this.#found.set(digest, entry);
     return entry;
@@ -75,7 +99,7 @@ export class GhaPlace {
       size,
       find: async (old, signal) => {
         if (old !== known) return known;
-        const again = await this.service.find(entry.key, signal);
+        const again = await this.find(entry.key, signal);
         known = again?.key === entry.key ? again : undefined;
         return known;
       },

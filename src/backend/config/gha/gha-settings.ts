@@ -56,6 +56,38 @@ export function ghaSettings({ attributes }: CacheOptions): GhaSettings {
   };
 }
 
+/** How GitHub's REST API is reached: with another token than the cache service. */
+export interface RestSettings {
+  /** Without a slash at its end. */
+  readonly api: string;
+  readonly token: string;
+  /** Such as `team/app`. */
+  readonly repository: string;
+}
+
+/**
+ * The attributes for the REST API; undefined where they are not given.
+ *
+ * @throws CacheError USAGE for a repository or an address that is none
+ */
+export function restSettings(
+  { attributes }: CacheOptions,
+  env: NodeJS.ProcessEnv = process.env,
+): RestSettings | undefined {
+  const { ghtoken: token = '', repository = '' } = attributes;
+  if (token === '' || repository === '') return undefined;
+  if (!/^[\w.-]+\/[\w.-]+$/.test(repository)) {
+    throw new CacheError('USAGE', `repository=${repository} is not the name of a repository`, {
+      hint: 'it looks like OWNER/NAME',
+    });
+  }
+  const api = (env['GITHUB_API_URL'] || 'https://api.github.com').replace(/\/+$/, '');
+  if (!/^https?:\/\//.test(api) || !URL.canParse(api)) {
+    throw new CacheError('USAGE', 'GITHUB_API_URL is not an address', { hint: 'it looks like https://api.github.com' });
+  }
+  return { api, token, repository };
+}
+
 /** Chooses the service as BuildKit's daemon does. */
 function serviceIn({ url = '', url_v2: urlV2 = '', version = '0' }: CacheOptions['attributes']) {
   const number = Number(version);

@@ -14,34 +14,30 @@ import { nameOf } from './gha-settings.js';
  * The cache of one name in all scopes that a token reads, as one: those of its own branch and of the default branch. A scope
  * without it counts as empty: cache/remotecache/gha/gha.go, Resolve.
  */
-export function ghaSource(place: GhaPlace, note: (text: string) => void): CacheSource {
+export function ghaSource(place: GhaPlace): CacheSource {
   let opened: Promise<readonly Cache[]> | undefined;
   // A build may write a new index meanwhile: one reader sees one cache.
-  const open = (signal?: AbortSignal) => (opened ??= openAll(place, note, signal));
+  const open = (signal?: AbortSignal) => (opened ??= openAll(place, signal));
   return {
     name: nameOf(place.settings),
     resolve: async (signal) => descriptorOfCache(await merged(await open(signal), signal)),
     load: async (signal) => merged(await open(signal), signal),
     async lease(signal) {
       const caches = await open(signal);
-      const whole = await Promise.all(caches.map((cache) => withoutEvicted(place, cache, note, signal)));
+      const whole = await Promise.all(caches.map((cache) => withoutEvicted(place, cache, signal)));
       return merged(whole, signal);
     },
   };
 }
 
-async function openAll(
-  place: GhaPlace,
-  note: (text: string) => void,
-  signal: AbortSignal | undefined,
-): Promise<readonly Cache[]> {
+async function openAll(place: GhaPlace, signal: AbortSignal | undefined): Promise<readonly Cache[]> {
   const { access } = place.settings;
   const refs = [...new Set(access.scopes.map(({ scope }) => scope))];
   const found: (Cache | undefined)[] = refs.map(() => undefined);
   await parallel([...refs.entries()], CONCURRENCY, signal, async ([index, ref], inner) => {
     const read = await readIndex(place, ref, inner);
     if (read === undefined) return;
-    if (read.isSigned) note(`${read.entry.key} is a signed cache, and its signature is not checked`);
+    if (read.isSigned) place.note(`${read.entry.key} is a signed cache, and its signature is not checked`);
     found[index] = cacheOf(place, ref, read);
   });
   const caches = found.filter((cache) => cache !== undefined);
@@ -64,17 +60,12 @@ function cacheOf(place: GhaPlace, ref: string, { entry, document }: FoundIndex):
 }
 
 /** GitHub evicts entries one by one: results whose layers are gone are no part of the cache any more, as for BuildKit. */
-async function withoutEvicted(
-  place: GhaPlace,
-  cache: Cache,
-  note: (text: string) => void,
-  signal: AbortSignal | undefined,
-): Promise<Cache> {
+async function withoutEvicted(place: GhaPlace, cache: Cache, signal: AbortSignal | undefined): Promise<Cache> {
   const blobs = blobsOf(cache.graph).map(({ digest }) => digest);
   const present = await place.look(blobs, signal);
   const gone = new Set(blobs.filter((digest) => !present.has(digest)));
   if (gone.size === 0) return cache;
-  note(`${cache.name}: ${gone.size} of ${blobs.length} layers are gone, and the results that need them stay out`);
+  place.note(`${cache.name}: ${gone.size} of ${blobs.length} layers are gone, and the results that need them stay out`);
   const { saved: _, ...rest } = cache;
   return { ...rest, graph: dropUnusedLayers(evict(cache.graph, gone)) };
 }

@@ -29,7 +29,7 @@ export function serviceV1(connection: GhaConnection, base: URL): CacheService {
     async find(key, signal) {
       const query = new URLSearchParams({ keys: key, version: ENTRY_VERSION });
       const purpose = `look for ${key}`;
-      const { json, status } = await connection.request(
+      const { json, status } = await connection.ask(
         { method: 'GET', url: at(`cache?${query.toString()}`), headers: ACCEPT, purpose },
         signal,
       );
@@ -74,7 +74,7 @@ export function serviceV1(connection: GhaConnection, base: URL): CacheService {
         });
       },
       async commit(size, signal) {
-        await connection.request(post(`caches/${id}`, { size }, `end the upload of ${key}`), signal);
+        await connection.ask(post(`caches/${id}`, { size }, `end the upload of ${key}`), signal);
       },
     };
   }

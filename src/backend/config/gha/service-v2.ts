@@ -55,9 +55,8 @@ export function serviceV2(connection: GhaConnection, base: URL): CacheService {
         const { ok, signed_download_url: url, matched_key: matched } = read(foundSchema, answer, purpose);
         return ok && url && matched ? { key: matched, url: entryUrl(connection, base, url) } : undefined;
       } catch (error) {
-        if (!(error instanceof GhaFailure)) throw error;
-        if (error.refusal.code === 'not_found') return undefined;
-        throw error.described;
+        if (error instanceof GhaFailure && error.refusal.code === 'not_found') return undefined;
+        throw error;
       }
     },
     async reserve(key, signal) {
@@ -80,14 +79,10 @@ export function serviceV2(connection: GhaConnection, base: URL): CacheService {
       send: (bytes, size, signal) => sendBlocks({ connection, namedBy: base, url, key, size }, bytes, signal),
       async commit(size, signal) {
         const purpose = `end the upload of ${key}`;
-        try {
-          const value = { key, size_bytes: size, version: ENTRY_VERSION };
-          const answer = await ask('FinalizeCacheEntryUpload', value, purpose, signal);
-          const { ok, message } = read(finalizedSchema, answer, purpose);
-          if (!ok) throw no(message, answer.status, purpose);
-        } catch (error) {
-          throw error instanceof GhaFailure ? error.described : error;
-        }
+        const value = { key, size_bytes: size, version: ENTRY_VERSION };
+        const answer = await ask('FinalizeCacheEntryUpload', value, purpose, signal);
+        const { ok, message } = read(finalizedSchema, answer, purpose);
+        if (!ok) throw no(message, answer.status, purpose);
       },
     };
   }

@@ -1,0 +1,89 @@
+import * as v from 'valibot';
+import { notTheService } from './gha-error.js';
+import type { GhaConnection } from './gha-connection.js';
+
+/** An entry as GitHub's REST API lists it. */
+export interface RestEntry {
+  readonly id: number;
+  readonly key: string;
+  readonly version: string;
+  /** The scope of GitHub, such as `refs/heads/main`. */
+  readonly ref: string;
+  /** In bytes. */
+  readonly size: number;
+  /** In milliseconds since 1970. */
+  readonly created: number;
+  readonly accessed: number;
+}
+
+/** A page of a listing, and how many entries all pages have. */
+export interface RestPage {
+  readonly entries: readonly RestEntry[];
+  readonly total: number;
+}
+
+export const REST_PAGE = 100;
+const HEADERS = { accept: 'application/vnd.github+json', 'x-github-api-version': '2022-11-28' };
+
+const time = v.pipe(
+  v.nullish(v.string(), ''),
+  v.transform((text) => Date.parse(text) || 0),
+);
+const entrySchema = v.looseObject({
+  id: v.pipe(v.number(), v.safeInteger()),
+  key: v.string(),
+  version: v.nullish(v.string(), ''),
+  ref: v.nullish(v.string(), ''),
+  size_in_bytes: v.nullish(v.number(), 0),
+  created_at: time,
+  last_accessed_at: time,
+});
+const pageSchema = v.looseObject({ total_count: v.number(), actions_caches: v.array(entrySchema) });
+
+/** The caches of one repository in GitHub's REST API, which lists and deletes entries, and does not read them. */
+export class GithubRest {
+  readonly connection: GhaConnection;
+  readonly #base: string;
+
+  /** @param api - such as `https://api.github.com`, without a slash at its end */
+  constructor(connection: GhaConnection, api: string, repository: string) {
+    this.connection = connection;
+    this.#base = `${api}/repos/${repository}`;
+  }
+
+  /**
+   * The entries whose keys begin with a prefix, page by page, the oldest first.
+   *
+   * @param ref - the scope; all scopes when left out
+   */
+  async *list(
+    { prefix, ref }: { readonly prefix: string; readonly ref?: string },
+    signal: AbortSignal | undefined,
+  ): AsyncGenerator<RestPage, void, undefined> {
+    const purpose = `list ${prefix === '' ? 'entries' : prefix}`;
+    for (let page = 1; ; page++) {
+      // What is added meanwhile comes last.
+      const order = { sort: 'created_at', direction: 'asc' };
+      const query = new URLSearchParams({ key: prefix, per_page: `${REST_PAGE}`, page: `${page}`, ...order });
+      if (ref !== undefined) query.set('ref', ref);
+      const url = new URL(`${this.#base}/actions/caches?${query.toString()}`);
+      const { json, status } = await this.connection.request({ method: 'GET', url, headers: HEADERS, purpose }, signal);
+      const parsed = v.safeParse(pageSchema, json);
+      if (!parsed.success) {
+        throw notTheService(this.connection.about(purpose), { status, body: JSON.stringify(json) ?? '' });
+      }
+      const { total_count: total, actions_caches: found } = parsed.output;
+      const entries = found.map(({ size_in_bytes: size, created_at: created, last_accessed_at: accessed, ...one }) => ({
+        id: one.id,
+        key: one.key,
+        version: one.version,
+        ref: one.ref,
+        size,
+        created,
+        accessed,
+      }));
+      yield { entries, total };
+      if (found.length === 0 || page * REST_PAGE >= total) return;
+    }
+  }
+}
