@@ -19,6 +19,7 @@ const concurrency = is((value) => isWhole(value, 1, 256), 'takes a whole number 
 const listener = is((value) => typeof value === 'function', 'takes a function');
 const signal = is(isSignal, 'takes an AbortSignal');
 const tool = is((value) => TOOLS.some((one) => one === value), `takes one of ${TOOLS.join(', ')}`);
+const quarantine = is((value) => value === 'copy' || value === 'mark', 'takes copy or mark');
 const sample = is(isSample, 'takes { part, of }, { share } or { bytes }');
 const layout = options({ lockTimeout: milliseconds, durable: flag, heal: flag });
 const password = is((value) => isText(value) || value instanceof Uint8Array, 'takes a text or bytes');
@@ -58,7 +59,7 @@ const CALLS = {
   repairFolder: { folder: text, options: options({ ...checking, from: texts, dryRun: flag }) },
   collectGarbage: {
     folder: text,
-    options: options({ ...changing, registry, grace: milliseconds, manifestsPrefixes: texts }),
+    options: options({ ...changing, registry, grace: milliseconds, manifestsPrefixes: texts, quarantine, force: flag }),
   },
   prune: {
     folder: text,

@@ -1,4 +1,4 @@
-export type { Amount, GcResult, TagUsage } from './backend/cache-store.js';
+export type { Amount, FolderGcResult, GcResult, RequestCounts, TagUsage } from './backend/cache-store.js';
 export type { Effect, Finding, FindingKind, Remedy } from './backend/finding.js';
 export type { ImageFit } from './backend/backend.js';
 export {

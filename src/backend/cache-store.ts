@@ -1,5 +1,5 @@
 import { CacheError } from '../errors.js';
-import type { GcResult } from '../layout/gc/gc-result.js';
+import type { FolderGcResult } from '../layout/gc/gc-result.js';
 import type { Content } from '../oci/content.js';
 import type { BlobId, Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
@@ -7,7 +7,7 @@ import type { Document } from '../oci/document.js';
 import type { Finding, Remark, Remedy } from './finding.js';
 import type { DocumentReader } from './repository/repository.js';
 
-export type { Amount, GcResult } from '../layout/gc/gc-result.js';
+export type { Amount, FolderGcResult } from '../layout/gc/gc-result.js';
 export type { TagUsage } from '../layout/gc/usage.js';
 
 /**
@@ -93,10 +93,22 @@ export interface CacheStore extends DocumentReader, AsyncDisposable {
    * @throws CacheError NOT_FOUND for a name that is not here; DENIED, FAILED where the place refuses
    */
   remove?(names: readonly string[], signal?: AbortSignal): Promise<void>;
+  /** What was asked of a service that charges for requests. Left out for other places. */
+  readonly requests?: RequestCounts;
   /** Begins a repair. */
   repair?(): Promise<StoreRepair>;
   /** For each verb that this place refuses: what the user can do instead, as a sentence. */
   readonly instead?: Readonly<Partial<Record<StoreVerb, string>>>;
+}
+
+/** Requests by what services charge for: pages of listings, downloads, questions for one object, uploads, copies, deletions. */
+export interface RequestCounts {
+  readonly list: number;
+  readonly get: number;
+  readonly head: number;
+  readonly put: number;
+  readonly copy: number;
+  readonly delete: number;
 }
 
 /** Verbs that some places cannot do. */
@@ -161,11 +173,28 @@ export interface Changes {
   readonly documents: readonly Document[];
 }
 
+/** What gc did; the optional fields are those of a bucket. */
+export interface GcResult extends FolderGcResult {
+  /** Whether blobs in quarantine were moved there, or marked in their places. */
+  readonly quarantine?: 'copy' | 'mark';
+  /** How many unfinished uploads were aborted whose writers ended long ago, or would be. */
+  readonly abortedUploads?: number;
+  /** What the service did not delete, and why. */
+  readonly refused?: readonly { readonly path: string; readonly reason: string }[];
+  /** What gc cannot free or could not find out, as sentences. */
+  readonly notes?: readonly string[];
+  readonly requests?: RequestCounts;
+}
+
 export interface GcOptions {
   /** How long an unneeded blob stays after its last change, in milliseconds; the place has a default. */
   readonly grace?: number | undefined;
   /** For a bucket: what the keys of all names start with whose caches use its blobs. */
   readonly manifests?: readonly string[] | undefined;
+  /** For a bucket: whether a copy of a blob, or a mark, tells the next gc of it; a copy when left out. */
+  readonly quarantine?: 'copy' | 'mark' | undefined;
+  /** For a bucket: go on where there is no name at all. */
+  readonly force?: boolean | undefined;
   /** Blobs that were needed until now: they have no grace period. */
   readonly former?: ReadonlySet<Digest> | undefined;
   /** Only report what would be removed. */

@@ -1,5 +1,5 @@
 import { jsonLine } from '../report/text/control-characters.js';
-import { parseAge, parseText } from './quantities.js';
+import { parseAge, parseChoice, parseText } from './quantities.js';
 import { BUCKET_WORD, FOLDER_OPTIONS, JSON_OPTION, layoutSettings, REGISTRY_OPTIONS } from './shared-options.js';
 import { verb } from './verb.js';
 
@@ -17,8 +17,14 @@ const OPTIONS = {
     type: 'value',
     read: parseText,
     list: true,
-    describe: 'For a bucket: every manifests_prefix whose caches use its blobs',
+    describe: 'For a bucket, required: a manifests_prefix whose caches use its blobs; give it for each of them',
   },
+  quarantine: {
+    type: 'value',
+    read: parseChoice('copy', 'mark'),
+    describe: 'For a bucket: what the first run makes of a blob; mark: for a bucket without room for copies [copy]',
+  },
+  force: { type: 'flag', default: false, describe: 'For a bucket: free blobs also where no cache is left at all' },
 } as const;
 
 export const gc = verb({
@@ -45,6 +51,8 @@ export const gc = verb({
           grace: argv.grace,
           dryRun: argv['dry-run'],
           manifestsPrefixes: argv['manifests-prefix'],
+          quarantine: argv.quarantine,
+          force: argv.force || undefined,
           layout: layoutSettings(argv),
           registry: { ca: argv['registry-ca'] },
           signal,
@@ -54,5 +62,6 @@ export const gc = verb({
     const place = shownPlace(folder, await readPlace(folder));
     if (argv.json) process.stdout.write(jsonLine({ folder: place, dryRun: argv['dry-run'], ...result }));
     else process.stdout.write((await import('../report/text/gc.js')).gcText(result, argv['dry-run']));
+    if (result.refused !== undefined && result.refused.length > 0) process.exitCode = 1;
   },
 });

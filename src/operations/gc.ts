@@ -11,6 +11,10 @@ export interface GarbageOptions extends Pick<SessionOptions, 'layout' | 'registr
   readonly grace?: number | undefined;
   /** For a bucket: every manifests_prefix whose caches use its blobs; that of the string is one of them anyway. */
   readonly manifestsPrefixes?: readonly string[] | undefined;
+  /** For a bucket: whether a blob is copied before it goes, or marked where there is no room for copies; `copy` when left out. */
+  readonly quarantine?: 'copy' | 'mark' | undefined;
+  /** For a bucket: free blobs also where there is no cache at all. */
+  readonly force?: boolean | undefined;
   /** Only report what would be removed. */
   readonly dryRun?: boolean | undefined;
 }
@@ -25,18 +29,20 @@ export interface GarbageOptions extends Pick<SessionOptions, 'layout' | 'registr
  */
 export async function collectGarbage(folder: string, options: GarbageOptions = {}): Promise<GcResult> {
   checkCall('collectGarbage', { folder, options });
-  const { grace, dryRun, manifestsPrefixes, signal } = options;
+  const { grace, dryRun, manifestsPrefixes, quarantine, force, signal } = options;
   const place = await readWholePlace(folder);
   const { prefix = '' } = place.attributes;
   const isBucket = 'manifests_prefix' in ATTRIBUTES[place.type].import;
-  if (!isBucket && manifestsPrefixes !== undefined) {
-    throw new CacheError('USAGE', '--manifests-prefix is for buckets', { hint: 'leave it out' });
+  const forBuckets = { '--manifests-prefix': manifestsPrefixes, '--quarantine': quarantine, '--force': force || undefined };
+  for (const [name, value] of Object.entries(forBuckets)) {
+    if (!isBucket && value !== undefined) throw new CacheError('USAGE', `${name} is for buckets`, { hint: 'leave it out' });
   }
   const manifests = manifestsPrefixes?.map((one) => `${prefix}${one}`);
   return abortable(signal, async () => {
     await using session = new Session(options);
     await using store = await openStore(await locate(place, 'import', session), session);
     refuseWithout(store, 'gc', 'gc');
-    return await store.gc({ grace, dryRun, manifests, signal });
+    const result = await store.gc({ grace, dryRun, manifests, quarantine, force, signal });
+    return store.requests === undefined ? result : { ...result, requests: store.requests };
   });
 }

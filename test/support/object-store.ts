@@ -1,6 +1,8 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Answer, ObjectStore, StoredObject } from '../../src/backend/config/bucket/object-store.js';
+import { countedStore } from '../../src/backend/config/bucket/counted-store.js';
+import type { ObjectCleaning, OpenUpload } from '../../src/backend/config/bucket/object-cleaning.js';
 import { wholeListing } from '../../src/backend/config/bucket/listing.js';
 import { collect } from '../../src/bytes/collect.js';
 import { sha256 } from '../../src/oci/digest.js';
@@ -23,6 +25,12 @@ export class MemoryStore implements ObjectStore {
   /** Whether a touch changes the date of an object. */
   touches = true;
   pageSize = 1000;
+  /** Whether an object is deleted on the condition that it has not changed. */
+  knowsConditions = false;
+  /** Keys of objects that the service does not delete. */
+  readonly locked = new Set<string>();
+  openUploads: OpenUpload[] = [];
+  retention: readonly string[] = [];
   /** Keys that a listing does not show, since it lags behind. */
   readonly unlisted = new Set<string>();
   /** Keys of which the service does not say whether there is an object. */
@@ -63,24 +71,26 @@ export class MemoryStore implements ObjectStore {
   }
 
   async read(key: string): Promise<Answer<Buffer>> {
-    this.requests.push(`get ${key}`);
+    this.asked(`get ${key}`);
     const found = this.refused.has(key) ? undefined : this.objects.get(key);
     return found === undefined ? this.#missing(key) : { state: 'there', value: found.bytes };
   }
 
   async head(key: string): Promise<Answer<StoredObject>> {
-    this.requests.push(`head ${key}`);
+    this.asked(`head ${key}`);
     const found = this.refused.has(key) ? undefined : this.objects.get(key);
     if (found === undefined) return this.#missing(key);
     return { state: 'there', value: objectOf(key, found) };
   }
 
   list(prefix: string) {
-    const shown = [...this.objects.keys()].filter((key) => key.startsWith(prefix) && !this.unlisted.has(key));
-    const keys = shown.toSorted((a, b) => (a < b ? -1 : 1));
+    let keys: readonly string[] | undefined;
     return wholeListing(this.name, (token = '0') => {
-      this.requests.push(`list ${prefix}`);
+      this.asked(`list ${prefix}`);
       if (!this.mayList) throw new CacheError('DENIED', 'no right to list');
+      keys ??= [...this.objects.keys()]
+        .filter((key) => key.startsWith(prefix) && !this.unlisted.has(key))
+        .toSorted((a, b) => (a < b ? -1 : 1));
       const next = Number(token) + this.pageSize;
       const objects = keys.slice(Number(token), next).flatMap((key) => {
         const found = this.objects.get(key);
@@ -92,12 +102,17 @@ export class MemoryStore implements ObjectStore {
   }
 
   async put(key: string, bytes: AsyncIterable<Uint8Array>): Promise<void> {
-    this.requests.push(`put ${key}`);
+    this.asked(`put ${key}`);
     this.set(key, await collect(bytes));
   }
 
+  /** Called before a request is answered. */
+  asked(request: string): void {
+    this.requests.push(request);
+  }
+
   async touch({ key }: StoredObject): Promise<boolean> {
-    this.requests.push(`touch ${key}`);
+    this.asked(`touch ${key}`);
     const found = this.objects.get(key);
     if (found === undefined || !this.touches) return false;
     this.set(key, found.bytes);
@@ -105,21 +120,54 @@ export class MemoryStore implements ObjectStore {
   }
 
   async copy({ key }: StoredObject, to: string): Promise<boolean> {
-    this.requests.push(`copy ${key}`);
+    this.asked(`copy ${key}`);
     const found = this.objects.get(key);
     if (found !== undefined) this.set(to, found.bytes);
     return found !== undefined;
   }
 
   async remove(key: string): Promise<void> {
-    this.requests.push(`delete ${key}`);
+    this.asked(`delete ${key}`);
     this.objects.delete(key);
   }
+
+  readonly cleaning: ObjectCleaning = {
+    removeUnchanged: async ({ key, modified }) => {
+      this.asked(`delete ${key}`);
+      const found = this.objects.get(key);
+      if (this.knowsConditions && found !== undefined && found.modified !== modified) return false;
+      this.objects.delete(key);
+      return true;
+    },
+    removeAll: async (keys) => {
+      this.asked(`delete ${keys.length} objects`);
+      const refused = keys.filter((key) => this.locked.has(key));
+      for (const key of keys) if (!this.locked.has(key)) this.objects.delete(key);
+      return refused.map((key) => ({ key, reason: 'AccessDenied: it is locked' }));
+    },
+    refresh: (object) => this.touch(object),
+    uploads: (prefix) => pageOf(this.openUploads.filter(({ key }) => key.startsWith(prefix))),
+    abort: async ({ id }) => {
+      this.asked(`abort ${id}`);
+      this.openUploads = this.openUploads.filter((upload) => upload.id !== id);
+    },
+    retention: () => Promise.resolve(this.retention),
+  };
 
   #missing(key: string): Answer<never> {
     if (this.mayList && !this.refused.has(key)) return { state: 'missing' };
     return { state: 'unknown', problem: new CacheError('DENIED', `${key}: 403`) };
   }
+}
+
+async function* pageOf<T>(items: readonly T[]): AsyncGenerator<readonly T[], void, undefined> {
+  yield Promise.resolve(items);
+}
+
+/** A bucket as BuildKit uses Azure's: exports touch nothing. */
+export function untouched(store: MemoryStore): ObjectStore {
+  const { touch: _, ...others } = countedStore(store);
+  return others;
 }
 
 function objectOf(key: string, { bytes, modified, etag }: MemoryObject): StoredObject {

@@ -6,7 +6,8 @@ export interface Amount {
   readonly bytes: number;
 }
 
-export interface GcResult {
+/** What gc did in a folder, and in each other place too. */
+export interface FolderGcResult {
   /** Blobs that were deleted. */
   readonly removed: Amount;
   /** Blobs in quarantine: the next gc after the grace period deletes them, unless an export has needed them. */

@@ -9,7 +9,7 @@ import { inodeOfSame } from '../index/settled.js';
 import type { Layout } from '../layout.js';
 import type { Flock } from '../lock/flock.js';
 import { withLock } from '../lock/lock.js';
-import { amount, type GcResult } from './gc-result.js';
+import { amount, type FolderGcResult } from './gc-result.js';
 import { emptyRemains, type Leftover, leftovers } from './leftovers.js';
 import { Liveness, type LivenessOptions } from './liveness.js';
 import { type Batch, moveBatch } from './move-batch.js';
@@ -37,7 +37,7 @@ interface SweepOptions extends LivenessOptions {
  * @throws CacheError CORRUPT when a manifest cannot be read, so that it is not known what it needs: nothing is deleted
  *   then. NOT_FOUND where there is no index.json, BUSY
  */
-export async function gc(layout: Layout, options: SweepOptions = {}): Promise<GcResult> {
+export async function gc(layout: Layout, options: SweepOptions = {}): Promise<FolderGcResult> {
   const { tryFlock } = await import('../lock/flock.js');
   for (let attempt = 1; ; attempt++) {
     const sweep = new Sweep(layout, options, tryFlock);
@@ -87,14 +87,14 @@ class Sweep {
   }
 
   /** What would be done. */
-  plan(): GcResult {
+  plan(): FolderGcResult {
     const restored = this.#quarantined.filter((blob) => this.#isNeeded(blob));
     const removed = this.#quarantined.filter((blob) => !this.#isNeeded(blob) && this.#liveness.isOver(blob.since));
     return this.#result({ moved: this.#liveness.garbage(), removed, restored });
   }
 
   /** When it fails, what was moved stays in quarantine for the next gc. */
-  async run(): Promise<GcResult> {
+  async run(): Promise<FolderGcResult> {
     const { root } = this.#layout;
     const swept: Swept = { moved: [], removed: [], restored: [] };
     for (const { remove } of this.#leftovers) await remove();
@@ -175,7 +175,7 @@ class Sweep {
     return !damaged && this.#liveness.live.has(digest);
   }
 
-  #result({ moved, removed, restored }: Swept<Pick<QuarantinedBlob, 'digest' | 'path' | 'size'>>): GcResult {
+  #result({ moved, removed, restored }: Swept<Pick<QuarantinedBlob, 'digest' | 'path' | 'size'>>): FolderGcResult {
     const { blobs, live, isBeingWritten, tags } = this.#liveness;
     const young = this.#liveness.unneeded().filter((blob) => !this.#liveness.isGarbage(blob));
     return {

@@ -2,25 +2,37 @@ import prettyBytes from 'pretty-bytes';
 import type { Amount, GcResult } from '../../backend/cache-store.js';
 import { table } from './table.js';
 import { escapedLines } from './control-characters.js';
-import { quantity, shortDigest } from './phrases.js';
+import { quantity, requestsText, shortDigest } from './phrases.js';
 
 /** The result of gc as text: what was freed, and the size of each tag. */
 export function gcText(result: GcResult, dryRun: boolean): string {
-  const { removed, leftovers, setAside, putBack, young, live, tags } = result;
+  const { removed, leftovers, putBack, young, live, tags, abortedUploads = 0, refused = [], notes = [], requests } = result;
   const would = dryRun ? 'would be ' : '';
   const lines = [
     `${would}freed: ${prettyBytes(removed.bytes + leftovers.bytes)} (${blobs(removed)}${left(leftovers)})`,
-    ...(setAside.count === 0
-      ? []
-      : [
-          `${would}moved to quarantine: ${size(setAside)}, since an export may be under way; a gc after the grace period`,
-          '  frees them, or restores what that export needs; --grace 0 frees them at once',
-        ]),
+    ...quarantined(result, would),
     ...(putBack.count === 0 ? [] : [`${would}restored: ${size(putBack)}, which a tag needs again`]),
     ...(young.count === 0 ? [] : [`left alone: ${size(young)} that no tag needs, younger than the grace period`]),
+    ...(abortedUploads === 0 ? [] : [`${would}aborted: ${quantity(abortedUploads, 'unfinished upload')}`]),
     `in use: ${size(live)}`,
+    ...refused.map(({ path, reason }) => `not deleted: ${path}: ${reason}`),
+    ...notes.map((note) => `note: ${note}`),
+    ...(requests === undefined ? [] : [requestsText(requests)]),
   ];
   return `${escapedLines(lines)}${tags.length === 0 ? '' : `\n${usageTable(tags)}`}`;
+}
+
+function quarantined({ setAside, quarantine }: GcResult, would: string): string[] {
+  if (setAside.count === 0) return [];
+  if (quarantine === 'mark') {
+    return [
+      `${would}marked: ${size(setAside)}; a gc after the grace period deletes those that nothing has needed or touched`,
+    ];
+  }
+  return [
+    `${would}moved to quarantine: ${size(setAside)}, since an export may be under way; a gc after the grace period`,
+    '  frees them, or restores what that export needs; --grace 0 frees them at once',
+  ];
 }
 
 function left({ count, bytes }: Amount): string {

@@ -1,3 +1,4 @@
+import type { RequestCounts } from '../../backend/cache-store.js';
 import type { CacheSummary } from '../../operations/cache-summary.js';
 import { type Digest, splitDigest } from '../../oci/digest.js';
 
@@ -9,6 +10,12 @@ export function plural(count: number, one: string, many = `${one}s`): string {
 /** A count with its noun: `1 layer`, `2 layers`. */
 export function quantity(count: number, one: string, many?: string): string {
   return `${count} ${plural(count, one, many)}`;
+}
+
+/** How many requests a service was sent, by kind; kinds that it was not sent are left out. */
+export function requestsText(requests: RequestCounts): string {
+  const sent = Object.entries(requests).filter(([, count]) => count > 0);
+  return `requests: ${sent.length === 0 ? 'none' : sent.map(([kind, count]) => `${count} ${kind}`).join(', ')}`;
 }
 
 /** The first 12 characters of a digest's encoded part. */

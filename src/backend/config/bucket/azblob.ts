@@ -3,6 +3,7 @@ import { limited } from '../../../bytes/limited.js';
 import { CacheError } from '../../../errors.js';
 import { cutOff } from '../../../net/http/network-error.js';
 import { TransientError } from '../../../net/http/retry.js';
+import { azblobCleaning } from './azblob-cleaning.js';
 import { abortedBy, type AzblobConnection, AzblobFailure } from './azblob-connection.js';
 import { isForbidden } from './azblob-error.js';
 import { store } from './azblob-upload.js';
@@ -61,6 +62,7 @@ export function azblobStore(azblob: AzblobConnection): ObjectStore {
     put: (key, bytes, size, signal) => store(azblob, { key, bytes, size }, signal),
     create: (key, bytes, size, signal) => store(azblob, { key, bytes, size, look: () => head(key, signal) }, signal),
     copy: (object, to, signal) => copyBlob(azblob, object.key, to, signal),
+    cleaning: azblobCleaning(azblob),
     async remove(key, signal) {
       await azblob.request(
         {
@@ -271,8 +273,10 @@ async function listPage(
           // Azure says at the end of each page how it goes on: with nothing after the last one.
           if (page?.continuationToken === undefined) throw noListing();
           const objects = page.segment.blobItems.map(
-            ({ name, properties: { contentLength, lastModified, accessTier } }) =>
-              storedObject(name, contentLength, lastModified, accessTier),
+            ({ name, properties: { contentLength, lastModified, accessTier, etag } }) => ({
+              ...storedObject(name, contentLength, lastModified, accessTier),
+              etag,
+            }),
           );
           return { objects, isTruncated: page.continuationToken !== '', token: page.continuationToken };
         },

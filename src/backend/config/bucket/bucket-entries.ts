@@ -63,7 +63,7 @@ export class BucketEntries implements AsyncDisposable {
   /** @returns undefined for a name that was removed after the listing */
   async #read({ name, object }: NamedObject, signal: AbortSignal): Promise<StoreEntry | UnreadEntry | undefined> {
     const known = this.#known.get(object.key);
-    if (known !== undefined && isSame(known.object, object)) return known.entry;
+    if (known !== undefined && isSameObject(known.object, object)) return known.entry;
     try {
       const answer = await this.#store.read(object.key, JSON_LIMIT, signal);
       if (answer.state === 'missing') return undefined;
@@ -80,6 +80,6 @@ export class BucketEntries implements AsyncDisposable {
 }
 
 /** Whether an object has not been written since. A date alone does not say it: services count in seconds. */
-function isSame(a: StoredObject, b: StoredObject): boolean {
+export function isSameObject(a: StoredObject, b: StoredObject): boolean {
   return a.etag !== undefined && a.etag === b.etag && a.size === b.size && a.modified === b.modified;
 }

@@ -58,9 +58,10 @@ export function privateKeys({ blobs }: BucketKeys): {
   readonly all: string;
   readonly clock: string;
   readonly quarantine: string;
+  readonly marks: string;
 } {
   const all = `${blobs}.bkcache/`;
-  return { all, clock: `${all}clock`, quarantine: `${all}quarantine/` };
+  return { all, clock: `${all}clock`, quarantine: `${all}quarantine/`, marks: `${all}marks/` };
 }
 
 export function blobKey({ blobs }: BucketKeys, digest: Digest): string {

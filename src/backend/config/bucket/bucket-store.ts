@@ -9,6 +9,7 @@ import { type Finding, quoted, type Remedy } from '../../finding.js';
 import { BucketEntries } from './bucket-entries.js';
 import { blobKey, type BucketKeys } from './bucket-keys.js';
 import { listBlobs } from './bucket-listing.js';
+import { countedStore } from './counted-store.js';
 import { CONCURRENCY, namesToRead, noCache, readConfig } from './bucket-source.js';
 import type { ObjectStore } from './object-store.js';
 
@@ -23,7 +24,8 @@ const changes = () => import('./bucket-changes.js');
  *
  * @param options - those that lead here, for the commands in findings
  */
-export function bucketStore(store: ObjectStore, keys: BucketKeys, options: CacheOptions): CacheStore {
+export function bucketStore(service: ObjectStore, keys: BucketKeys, options: CacheOptions): CacheStore {
+  const store = countedStore(service);
   const entries = new BucketEntries(store, keys);
   const reader: DocumentReader = {
     name: store.nameOf(keys.manifests),
@@ -33,6 +35,7 @@ export function bucketStore(store: ObjectStore, keys: BucketKeys, options: Cache
   };
   return {
     readsOnRequest: true,
+    requests: store.requests,
     entries: (signal) => entries.list(signal),
     async selected(signal) {
       const names = namesToRead(keys);

@@ -1,90 +1,129 @@
+import { parallel } from '../../../bytes/parallel.js';
 import { decodeCacheConfig } from '../../../buildkit/cache-config.js';
 import { CacheError } from '../../../errors.js';
-import { readDocument } from '../../../oci/content.js';
-import type { Digest } from '../../../oci/digest.js';
+import { type Digest, sha256 } from '../../../oci/digest.js';
+import { Column, type DigestTable } from '../../../oci/digest-table.js';
 import { JSON_LIMIT } from '../../../oci/json.js';
-import { allRead, type StoreEntry, type TagUsage } from '../../cache-store.js';
-import { BucketEntries } from './bucket-entries.js';
+import type { TagUsage } from '../../cache-store.js';
+import { isSameObject } from './bucket-entries.js';
 import type { BucketKeys } from './bucket-keys.js';
-import type { ObjectStore } from './object-store.js';
+import { listNames, type NamedObject } from './bucket-listing.js';
+import { CONCURRENCY } from './bucket-source.js';
+import type { ObjectStore, StoredObject } from './object-store.js';
+
+/** A name, and the rows of the blobs that it needs. */
+interface NameNeeds {
+  readonly name: string;
+  readonly object: StoredObject;
+  readonly digest: Digest;
+  readonly rows: Uint32Array;
+}
 
 /** The blobs that names need, by all readings so far: what was needed once is left alone until the next gc. */
-export class NeededBlobs implements AsyncDisposable {
-  readonly #digests = new Map<string, string>();
+export class NeededBlobs {
+  readonly #table: DigestTable;
+  readonly #needed = new Column();
   /** By the documents that were read. */
-  readonly #byDocument = new Map<Digest, readonly string[]>();
-  #entries: readonly StoreEntry[] = [];
-  readonly #places: readonly BucketEntries[];
+  readonly #byDocument = new Map<Digest, Uint32Array>();
+  /** By the keys of the names. */
+  #names: ReadonlyMap<string, NameNeeds> = new Map();
+  readonly #places: readonly BucketKeys[];
   readonly #store: ObjectStore;
   readonly #signal: AbortSignal | undefined;
 
-  constructor(store: ObjectStore, keys: BucketKeys, prefixes: readonly string[], signal: AbortSignal | undefined) {
+  /** @param table - gets the digests of the blobs */
+  constructor(
+    store: ObjectStore,
+    table: DigestTable,
+    places: readonly BucketKeys[],
+    { signal }: { readonly signal: AbortSignal | undefined },
+  ) {
     this.#store = store;
-    this.#places = prefixes.map((prefix) => new BucketEntries(store, { ...keys, manifests: prefix }));
+    this.#table = table;
+    this.#places = places;
     this.#signal = signal;
   }
 
-  has(digest: Digest): boolean {
-    return this.#digests.has(digest);
+  /** How many names there were at the last reading. */
+  get names(): number {
+    return this.#names.size;
   }
 
-  /** Reads the names that were written since the last time. */
+  /** Whether the blob in a row of the table is needed. */
+  has(row: number): boolean {
+    return this.#needed.has(row);
+  }
+
+  /**
+   * Reads the names that were written since the last time. No document is kept.
+   *
+   * @throws CacheError CORRUPT for what is no cacheconfig: it is not known what that needs; for a listing that is not whole
+   */
   async read(): Promise<void> {
-    const entries: StoreEntry[] = [];
-    for (const place of this.#places) {
-      for (const entry of allRead(await place.list(this.#signal))) {
-        entries.push(entry);
-        const { digest } = entry.descriptor;
-        if (!this.#byDocument.has(digest)) this.#byDocument.set(digest, await this.#digestsIn(place, entry));
+    const names = new Map<string, NameNeeds>();
+    for (const keys of this.#places) {
+      for await (const page of listNames(this.#store, keys, this.#signal)) {
+        const found: (NameNeeds | undefined)[] = page.map(() => undefined);
+        await parallel([...page.entries()], CONCURRENCY, this.#signal, async ([index, named], inner) => {
+          const known = this.#names.get(named.object.key);
+          const isKnown = known !== undefined && isSameObject(known.object, named.object);
+          found[index] = isKnown ? known : await this.#readName(named, inner);
+        });
+        for (const needs of found) if (needs !== undefined) names.set(needs.object.key, needs);
       }
     }
-    this.#entries = entries;
-    if (entries.length > 0) return;
-    throw new CacheError('CORRUPT', `${this.#store.name}: nothing was deleted, since no name is there`, {
-      hint: 'check prefix= and manifests_prefix=; a bucket without any cache is emptied with the tools of the service',
-    });
+    this.#names = names;
   }
 
-  /** @throws CacheError CORRUPT for what is no cacheconfig: it is not known what that needs */
-  async #digestsIn(place: BucketEntries, { names: [name], descriptor: { digest } }: StoreEntry): Promise<string[]> {
-    const where = `${this.#store.name}: ${name ?? digest}`;
-    const content = place.document(digest);
-    if (content === undefined) throw new CacheError('CORRUPT', `${where} cannot be read`);
-    const bytes = await readDocument(content, digest, where, { limit: JSON_LIMIT, signal: this.#signal });
-    const layers = decodeCacheConfig(bytes, where).layers.map(({ blob }) => blob);
-    // More than its layers: the digests of its records do no harm.
-    const others = bytes.toString('latin1').match(/\bsha(?:256:[0-9a-f]{64}|512:[0-9a-f]{128})\b/g) ?? [];
-    return [...new Set([...layers, ...others])].map((text) => this.#kept(text));
+  /** @returns undefined for a name that was removed after the listing */
+  async #readName({ name, object }: NamedObject, signal: AbortSignal): Promise<NameNeeds | undefined> {
+    const answer = await this.#store.read(object.key, JSON_LIMIT, signal);
+    if (answer.state === 'unknown') throw answer.problem;
+    if (answer.state === 'missing') return undefined;
+    const digest = sha256(answer.value);
+    const rows = this.#byDocument.get(digest) ?? this.#rowsOf(answer.value, this.#store.nameOf(object.key));
+    this.#byDocument.set(digest, rows);
+    return { name, object, digest, rows };
   }
 
-  /** Each digest once. A part of a text would keep the whole text in memory. */
-  #kept(text: string): string {
-    const known = this.#digests.get(text) ?? Buffer.from(text).toString();
-    this.#digests.set(known, known);
-    return known;
+  #rowsOf(bytes: Buffer, where: string): Uint32Array {
+    const { layers, records } = decodeCacheConfig(bytes, where);
+    const blobs = new Set<string>(layers.map(({ blob }) => blob));
+    const others = new Set([...layers.map(({ annotations }) => annotations?.diffID), ...records.map((one) => one.digest)]);
+    // More than its layers: what a later BuildKit writes in fields that are not known yet is needed, too.
+    for (const [text] of bytes.toString('latin1').matchAll(/\bsha(?:256:[0-9a-f]{64}|512:[0-9a-f]{128})\b/g)) {
+      if (!others.has(text)) blobs.add(text);
+    }
+    const rows = Uint32Array.from(blobs, (blob) => this.#table.add(blob));
+    for (const row of rows) this.#needed.set(row, 1);
+    return rows;
   }
 
   /**
    * What each name needs.
    *
-   * @param sizes - of the blobs that are there, in bytes
+   * @param sizeAt - the size of the blob in a row, in bytes; NaN for a blob that is missing
    */
-  usage(sizes: ReadonlyMap<string, number>): TagUsage[] {
-    const needs = this.#entries.map(({ descriptor }) => new Set(this.#byDocument.get(descriptor.digest)));
-    const users = new Map<string, number>();
-    for (const some of needs) for (const blob of some) users.set(blob, (users.get(blob) ?? 0) + 1);
-    return this.#entries.map(({ names: [tag], descriptor: { digest } }, index) => {
+  usage(sizeAt: (row: number) => number): TagUsage[] {
+    const users = new Column();
+    for (const { rows } of this.#names.values()) for (const row of rows) users.add(row, 1);
+    return Array.from(this.#names.values(), ({ name, digest, rows }) => {
       let [total, exclusive] = [0, 0];
-      for (const blob of needs[index] ?? []) {
-        const size = sizes.get(blob) ?? 0;
+      for (const row of rows) {
+        const size = sizeAt(row);
+        if (Number.isNaN(size)) continue;
         total += size;
-        if (users.get(blob) === 1) exclusive += size;
+        if (users.at(row) === 1) exclusive += size;
       }
-      return { tag, digest, total, shared: total - exclusive, exclusive };
+      return { tag: name, digest, total, shared: total - exclusive, exclusive };
     });
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    for (const place of this.#places) await place[Symbol.asyncDispose]();
+  /** @throws CacheError CORRUPT where there is no name at all: perhaps the prefixes are wrong */
+  refuseNone(): void {
+    if (this.#names.size > 0) return;
+    throw new CacheError('CORRUPT', `${this.#store.name}: nothing was deleted, since no name is there`, {
+      hint: 'check prefix= and manifests_prefix=; --force frees the blobs of a bucket whose last cache is gone',
+    });
   }
 }

@@ -1,5 +1,6 @@
 import type { CacheError } from '../../../errors.js';
 import type { Content } from '../../../oci/content.js';
+import type { ObjectCleaning } from './object-cleaning.js';
 
 /** An object of a bucket. */
 export interface StoredObject {
@@ -80,4 +81,5 @@ export interface ObjectStore {
   copy(object: StoredObject, to: string, signal?: AbortSignal): Promise<boolean>;
   /** Deletes an object. To delete one that is missing is no error. */
   remove(key: string, signal?: AbortSignal): Promise<void>;
+  readonly cleaning: ObjectCleaning;
 }

@@ -7,6 +7,7 @@ import { lostObject } from './object-lost.js';
 import { downloadedContent, type ObjectPart } from '../object-download.js';
 import type { Answer, ObjectStore, StoredObject } from './object-store.js';
 import { UPLOAD_PART } from '../parts.js';
+import { s3Cleaning } from './s3-cleaning.js';
 import { type S3Connection, S3Failure } from './s3-connection.js';
 import { isForbidden, refusalOf, type S3Refusal } from './s3-error.js';
 import { copyInParts, LARGEST_COPY, uploadInParts, WORK_TIMEOUT } from './s3-upload.js';
@@ -15,6 +16,11 @@ import { copyInParts, LARGEST_COPY, uploadInParts, WORK_TIMEOUT } from './s3-upl
 export function s3Store(s3: S3Connection): ObjectStore {
   const { bucket } = s3.settings;
   const head = (key: string, signal?: AbortSignal) => headObject(s3, key, signal);
+  const touch = async (object: StoredObject, signal?: AbortSignal) => {
+    if (!(await copyOntoItself(s3, object, signal))) return false;
+    const answer = await head(object.key, signal);
+    return answer.state === 'there' && answer.value.modified > object.modified;
+  };
   return {
     name: s3.name,
     nameOf: (key) => `${s3.name}/${key}`,
@@ -92,11 +98,8 @@ export function s3Store(s3: S3Connection): ObjectStore {
         signal,
       );
     },
-    async touch(object, signal) {
-      if (!(await copyOntoItself(s3, object, signal))) return false;
-      const answer = await head(object.key, signal);
-      return answer.state === 'there' && answer.value.modified > object.modified;
-    },
+    touch,
+    cleaning: s3Cleaning(s3, { head, touch }),
     async copy(object, to, signal) {
       if (!(await copyObject(s3, object, to, signal))) return false;
       // Some services answer with success and copy nothing.

@@ -1,0 +1,110 @@
+import type { RequestCounts } from '../../cache-store.js';
+import type { Content } from '../../../oci/content.js';
+import type { ObjectCleaning } from './object-cleaning.js';
+import type { ObjectStore } from './object-store.js';
+
+/** A store that counts what is asked of it. Attempts that are repeated count once, and so do the parts of a large object. */
+export interface CountedStore extends ObjectStore {
+  readonly requests: RequestCounts;
+}
+
+/** Counts the requests to a bucket by what services charge for. */
+export function countedStore(store: ObjectStore): CountedStore {
+  const requests = { list: 0, get: 0, head: 0, put: 0, copy: 0, delete: 0 };
+  const { create, touch, cleaning } = store;
+  return {
+    name: store.name,
+    nameOf: (key) => store.nameOf(key),
+    requests,
+    content(key, size): Content {
+      const inner = store.content(key, size);
+      return {
+        ...inner,
+        open(...range) {
+          requests.get++;
+          return inner.open(...range);
+        },
+      };
+    },
+    read(key, limit, signal) {
+      requests.get++;
+      return store.read(key, limit, signal);
+    },
+    head(key, signal) {
+      requests.head++;
+      return store.head(key, signal);
+    },
+    async *list(prefix, signal) {
+      for await (const page of store.list(prefix, signal)) {
+        requests.list++;
+        yield page;
+      }
+    },
+    put(key, bytes, size, signal) {
+      requests.put++;
+      return store.put(key, bytes, size, signal);
+    },
+    copy(object, to, signal) {
+      requests.copy++;
+      return store.copy(object, to, signal);
+    },
+    remove(key, signal) {
+      requests.delete++;
+      return store.remove(key, signal);
+    },
+    ...(create && {
+      create(key, bytes, size, signal) {
+        requests.put++;
+        return create.call(store, key, bytes, size, signal);
+      },
+    }),
+    ...(touch && {
+      touch(object, signal) {
+        requests.copy++;
+        return touch.call(store, object, signal);
+      },
+    }),
+    cleaning: countedCleaning(cleaning, requests),
+  };
+}
+
+type Counts = { -readonly [Kind in keyof RequestCounts]: RequestCounts[Kind] };
+
+/** How many objects S3 deletes with one request. */
+export const DELETED_AT_ONCE = 1000;
+
+function countedCleaning(cleaning: ObjectCleaning, requests: Counts): ObjectCleaning {
+  const { uploads, abort } = cleaning;
+  return {
+    removeUnchanged(object, signal) {
+      requests.delete++;
+      return cleaning.removeUnchanged(object, signal);
+    },
+    removeAll(keys, signal) {
+      requests.delete += Math.ceil(keys.length / DELETED_AT_ONCE);
+      return cleaning.removeAll(keys, signal);
+    },
+    refresh(object, signal) {
+      requests.copy++;
+      return cleaning.refresh(object, signal);
+    },
+    retention(signal) {
+      requests.get++;
+      return cleaning.retention(signal);
+    },
+    ...(uploads && {
+      async *uploads(prefix, signal) {
+        for await (const page of uploads.call(cleaning, prefix, signal)) {
+          requests.list++;
+          yield page;
+        }
+      },
+    }),
+    ...(abort && {
+      abort(upload, signal) {
+        requests.delete++;
+        return abort.call(cleaning, upload, signal);
+      },
+    }),
+  };
+}
