@@ -33,9 +33,14 @@ export async function collectGarbage(folder: string, options: GarbageOptions = {
   const place = await readWholePlace(folder);
   const { prefix = '' } = place.attributes;
   const isBucket = 'manifests_prefix' in ATTRIBUTES[place.type].import;
-  const forBuckets = { '--manifests-prefix': manifestsPrefixes, '--quarantine': quarantine, '--force': force || undefined };
+  const forBuckets = {
+    '--manifests-prefix': manifestsPrefixes,
+    '--quarantine': quarantine,
+    '--force': force || undefined,
+  };
   for (const [name, value] of Object.entries(forBuckets)) {
-    if (!isBucket && value !== undefined) throw new CacheError('USAGE', `${name} is for buckets`, { hint: 'leave it out' });
+    if (!isBucket && value !== undefined)
+      throw new CacheError('USAGE', `${name} is for buckets`, { hint: 'leave it out' });
   }
   const manifests = manifestsPrefixes?.map((one) => `${prefix}${one}`);
   return abortable(signal, async () => {

@@ -28,6 +28,9 @@ export type AzblobFault = (seen: AzblobSeen, answer: ServerResponse, store: Fake
 interface FakeBlob {
   readonly bytes: Buffer;
   readonly etag: string;
+  /** In milliseconds since 1970; whole seconds. */
+  readonly modified: number;
+  readonly metadata: Readonly<Record<string, string>>;
 }
 
 /** A service that speaks as much of Azure Blob Storage as bkcache does, for faults that a real one does not produce. */
@@ -81,8 +84,9 @@ export class FakeAzblob {
     return azblobStore(new AzblobConnection(settings, http, side, HASTY));
   }
 
-  set(key: string, bytes: Uint8Array): void {
-    this.blobs.set(key, { bytes: Buffer.from(bytes), etag: `"${this.#etags++}"` });
+  set(key: string, bytes: Uint8Array, modified = Date.now(), metadata: Record<string, string> = {}): void {
+    const date = Math.floor(modified / 1000) * 1000;
+    this.blobs.set(key, { bytes: Buffer.from(bytes), etag: `"${this.#etags++}"`, modified: date, metadata });
   }
 
   async #answer(request: IncomingMessage, answer: ServerResponse): Promise<void> {
@@ -122,19 +126,27 @@ export class FakeAzblob {
       this.blocks.set(key, blocks.set(id, body));
       return done(answer, 201);
     }
+    if (method === 'PUT' && query.get('comp') === 'metadata') return this.#setMetadata(seen, answer);
     if (method === 'PUT') return this.#put(seen, answer);
     const found = this.blobs.get(key);
     if (found === undefined) return refuse(answer, 404, 'BlobNotFound', { isHead: method === 'HEAD' });
     if (method === 'GET' && this.archived.has(key)) return refuse(answer, 409, 'BlobArchived');
-    const { bytes, etag } = found;
+    if (method === 'DELETE') {
+      const since = Date.parse(String(headers['if-unmodified-since']));
+      if (found.modified > since) return refuse(answer, 412, 'ConditionNotMet');
+      this.blobs.delete(key);
+      return done(answer, 202);
+    }
+    const { bytes, etag, modified, metadata } = found;
     const range = headers['x-ms-range'] ?? headers.range;
     const [, from, to] = /^bytes=(\d+)-(\d*)$/.exec(String(range ?? '')) ?? [];
     if (from !== undefined && Number(from) >= bytes.length) return refuse(answer, 416, 'InvalidRange');
     const part = bytes.subarray(Number(from ?? 0), to === undefined || to === '' ? undefined : Number(to) + 1);
     const known = {
       'content-length': part.length,
-      'last-modified': new Date().toUTCString(),
+      'last-modified': new Date(modified).toUTCString(),
       etag,
+      ...Object.fromEntries(Object.entries(metadata).map(([name, value]) => [`x-ms-meta-${name}`, value])),
       'x-ms-blob-type': 'BlockBlob',
       ...(this.archived.has(key) ? { 'x-ms-access-tier': 'Archive' } : {}),
       ...(from === undefined
@@ -142,6 +154,19 @@ export class FakeAzblob {
         : { 'content-range': `bytes ${from}-${Number(from) + part.length - 1}/${bytes.length}` }),
     };
     answer.writeHead(from === undefined ? 200 : 206, known).end(method === 'HEAD' ? undefined : part);
+  }
+
+  #setMetadata({ key, headers }: AzblobSeen, answer: ServerResponse): void {
+    const found = this.blobs.get(key);
+    if (found === undefined) return refuse(answer, 404, 'BlobNotFound');
+    const match = headers['if-match'];
+    if (match !== undefined && match !== found.etag) return refuse(answer, 412, 'ConditionNotMet');
+    if (this.archived.has(key)) return refuse(answer, 409, 'BlobArchived');
+    const metadata = Object.entries(headers).flatMap(([name, value]) =>
+      name.startsWith('x-ms-meta-') ? [[name.slice('x-ms-meta-'.length), String(value)] as const] : [],
+    );
+    this.set(key, found.bytes, Date.now(), Object.fromEntries(metadata));
+    done(answer, 200);
   }
 
   #put({ key, query, headers, body }: AzblobSeen, answer: ServerResponse): void {
@@ -167,10 +192,11 @@ export class FakeAzblob {
     const size = 2;
     const start = Number(query.get('marker') ?? 0);
     const blobs = keys.slice(start, start + size).map((key) => {
-      const length = this.blobs.get(key)?.bytes.length ?? 0;
+      const { bytes, modified = 0, etag = '' } = this.blobs.get(key) ?? {};
+      const length = bytes?.length ?? 0;
       const tier = this.archived.has(key) ? 'Archive' : 'Hot';
       const name = key.replaceAll('&', '&amp;').replaceAll('<', '&lt;');
-      return `<Blob><Name>${name}</Name><Properties><Last-Modified>Fri, 27 Nov 2026 00:00:00 GMT</Last-Modified><Etag>x</Etag><Content-Length>${length}</Content-Length><BlobType>BlockBlob</BlobType><AccessTier>${tier}</AccessTier></Properties></Blob>`;
+      return `<Blob><Name>${name}</Name><Properties><Last-Modified>${new Date(modified).toUTCString()}</Last-Modified><Etag>${etag.replaceAll('"', '')}</Etag><Content-Length>${length}</Content-Length><BlobType>BlockBlob</BlobType><AccessTier>${tier}</AccessTier></Properties></Blob>`;
     });
     const next = start + size < keys.length ? `<NextMarker>${start + size}</NextMarker>` : '<NextMarker />';
     xml(

@@ -30,6 +30,10 @@ export type S3Fault = (seen: S3Seen, answer: ServerResponse, store: FakeS3) => b
 export class FakeS3 {
   readonly objects = new Map<string, Buffer>();
   readonly uploads = new Map<string, Map<number, Buffer>>();
+  readonly uploadKeys = new Map<string, string>();
+  /** Keys of objects that are not deleted. */
+  readonly locked = new Set<string>();
+  isVersioned = false;
   /** Such as `PUT blobs/x`. */
   readonly seen: string[] = [];
   readonly all: S3Seen[] = [];
@@ -102,9 +106,17 @@ export class FakeS3 {
     const etag = (bytes: Uint8Array) => `"${createHash('md5').update(bytes).digest('hex')}"`;
     const upload = query.get('uploadId');
     if (query.has('list-type')) return this.#list(query, answer);
+    if (query.has('versioning')) {
+      const status = this.isVersioned ? '<Status>Enabled</Status>' : '';
+      return xml(answer, 200, `<VersioningConfiguration>${status}</VersioningConfiguration>`);
+    }
+    if (query.has('object-lock')) return refuse(answer, 404, 'ObjectLockConfigurationNotFoundError');
+    if (query.has('delete')) return this.#deleteAll(body.toString(), answer);
+    if (query.has('uploads') && method === 'GET') return this.#listUploads(query, answer);
     if (query.has('uploads')) {
       const id = `upload-${this.uploads.size}`;
       this.uploads.set(id, new Map());
+      this.uploadKeys.set(id, key);
       return xml(
         answer,
         200,
@@ -168,6 +180,33 @@ export class FakeS3 {
 
   #dateOf(bytes: Buffer): number {
     return this.written.get(bytes) ?? Date.UTC(2026, 10, 27);
+  }
+
+  #deleteAll(request: string, answer: ServerResponse): void {
+    const results = Array.from(request.matchAll(/<Key>([^<]*)<\/Key>/g), ([, key = '']) => {
+      if (this.locked.has(key))
+        return `<Error><Key>${key}</Key><Code>AccessDenied</Code><Message>It is locked.</Message></Error>`;
+      this.objects.delete(key);
+      return `<Deleted><Key>${key}</Key></Deleted>`;
+    });
+    xml(answer, 200, `<DeleteResult>${results.join('')}</DeleteResult>`);
+  }
+
+  #listUploads(query: URLSearchParams, answer: ServerResponse): void {
+    const prefix = query.get('prefix') ?? '';
+    const open = [...this.uploads.keys()].map((id) => [id, this.uploadKeys.get(id) ?? ''] as const);
+    const found = open.filter(([, key]) => key.startsWith(prefix));
+    const start = Number(query.get('upload-id-marker') ?? 0);
+    const page = found.slice(start, start + 2).map(([id, key]) => {
+      return `<Upload><Key>${key}</Key><UploadId>${id}</UploadId><Initiated>2026-11-20T00:00:00.000Z</Initiated></Upload>`;
+    });
+    const isMore = start + 2 < found.length;
+    const next = isMore ? `<NextKeyMarker>k</NextKeyMarker><NextUploadIdMarker>${start + 2}</NextUploadIdMarker>` : '';
+    xml(
+      answer,
+      200,
+      `<ListMultipartUploadsResult><IsTruncated>${isMore}</IsTruncated>${next}${page.join('')}</ListMultipartUploadsResult>`,
+    );
   }
 
   #list(query: URLSearchParams, answer: ServerResponse): void {

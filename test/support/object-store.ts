@@ -166,8 +166,9 @@ async function* pageOf<T>(items: readonly T[]): AsyncGenerator<readonly T[], voi
 
 /** A bucket as BuildKit uses Azure's: exports touch nothing. */
 export function untouched(store: MemoryStore): ObjectStore {
-  const { touch: _, ...others } = countedStore(store);
-  return others;
+  const bucket: { -readonly [Member in keyof ObjectStore]: ObjectStore[Member] } = countedStore(store);
+  delete bucket.touch;
+  return bucket;
 }
 
 function objectOf(key: string, { bytes, modified, etag }: MemoryObject): StoredObject {

@@ -6,7 +6,18 @@ import { quantity, requestsText, shortDigest } from './phrases.js';
 
 /** The result of gc as text: what was freed, and the size of each tag. */
 export function gcText(result: GcResult, dryRun: boolean): string {
-  const { removed, leftovers, putBack, young, live, tags, abortedUploads = 0, refused = [], notes = [], requests } = result;
+  const {
+    removed,
+    leftovers,
+    putBack,
+    young,
+    live,
+    tags,
+    abortedUploads = 0,
+    refused = [],
+    notes = [],
+    requests,
+  } = result;
   const would = dryRun ? 'would be ' : '';
   const lines = [
     `${would}freed: ${prettyBytes(removed.bytes + leftovers.bytes)} (${blobs(removed)}${left(leftovers)})`,

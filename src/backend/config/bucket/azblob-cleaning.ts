@@ -116,7 +116,7 @@ async function retentionOf(azblob: AzblobConnection, signal: AbortSignal | undef
           const page = await pages.next();
           const items = page.done === true ? [] : page.value.segment.blobItems;
           return {
-            deleted: items.some(({ deleted }) => deleted === true),
+            deleted: items.some(({ deleted }) => deleted),
             versions: items.some(({ versionId }) => versionId !== undefined),
           };
         },

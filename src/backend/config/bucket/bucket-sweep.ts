@@ -64,13 +64,7 @@ export class Sweep {
   readonly #gone = new Set<string>();
   readonly #refused: Refused[] = [];
 
-  constructor(
-    store: ObjectStore,
-    keys: BucketKeys,
-    inventory: Inventory,
-    needed: NeededBlobs,
-    options: SweepOptions,
-  ) {
+  constructor(store: ObjectStore, keys: BucketKeys, inventory: Inventory, needed: NeededBlobs, options: SweepOptions) {
     this.#store = store;
     this.#keys = keys;
     this.#inventory = inventory;

@@ -11,7 +11,6 @@ export interface CountedStore extends ObjectStore {
 /** Counts the requests to a bucket by what services charge for. */
 export function countedStore(store: ObjectStore): CountedStore {
   const requests = { list: 0, get: 0, head: 0, put: 0, copy: 0, delete: 0 };
-  const { create, touch, cleaning } = store;
   return {
     name: store.name,
     nameOf: (key) => store.nameOf(key),
@@ -52,19 +51,23 @@ export function countedStore(store: ObjectStore): CountedStore {
       requests.delete++;
       return store.remove(key, signal);
     },
-    ...(create && {
-      create(key, bytes, size, signal) {
-        requests.put++;
-        return create.call(store, key, bytes, size, signal);
-      },
-    }),
-    ...(touch && {
-      touch(object, signal) {
-        requests.copy++;
-        return touch.call(store, object, signal);
-      },
-    }),
-    cleaning: countedCleaning(cleaning, requests),
+    ...(store.create === undefined
+      ? {}
+      : {
+          async create(key, bytes, size, signal) {
+            requests.put++;
+            await store.create?.(key, bytes, size, signal);
+          },
+        }),
+    ...(store.touch === undefined
+      ? {}
+      : {
+          async touch(object, signal) {
+            requests.copy++;
+            return (await store.touch?.(object, signal)) === true;
+          },
+        }),
+    cleaning: countedCleaning(store.cleaning, requests),
   };
 }
 
@@ -74,7 +77,6 @@ type Counts = { -readonly [Kind in keyof RequestCounts]: RequestCounts[Kind] };
 export const DELETED_AT_ONCE = 1000;
 
 function countedCleaning(cleaning: ObjectCleaning, requests: Counts): ObjectCleaning {
-  const { uploads, abort } = cleaning;
   return {
     removeUnchanged(object, signal) {
       requests.delete++;
@@ -92,19 +94,23 @@ function countedCleaning(cleaning: ObjectCleaning, requests: Counts): ObjectClea
       requests.get++;
       return cleaning.retention(signal);
     },
-    ...(uploads && {
-      async *uploads(prefix, signal) {
-        for await (const page of uploads.call(cleaning, prefix, signal)) {
-          requests.list++;
-          yield page;
-        }
-      },
-    }),
-    ...(abort && {
-      abort(upload, signal) {
-        requests.delete++;
-        return abort.call(cleaning, upload, signal);
-      },
-    }),
+    ...(cleaning.uploads === undefined
+      ? {}
+      : {
+          async *uploads(prefix, signal) {
+            for await (const page of cleaning.uploads?.(prefix, signal) ?? []) {
+              requests.list++;
+              yield page;
+            }
+          },
+        }),
+    ...(cleaning.abort === undefined
+      ? {}
+      : {
+          async abort(upload, signal) {
+            requests.delete++;
+            await cleaning.abort?.(upload, signal);
+          },
+        }),
   };
 }

@@ -89,7 +89,10 @@ export class NeededBlobs {
   #rowsOf(bytes: Buffer, where: string): Uint32Array {
     const { layers, records } = decodeCacheConfig(bytes, where);
     const blobs = new Set<string>(layers.map(({ blob }) => blob));
-    const others = new Set([...layers.map(({ annotations }) => annotations?.diffID), ...records.map((one) => one.digest)]);
+    const others = new Set([
+      ...layers.map(({ annotations }) => annotations?.diffID),
+      ...records.map((one) => one.digest),
+    ]);
     // More than its layers: what a later BuildKit writes in fields that are not known yet is needed, too.
     for (const [text] of bytes.toString('latin1').matchAll(/\bsha(?:256:[0-9a-f]{64}|512:[0-9a-f]{128})\b/g)) {
       if (!others.has(text)) blobs.add(text);

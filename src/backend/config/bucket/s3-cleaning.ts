@@ -71,7 +71,14 @@ export function s3Cleaning(s3: S3Connection, { head, touch }: S3Objects): Object
           takesDate = false;
         }
       }
-      await s3.request({ ...deleting(key), send: (client, { DeleteObjectCommand }, options) => client.send(new DeleteObjectCommand({ Bucket: bucket, Key: key }), options) }, signal);
+      await s3.request(
+        {
+          ...deleting(key),
+          send: (client, { DeleteObjectCommand }, options) =>
+            client.send(new DeleteObjectCommand({ Bucket: bucket, Key: key }), options),
+        },
+        signal,
+      );
       return true;
     },
     async removeAll(keys, signal) {
@@ -197,10 +204,7 @@ async function* listUploads(
         purpose: `list the unfinished uploads of ${prefix}`,
         action: 's3:ListBucketMultipartUploads',
         send: (client, { ListMultipartUploadsCommand }, options) =>
-          client.send(
-            new ListMultipartUploadsCommand({ Bucket: s3.settings.bucket, ...from }),
-            options,
-          ),
+          client.send(new ListMultipartUploadsCommand({ Bucket: s3.settings.bucket, ...from }), options),
       },
       signal,
     );

@@ -148,7 +148,8 @@ async function assertKept(t: ExecutionContext, how: Interleaving): Promise<numbe
     if (!store.objects.has(keyOf(blob)) && !store.objects.has(copyOf(blob))) t.fail(`${blob} is lost: ${where}`);
   }
   await run();
-  for (const blob of [...blobs, 'shared']) if (!store.objects.has(keyOf(blob))) t.fail(`${blob} is not restored: ${where}`);
+  for (const blob of [...blobs, 'shared'])
+    if (!store.objects.has(keyOf(blob))) t.fail(`${blob} is not restored: ${where}`);
   return requests;
 }
 
@@ -374,7 +375,10 @@ test('uploads of writers that ended long ago are aborted, and no others', async 
   t.is((await gcBucket(store, KEYS, { manifests: MANIFESTS, dryRun: true })).abortedUploads, 2);
   t.is(store.openUploads.length, 4);
   t.is((await gc(store)).abortedUploads, 2);
-  t.deepEqual(store.openUploads.map(({ id }) => id), ['alive', 'of others']);
+  t.deepEqual(
+    store.openUploads.map(({ id }) => id),
+    ['alive', 'of others'],
+  );
 });
 
 test('copies in quarantine are deleted a thousand at once', async (t) => {
