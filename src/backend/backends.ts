@@ -2,6 +2,7 @@ import type { CacheOptions, CacheType } from '../buildkit/options.js';
 import { CacheError, type Side } from '../errors.js';
 import type { Session } from '../session.js';
 import type { Backend, CacheSource, CacheTarget, Location, TargetSettings } from './backend.js';
+import { bundleBackend } from './bundle/bundle-backend.js';
 import type { CacheStore } from './cache-store.js';
 import { azblobBackend } from './config/bucket/azblob-backend.js';
 import { s3Backend } from './config/bucket/s3-backend.js';
@@ -18,6 +19,7 @@ export const backends = new Map<CacheType, Backend>([
   ['s3', s3Backend],
   ['azblob', azblobBackend],
   ['gha', ghaBackend],
+  ['bundle', bundleBackend],
 ]);
 
 /**

@@ -1,6 +1,6 @@
 import type { Side } from '../errors.js';
 
-export type CacheType = 'local' | 'registry' | 'inline' | 's3' | 'azblob' | 'gha';
+export type CacheType = 'local' | 'registry' | 'inline' | 's3' | 'azblob' | 'gha' | 'bundle';
 
 /**
  * The form of an attribute's value. A value that BuildKit ignores is accepted without effect; a value that BuildKit refuses is
@@ -82,7 +82,7 @@ const REGISTRY: Attributes = { ref: 'text', 'registry.insecure': 'flag' };
 
 /**
  * The attributes of each type: cache/remotecache/{local,registry,inline,s3,azblob,gha}, and docs/ of BuildKit. `inline` has
- * attributes for its image here; in a build the image is known.
+ * attributes for its image here; in a build the image is known. `bundle` is a type of bkcache, whose attributes are those of `local`.
  */
 export const ATTRIBUTES: Readonly<Record<CacheType, Readonly<Record<Side, Attributes>>>> = {
   local: {
@@ -98,6 +98,11 @@ export const ATTRIBUTES: Readonly<Record<CacheType, Readonly<Record<Side, Attrib
   s3: { import: S3, export: { ...S3, touch_refresh: 'loose duration', ...EXPORT, ...COMPRESSION } },
   azblob: { import: AZBLOB, export: { ...AZBLOB, ...EXPORT, ...COMPRESSION } },
   gha: { import: GHA, export: { ...GHA, ghtoken: 'optional', repository: 'optional', ...EXPORT } },
+  // Of bkcache alone: BuildKit has no such type.
+  bundle: {
+    import: { src: 'text', digest: 'digest', tag: 'any' },
+    export: { dest: 'text', tag: 'text', ...EXPORT, ...MANIFEST, ...COMPRESSION },
+  },
 };
 
 /** Whether the caches of a type have a manifest: then an export says which one. Others are in an image, or a bare cacheconfig. */
@@ -121,6 +126,7 @@ export const REQUIRED: Readonly<Record<CacheType, Readonly<Record<Side, readonly
   s3: { import: [['bucket'], ['region']], export: [['bucket'], ['region']] },
   azblob: { import: [['account_url']], export: [['account_url']] },
   gha: { import: [['url', 'url_v2'], ['token']], export: [['url', 'url_v2'], ['token']] },
+  bundle: { import: [['src']], export: [['dest']] },
 };
 
 /** The environment variables that build tools read for attributes that are absent from the string. */

@@ -41,7 +41,9 @@ export async function openLayout(root: string, settings: LayoutSettings = DEFAUL
       hint: 'check the path; the first build with --export-cache makes it',
     });
   }
-  if (!stats.isDirectory()) throw new CacheError('NOT_FOUND', `${root} is not a folder`);
+  if (!stats.isDirectory()) {
+    throw new CacheError('NOT_FOUND', `${root} is not a folder`, { hint: `a bundle is type=bundle,src=${root}` });
+  }
   await refuseLinks(root);
   return layoutAt(root, settings);
 }

@@ -21,6 +21,8 @@ export interface Content {
   readonly size?: number;
   /** The file with exactly these bytes, if there is one: the kernel can copy it, and ranges are cheap. */
   readonly path?: string;
+  /** Where the bytes are inside a larger file, for messages: `caches.tar, byte 1536`. */
+  readonly place?: string;
   /** The repository with these bytes as a blob, if there is one: other repositories of its registry can mount the blob. */
   readonly origin?: { readonly registry: string; readonly repository: string };
   /** Opens `path`, and checks that it is a regular file. The caller closes it. */

@@ -37,6 +37,13 @@ export async function importArguments(
   checkCall('importArguments', { texts, tool, onMissing, options: access });
   const { signal, onNote } = access;
   const imports = await Promise.all(texts.map((text) => readImport(text, onNote)));
+  const bundle = imports.find(({ type }) => type === 'bundle');
+  if (bundle !== undefined) {
+    throw new CacheError('USAGE', `no build tool reads ${formatOptions(bundle)}: bundles are of bkcache alone`, {
+      hint: '"bkcache unpack" makes a folder of it, which is type=local',
+      side: 'import',
+    });
+  }
   return abortable(signal, async () => {
     await using session = new Session(access);
     const located: (readonly [CacheOptions, Location | UnsupportedType])[] = [];

@@ -15,6 +15,7 @@ const LEAST: Readonly<Record<CacheType, Readonly<Record<Side, string>>>> = {
   s3: { import: 'type=s3,bucket=b,region=r', export: 'type=s3,bucket=b,region=r' },
   azblob: { import: 'type=azblob,account_url=https://a', export: 'type=azblob,account_url=https://a' },
   gha: { import: 'type=gha,url=u,token=t', export: 'type=gha,url=u,token=t' },
+  bundle: { import: 'type=bundle,src=x', export: 'type=bundle,dest=x' },
 };
 const TYPES = Object.keys(LEAST) as CacheType[];
 

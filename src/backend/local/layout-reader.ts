@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CacheError } from '../../errors.js';
-import { findTag, type LayoutIndex, namesOf, tagOf } from '../../layout/index/index-json.js';
+import { tagOf } from '../../layout/index/index-json.js';
 import { readIndex, readIndexOrNone } from '../../layout/index/index-read.js';
 import { recordUse } from '../../layout/index/last-used.js';
 import type { Layout } from '../../layout/layout.js';
@@ -8,9 +8,9 @@ import { readWhole } from '../../oci/content.js';
 import type { Descriptor } from '../../oci/descriptor.js';
 import type { Digest } from '../../oci/digest.js';
 import { JSON_LIMIT } from '../../oci/json.js';
-import { decodeManifest } from '../../oci/manifest.js';
 import { shownNames } from '../cache-store.js';
 import type { LeasedManifest, Reference, RepositoryReader } from '../repository/repository.js';
+import { mediaTypeOf, notAManifest, resolveTag } from '../repository/resolve.js';
 import { entriesOf } from './folder-entries.js';
 
 /** A layout on disk as a repository to read from. */
@@ -20,7 +20,7 @@ export function layoutReader(layout: Layout): RepositoryReader {
     name: root,
     resolve: async (reference, signal) =>
       'tag' in reference
-        ? resolveTag(layout, await readIndex(layout, signal), reference.tag)
+        ? resolveTag(root, await readIndex(layout, signal), reference.tag)
         : resolveDigest(layout, reference.digest, signal),
     lease: (reference, signal) => leaseOf(layout, reference, signal),
     used: (descriptor, reference, signal) =>
@@ -42,7 +42,8 @@ const PAUSE = 5;
 async function leaseOf(layout: Layout, reference: Reference, signal?: AbortSignal): Promise<LeasedManifest> {
   const { leaseManifest } = await import('../../layout/lock/manifest-lease.js');
   for (let tries = 1; ; tries++) {
-    const found = 'tag' in reference ? resolveTag(layout, await readIndex(layout, signal), reference.tag) : reference;
+    const found =
+      'tag' in reference ? resolveTag(layout.root, await readIndex(layout, signal), reference.tag) : reference;
     const { digest } = found;
     const release = await leaseManifest(layout.blobs.path(digest));
     try {
@@ -70,15 +71,6 @@ async function isMissing({ root, blobs }: Layout, digest: Digest): Promise<boole
   return (await blobs.size(digest)) === undefined;
 }
 
-function resolveTag({ root }: Layout, index: LayoutIndex, tag: string): Descriptor {
-  const found = findTag(index, tag);
-  if (found !== undefined) return found;
-  const tags = [...new Set(index.manifests.flatMap(namesOf))];
-  throw new CacheError('NOT_FOUND', `${root} has no tag ${JSON.stringify(tag)}`, {
-    hint: tags.length === 0 ? 'it has no tags at all' : `its tags are: ${tags.join(', ')}`,
-  });
-}
-
 /** An explicit digest only has to be among the blobs (client/solve.go); its own mediaType says what it is. */
 async function resolveDigest(layout: Layout, digest: Digest, signal?: AbortSignal): Promise<Descriptor> {
   const { root, blobs } = layout;
@@ -93,20 +85,4 @@ async function resolveDigest(layout: Layout, digest: Digest, signal?: AbortSigna
   if (size > JSON_LIMIT) throw notAManifest(root, digest);
   const bytes = await readWhole(blobs.content(digest), { digest, size }, root, { limit: JSON_LIMIT, signal });
   return { mediaType: mediaTypeOf(bytes, root, digest), digest, size };
-}
-
-/** What a blob that is whole says of itself. A layer and a config have digests, too, and are no manifests. */
-function mediaTypeOf(bytes: Uint8Array, root: string, digest: Digest): string {
-  try {
-    return decodeManifest(bytes, `${root}: ${digest}`).mediaType;
-  } catch (cause) {
-    throw notAManifest(root, digest, cause);
-  }
-}
-
-function notAManifest(root: string, digest: Digest, cause?: unknown): CacheError {
-  return new CacheError('NOT_FOUND', `${root} has a blob ${digest}, and it is no manifest`, {
-    hint: `digest= takes that of a manifest; "bkcache list --json ${root}" has them`,
-    cause,
-  });
 }

@@ -1,0 +1,66 @@
+import { stat } from 'node:fs/promises';
+import { CacheError, isSystemError } from '../../errors.js';
+import { parseDigest } from '../../oci/digest.js';
+import type { Session } from '../../session.js';
+import type { Backend, Location } from '../backend.js';
+import { LATEST } from '../local/local.js';
+import { realPath } from '../local/real-path.js';
+import { repositorySource } from '../repository/repository-source.js';
+import type { Bundle } from './bundle.js';
+
+/** A cache in a bundle: `type=bundle,src=FILE[,digest=…][,tag=…]` and `type=bundle,dest=FILE[,tag=…]`. */
+export const bundleBackend: Backend = {
+  async locate(options, side) {
+    const { digest, tag = LATEST } = options.attributes;
+    const name = options.attributes[side === 'import' ? 'src' : 'dest'] ?? '';
+    const path = await realPath(name);
+    const key = digest === undefined ? `${path}, tag ${tag}` : undefined;
+    return { options, name, selection: digest ?? tag, key, path };
+  },
+  async source(at, session) {
+    const { digest, tag = LATEST } = at.options.attributes;
+    const reference = digest === undefined ? { tag } : { digest: parseDigest(digest, 'digest=') };
+    const { bundleReader } = await import('./bundle-reader.js');
+    return repositorySource(at.name, async () => bundleReader(await sharedBundle(at, session)), reference, session);
+  },
+  async target({ name, path = name, options }, session, settings) {
+    if (session.layout.heal) {
+      throw new CacheError('USAGE', '--heal replaces blobs in folders, and a bundle is always written whole', {
+        hint: 'leave --heal out: a damaged blob of the bundle is an error, and then pack the bundle again',
+        side: 'export',
+      });
+    }
+    const [{ refusePlace }, { Bundle }, { BundleRepository }, { repositoryTarget }] = await Promise.all([
+      import('./bundle-output.js'),
+      import('./bundle.js'),
+      import('./bundle-repository.js'),
+      import('../repository/repository-target.js'),
+    ]);
+    await refusePlace(path);
+    const old = (await isThere(path)) ? await Bundle.open([path], name, session.signal) : undefined;
+    const repository = new BundleRepository(name, path, old, session.layout);
+    return repositoryTarget(repository, options.attributes['tag'] ?? LATEST, settings);
+  },
+  async store(at, session) {
+    const { bundleStore } = await import('./bundle-store.js');
+    return bundleStore(await sharedBundle(at, session));
+  },
+};
+
+/** A bundle that is opened once in a session, and closed at its end. */
+async function sharedBundle({ name, path = name }: Location, session: Session): Promise<Bundle> {
+  return session.once(`bundle ${path}`, async () => {
+    const { Bundle } = await import('./bundle.js');
+    return Bundle.open([name], name, session.signal);
+  });
+}
+
+async function isThere(path: string): Promise<boolean> {
+  try {
+    await stat(path);
+    return true;
+  } catch (error) {
+    if (isSystemError(error, 'ENOENT')) return false;
+    throw error;
+  }
+}
