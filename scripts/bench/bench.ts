@@ -9,12 +9,14 @@ import { measureDelay } from './delay.js';
 import { measureLevels } from './levels.js';
 import { makeRows, type Row } from './rows.js';
 import { median, run } from './run.js';
+import { measureScale } from './scale/scale.js';
 
 /**
  * Measures bkcache beside its peers, with layers made from files of this machine. Each pair runs alternately, both
  * have to have done the same work, and medians are printed: as a table on stderr and as JSON on stdout.
  *
- * With `--against DIR` it measures two builds of bkcache instead: this one, and that in DIR/dist.
+ * With `--against DIR` it measures two builds of bkcache instead: this one, and that in DIR/dist. With `--scale` it
+ * measures how the time of each verb grows with what is in a folder, and fails where that is faster than the folder.
  *
  * Peers: apt-get install skopeo pigz zstd (Debian 12); apt-get install oras (Debian 13).
  */
@@ -26,6 +28,8 @@ const { values } = parseArgs({
     against: { type: 'string' },
     only: { type: 'string' },
     levels: { type: 'boolean', default: false },
+    scale: { type: 'boolean', default: false },
+    sizes: { type: 'string', default: 'all' },
     keep: { type: 'boolean', default: false },
   },
 });
@@ -86,7 +90,11 @@ function print(measured: readonly Measured[]): void {
 mkdirSync(values.work, { recursive: true });
 try {
   const { against, only, tree, work } = values;
-  if (against === undefined) await measurePeers();
+  if (values.scale) {
+    const rows = await measureScale({ work, small: values.sizes === 'small', only: only ?? '' });
+    printJson({ rows });
+    if (rows.some(({ fits }) => !fits)) process.exitCode = 1;
+  } else if (against === undefined) await measurePeers();
   else printJson({ rows: await measureAgainst({ against, only, tree, work, runs: Number(values.runs) }) });
 } finally {
   if (!values.keep) rmSync(values.work, { recursive: true, force: true });
