@@ -12,7 +12,7 @@ import { withLock } from '../lock/lock.js';
 import { amount, type FolderGcResult } from './gc-result.js';
 import { emptyRemains, type Leftover, leftovers } from './leftovers.js';
 import { Liveness, type LivenessOptions } from './liveness.js';
-import { type Batch, moveBatch } from './move-batch.js';
+import { type Batch, MOST, moveBatch } from './move-batch.js';
 import { makeQuarantine, type QuarantinedBlob, quarantinedBlobs, removeQuarantined, restore } from './quarantine.js';
 import type { Listed } from './writers.js';
 
@@ -115,20 +115,22 @@ class Sweep {
     makeQuarantine(this.#layout.root, liveness.now);
     const unneeded = new Set(liveness.unneeded().map(({ digest }) => digest));
     const isUnneeded = (digest: Digest) => unneeded.has(digest) && !liveness.live.has(digest);
-    while (garbage.length > 0) {
+    for (let at = 0; at < garbage.length;) {
       this.#options.signal?.throwIfAborted();
-      const batch = await this.#moveBatch(garbage, isUnneeded);
+      const batch = await this.#moveBatch(garbage.slice(at, at + MOST), isUnneeded);
       if (batch !== undefined) {
         for (const blob of batch.moved) moved.push(blob);
-        garbage = garbage.slice(batch.seen);
+        at += batch.seen;
         if (batch.needed.length > 0) await liveness.keep(batch.needed);
       }
       // Another process has changed index.json: what it needs is found out without the lock.
       else await liveness.lookAgain();
       // What is live changes only then: a look at all garbage after each batch would be quadratic.
-      if (batch === undefined || batch.needed.length > 0)
-        garbage = garbage.filter(({ digest }) => !liveness.live.has(digest));
-      if (garbage.length > 0) await sleep(PAUSE);
+      if (batch === undefined || batch.needed.length > 0) {
+        garbage = garbage.slice(at).filter(({ digest }) => !liveness.live.has(digest));
+        at = 0;
+      }
+      if (at < garbage.length) await sleep(PAUSE);
     }
     if (moved.length > 0) await liveness.lookForWriters();
   }
@@ -136,14 +138,14 @@ class Sweep {
   /** @returns undefined when index.json was changed, and nothing was moved */
   async #moveBatch(garbage: readonly Listed[], isUnneeded: (digest: Digest) => boolean): Promise<Batch | undefined> {
     const { root, settings } = this.#layout;
-    const { now, untagged: manifests, leases, indexBytes } = this.#liveness;
+    const { now, untagged: manifests, leases, indexFile } = this.#liveness;
     const path = indexPath(this.#layout);
     return withLock(
       path,
       'exclusive',
       () => {
         const start = performance.now();
-        if (inodeOfSame(path, indexBytes) === undefined) return undefined;
+        if (inodeOfSame(path, indexFile) === undefined) return undefined;
         return moveBatch(root, garbage, { start, now, manifests, leases, isUnneeded, tryFlock: this.#tryFlock });
       },
       { timeout: settings.lockTimeout, signal: this.#options.signal },

@@ -3,6 +3,7 @@ import type { Descriptor } from '../../oci/descriptor.js';
 import type { Digest } from '../../oci/digest.js';
 import type { Document } from '../../oci/document.js';
 import { indexReading, isWithoutIndex } from '../index/index-read.js';
+import type { SettledFile } from '../index/settled.js';
 import type { Layout } from '../layout.js';
 import type { Flock } from '../lock/flock.js';
 import { isLeased } from '../lock/manifest-lease.js';
@@ -53,8 +54,9 @@ export class Liveness {
   #blobs: readonly Listed[] = [];
   #tags: readonly TagUsage[] = [];
   #untagged: readonly UntaggedManifest[] = [];
+  #untaggedDigests: ReadonlySet<Digest> = new Set();
   #isBeingWritten = false;
-  #indexBytes: Buffer | undefined;
+  #indexFile: SettledFile = { bytes: undefined, stamp: undefined };
 
   constructor(layout: Layout, options: LivenessOptions, tryFlock: Flock) {
     this.cutoff = this.now - (options.grace ?? DEFAULT_GRACE);
@@ -75,8 +77,8 @@ export class Liveness {
   }
 
   /** index.json as it was when it was last marked. */
-  get indexBytes(): Buffer | undefined {
-    return this.#indexBytes;
+  get indexFile(): SettledFile {
+    return this.#indexFile;
   }
 
   /** Whether a build may be writing here: builds have no leases. */
@@ -86,7 +88,7 @@ export class Liveness {
 
   /** The manifests among the blobs that no tag needs. */
   get untagged(): ReadonlySet<Digest> {
-    return new Set(this.#untagged.map(({ digest }) => digest));
+    return this.#untaggedDigests;
   }
 
   /**
@@ -153,12 +155,12 @@ export class Liveness {
 
   async #readIndex(): Promise<readonly Descriptor[]> {
     try {
-      const { bytes, index } = await indexReading(this.#layout, this.#options.signal);
-      this.#indexBytes = bytes;
+      const { file, index } = await indexReading(this.#layout, this.#options.signal);
+      this.#indexFile = file;
       return index.manifests;
     } catch (error) {
       if (!(await isWithoutIndex(this.#layout, error))) throw error;
-      this.#indexBytes = undefined;
+      this.#indexFile = { bytes: undefined, stamp: undefined };
       return this.#allManifests();
     }
   }
@@ -212,6 +214,7 @@ export class Liveness {
   /** Marks the referrers of live blobs, and finds out whether the other young blobs belong to finished exports. */
   async #lookAtUntagged(): Promise<void> {
     this.#untagged = await untaggedManifests(this.#layout.blobs, this.unneeded(), this.#options.signal);
+    this.#untaggedDigests = new Set(this.#untagged.map(({ digest }) => digest));
     await this.#keepAll(await this.#leasedManifests());
     await this.#keepReferrers();
     const untagged = this.untagged;
@@ -228,12 +231,17 @@ export class Liveness {
 
   /** Referrers can have referrers. */
   async #keepReferrers(): Promise<void> {
-    const isReferrer = ({ subject, digest }: UntaggedManifest) =>
-      subject !== undefined && this.live.has(subject) && !this.live.has(digest);
-    for (let found = true; found;) {
-      const referrers = this.#untagged.filter(isReferrer);
-      found = referrers.length > 0;
-      await this.#keepAll(referrers.map(({ digest }) => digest));
+    const referrers = new Map<Digest, Digest[]>();
+    for (const { subject, digest } of this.#untagged) {
+      if (subject === undefined) continue;
+      const known = referrers.get(subject);
+      if (known === undefined) referrers.set(subject, [digest]);
+      else known.push(digest);
+    }
+    // The walk of a map reaches what is added during the walk.
+    for (const subject of referrers.size === 0 ? [] : this.live.keys()) {
+      const found = referrers.get(subject)?.filter((digest) => !this.live.has(digest));
+      if (found !== undefined && found.length > 0) await this.#keepAll(found);
     }
   }
 

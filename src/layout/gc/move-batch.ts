@@ -10,7 +10,7 @@ import type { Listed } from './writers.js';
 // What gc does while it has the lock on index.json: builds that try the lock meanwhile fail.
 
 /** How many files are moved at most. */
-const MOST = 100;
+export const MOST = 100;
 /** When no further file is moved, in milliseconds since the lock was taken. */
 const LONGEST = 1;
 /** How long files are moved at least, in milliseconds, however long it took to compare a large index.json. */
@@ -40,6 +40,8 @@ export interface Batch {
 /**
  * Moves some garbage to quarantine, as much as there is time for. Of a manifest and what it names, the manifest has to
  * come first: see layout/lock/manifest-lease.ts.
+ *
+ * @param garbage - MOST files at most
  */
 export function moveBatch(root: string, garbage: readonly Listed[], options: BatchOptions): Batch {
   const { leases, isUnneeded } = options;
@@ -50,7 +52,7 @@ export function moveBatch(root: string, garbage: readonly Listed[], options: Bat
   let isDone = false;
   try {
     for (const blob of garbage) {
-      if (seen === MOST || performance.now() > end) break;
+      if (performance.now() > end) break;
       const outcome = move(root, blob, options);
       if (outcome === 'leased') {
         leasedManifest = blob.digest;

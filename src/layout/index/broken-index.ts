@@ -56,7 +56,7 @@ export async function replaceBrokenIndex(
   const temporary = await lease.temporary();
   await writeNewFile(temporary, encodeIndex(index), { ...layout.settings, place: path });
   if (await isFolder(path)) await rmdir(path);
-  const prepared = { bytes, before: index, temporary };
+  const prepared = { bytes, stamp: undefined, before: index, temporary };
   const missed = await replaceIndex(layout, prepared, { leased, keepAs: keptIndexPath(layout), signal });
   if (missed === 'again') return false;
   if (missed !== undefined) await addMissed(layout, index, missed);

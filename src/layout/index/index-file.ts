@@ -9,7 +9,7 @@ import { type Missed, missed, type Prepared, replaceUnder, withMissed } from './
 import type { Layout } from '../layout.js';
 import { withLock } from '../lock/lock.js';
 import type { LeasedBlobs } from '../blobs/leased-blobs.js';
-import { settled } from './settled.js';
+import { settled, type Stamp } from './settled.js';
 import { takeTurn } from '../lock/turn.js';
 import type { Lease } from '../workspace/lease.js';
 
@@ -130,16 +130,16 @@ async function prepare(
   signal: AbortSignal | undefined,
 ): Promise<Prepared | undefined> {
   const path = indexPath(layout);
-  const read = (bytes: Buffer | undefined) => {
+  const read = (bytes: Buffer | undefined, stamp: Stamp | undefined) => {
     const isNew = bytes === undefined || bytes.length === 0;
-    return { bytes, before: isNew ? { manifests: [] } : decodeIndex(bytes, path) };
+    return { bytes, stamp, before: isNew ? { manifests: [] } : decodeIndex(bytes, path) };
   };
-  const { bytes, before } = await settled(path, read, { timeout: layout.settings.lockTimeout, signal });
+  const { bytes, stamp, before } = await settled(path, read, { timeout: layout.settings.lockTimeout, signal });
   const after = change(before);
   if (after === before) return undefined;
   const temporary = await lease.temporary();
   await writeNewFile(temporary, encodeIndex(after), { ...layout.settings, place: path });
-  return { bytes, before, temporary };
+  return { bytes, stamp, before, temporary };
 }
 
 /**

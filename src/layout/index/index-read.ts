@@ -3,11 +3,11 @@ import { CacheError } from '../../errors.js';
 import { exists } from '../files/durable.js';
 import { decodeIndex, hasList, type LayoutIndex } from './index-json.js';
 import type { Layout } from '../layout.js';
-import { settled } from './settled.js';
+import { type SettledFile, type Stamp, settled } from './settled.js';
 
 /** What was in index.json, and what it says. */
 interface IndexReading {
-  readonly bytes: Buffer;
+  readonly file: SettledFile;
   readonly index: LayoutIndex;
 }
 
@@ -44,12 +44,12 @@ export async function isWithoutIndex({ root }: Pick<Layout, 'root'>, error: unkn
   return error instanceof CacheError && error.code === 'NOT_FOUND' && (await exists(join(root, 'blobs')));
 }
 
-/** As `readIndex`, with the bytes that were read. */
+/** As `readIndex`, with the file that was read. */
 export async function indexReading(layout: Layout, signal?: AbortSignal): Promise<IndexReading> {
   const path = indexPath(layout);
-  const read = (bytes: Buffer | undefined): IndexReading => {
+  const read = (bytes: Buffer | undefined, stamp: Stamp | undefined): IndexReading => {
     if (bytes === undefined) throw noIndex(layout);
-    return { bytes, index: decodeIndex(bytes, path) };
+    return { file: { bytes, stamp }, index: decodeIndex(bytes, path) };
   };
   const reading = await settled(path, read, { timeout: layout.settings.lockTimeout, signal });
   if (!hasList(reading.index)) {

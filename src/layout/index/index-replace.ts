@@ -5,12 +5,10 @@ import { CacheError } from '../../errors.js';
 import type { Exchange } from '../files/exchange.js';
 import { decodeIndex, entryKey, type LayoutIndex, withEntry } from './index-json.js';
 import type { IndexLock } from '../lock/lock.js';
-import { inodeOfSame, readFileNow, sameBytes, TORN_PAUSE, TORN_TRIES } from './settled.js';
+import { inodeOfSame, readFileNow, sameBytes, type SettledFile, TORN_PAUSE, TORN_TRIES } from './settled.js';
 
-/** A new index.json that is written, but not in its place yet. */
-export interface Prepared {
-  /** What it is to replace; undefined where there is no file. */
-  readonly bytes: Buffer | undefined;
+/** A new index.json that is written, but not in its place yet, and the file that it is to replace. */
+export interface Prepared extends SettledFile {
   readonly before: LayoutIndex;
   readonly temporary: string;
 }
@@ -20,7 +18,7 @@ interface Replaced extends Pick<Prepared, 'bytes' | 'before'> {
   /** Where the old file is now; undefined where there was none, or the filesystem could not keep it. */
   readonly old: string | undefined;
   /** The inode of the file that was to be replaced. */
-  readonly inode: number;
+  readonly inode: bigint;
 }
 
 /** What another process has put into index.json, and was replaced with it. */
@@ -42,10 +40,10 @@ export interface Missed {
 export function replaceUnder(
   lock: IndexLock,
   path: string,
-  { bytes, before, temporary }: Prepared,
+  { bytes, stamp, before, temporary }: Prepared,
   { tryExchange, tryRenameNew }: Exchange,
 ): Replaced | 'again' {
-  const inode = inodeOfSame(path, bytes);
+  const inode = inodeOfSame(path, { bytes, stamp });
   if (inode === undefined || !lock.isSeen()) return 'again';
   const replaced = { bytes, before, inode };
   if (bytes === undefined) {
@@ -83,7 +81,8 @@ export async function missed({ old, bytes, inode }: Replaced, path: string): Pro
       await sleep(TORN_PAUSE);
       const now = readFileNow(old);
       if (now === undefined || sameBytes(now.bytes, bytes)) return undefined;
-      if (isReadable(now.bytes, path)) return { theirs: decodeIndex(now.bytes, path), isNewFile: now.inode !== inode };
+      if (isReadable(now.bytes, path))
+        return { theirs: decodeIndex(now.bytes, path), isNewFile: now.stamp.inode !== inode };
     }
     // The process that wrote that has died over it.
     return undefined;

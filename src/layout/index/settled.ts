@@ -17,6 +17,28 @@ export const TORN_TRIES = 20;
 const YOUNG = 100;
 /** How long to look at a file that is another one each time, without the lock. */
 const UNSETTLED = 1000;
+/** How long ago a file was changed whose next change is sure to give it another time. Some filesystems have whole seconds. */
+const STAMPED = 3000;
+
+/**
+ * What the system says of a file. While it stays the same, so do the bytes: it is only taken of a file that nobody had
+ * changed for some seconds, so that a later change shows in the times.
+ */
+export interface Stamp {
+  readonly inode: bigint;
+  readonly size: bigint;
+  /** In nanoseconds since 1970. */
+  readonly changed: bigint;
+  readonly written: bigint;
+}
+
+/** A file as it was read. */
+export interface SettledFile {
+  /** Undefined where there is no file. */
+  readonly bytes: Buffer | undefined;
+  /** Undefined for a file that was changed lately. */
+  readonly stamp: Stamp | undefined;
+}
 
 /**
  * Makes something of a file that others write in place: of what two readings agree on. Where that is nothing that can
@@ -27,28 +49,28 @@ const UNSETTLED = 1000;
  */
 export async function settled<T>(
   path: string,
-  make: (bytes: Buffer | undefined) => T,
+  make: (bytes: Buffer | undefined, stamp: Stamp | undefined) => T,
   options: LockOptions,
 ): Promise<T> {
   const start = performance.now();
-  for (let [before, isYoung] = readNow(path); ;) {
+  for (let before = readNow(path); ;) {
     // A file that nobody has written lately is read again at once.
-    if (isYoung || performance.now() - start > TORN_PAUSE) await sleep(TORN_PAUSE, undefined, options);
-    const [now, isYoungNow] = readNow(path);
-    const agree = sameBytes(before, now);
-    const outcome = agree ? attempt(() => make(now)) : undefined;
+    if (before.isYoung || performance.now() - start > TORN_PAUSE) await sleep(TORN_PAUSE, undefined, options);
+    const now = readNow(path);
+    const agree = sameBytes(before.bytes, now.bytes);
+    const outcome = agree ? attempt(() => make(now.bytes, now.stamp)) : undefined;
     if (outcome !== undefined) return outcome.value;
     if (performance.now() - start > (agree ? TORN_PAUSE * TORN_TRIES : UNSETTLED)) break;
-    [before, isYoung] = [now, isYoungNow];
+    before = now;
   }
   const { withLock } = await import('../lock/lock.js');
   for (let before: Buffer | undefined, tries = 1; ; tries++) {
-    const [now] = await withLock(path, 'shared', () => readNow(path), options);
+    const { bytes, stamp } = await withLock(path, 'shared', () => readNow(path), options);
     // BuildKit may have deleted the lock file under our lock, so that a build goes on writing in spite of it.
-    if (tries === TORN_TRIES || (tries > 1 && sameBytes(before, now))) return make(now);
-    const outcome = attempt(() => make(now));
+    if (tries === TORN_TRIES || (tries > 1 && sameBytes(before, bytes))) return make(bytes, stamp);
+    const outcome = attempt(() => make(bytes, stamp));
     if (outcome !== undefined) return outcome.value;
-    before = now;
+    before = bytes;
     await sleep(TORN_PAUSE, undefined, options);
   }
 }
@@ -63,9 +85,13 @@ function attempt<T>(make: () => T): { readonly value: T } | undefined {
   }
 }
 
-function readNow(path: string): readonly [bytes: Buffer | undefined, isYoung: boolean] {
+function readNow(path: string): SettledFile & { readonly isYoung: boolean } {
   const now = readFileNow(path);
-  return [now?.bytes, now !== undefined && Math.abs(Date.now() - now.time) < YOUNG];
+  if (now === undefined) return { bytes: undefined, stamp: undefined, isYoung: false };
+  const { bytes, stamp } = now;
+  const age = (time: bigint) => Math.abs(Date.now() - Number(time / 1_000_000n));
+  const isOld = age(stamp.written) > STAMPED && age(stamp.changed) > STAMPED;
+  return { bytes, stamp: isOld ? stamp : undefined, isYoung: age(stamp.written) < YOUNG };
 }
 
 /**
@@ -73,54 +99,64 @@ function readNow(path: string): readonly [bytes: Buffer | undefined, isYoung: bo
  *
  * @throws CacheError CORRUPT for a link, for something that is no regular file, and for one that is too large
  */
-export function readFileNow(
-  path: string,
-): { readonly bytes: Buffer; readonly inode: number; readonly time: number } | undefined {
+export function readFileNow(path: string): { readonly bytes: Buffer; readonly stamp: Stamp } | undefined {
   const fd = openNow(path);
   if (fd === undefined) return undefined;
   try {
-    const stats = fstatSync(fd);
-    if (stats.size > JSON_LIMIT) {
-      throw new CacheError('CORRUPT', `${path} has ${stats.size} bytes; over the limit of ${JSON_LIMIT}`);
+    const stamp = stampOf(fd);
+    const length = Number(stamp.size);
+    if (length > JSON_LIMIT) {
+      throw new CacheError('CORRUPT', `${path} has ${length} bytes; over the limit of ${JSON_LIMIT}`);
     }
-    const bytes = Buffer.allocUnsafe(stats.size);
+    const bytes = Buffer.allocUnsafe(length);
     let size = 0;
     for (let read = -1; read !== 0 && size < bytes.length;) {
       read = readSync(fd, bytes, size, bytes.length - size, size);
       size += read;
     }
-    return { bytes: bytes.subarray(0, size), inode: stats.ino, time: stats.mtimeMs };
+    return { bytes: bytes.subarray(0, size), stamp };
   } finally {
     closeSync(fd);
   }
+}
+
+/** Before the bytes are read: those of a file that is changed meanwhile never go with the stamp of the changed file. */
+function stampOf(fd: number): Stamp {
+  const { ino: inode, size, ctimeNs: changed, mtimeNs: written } = fstatSync(fd, { bigint: true });
+  return { inode, size, changed, written };
 }
 
 /** In bytes; larger pieces take longer to come into being than to be read. */
 const PIECE = 256 * 1024;
 
 /**
- * Whether a file in the root of a layout has these very bytes at this instant; undefined stands for no file. For a look
- * under the lock: it takes a millisecond for some megabytes.
+ * Whether a file in the root of a layout has the very bytes at this instant that were read of it. For a look under the
+ * lock: it takes some microseconds where the stamp is the same, and otherwise a millisecond for some megabytes.
  *
  * @returns its inode, 0 for no file; undefined when it has other bytes
  * @throws CacheError CORRUPT for something that is no regular file
  */
-export function inodeOfSame(path: string, bytes: Buffer | undefined): number | undefined {
+export function inodeOfSame(path: string, { bytes, stamp: before }: SettledFile): bigint | undefined {
   const fd = openNow(path);
-  if (fd === undefined) return bytes === undefined ? 0 : undefined;
+  if (fd === undefined) return bytes === undefined ? 0n : undefined;
   try {
-    const stats = fstatSync(fd);
-    if (stats.size !== bytes?.length) return undefined;
+    const stamp = stampOf(fd);
+    if (before !== undefined && isSameStamp(stamp, before)) return stamp.inode;
+    if (bytes === undefined || stamp.size !== BigInt(bytes.length)) return undefined;
     const piece = Buffer.allocUnsafe(Math.min(PIECE, bytes.length));
     for (let at = 0; at < bytes.length;) {
       const read = readSync(fd, piece, 0, piece.length, at);
       if (read === 0 || bytes.compare(piece, 0, read, at, at + read) !== 0) return undefined;
       at += read;
     }
-    return stats.ino;
+    return stamp.inode;
   } finally {
     closeSync(fd);
   }
+}
+
+function isSameStamp(a: Stamp, b: Stamp): boolean {
+  return a.inode === b.inode && a.size === b.size && a.changed === b.changed && a.written === b.written;
 }
 
 function openNow(path: string): number | undefined {
