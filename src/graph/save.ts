@@ -81,6 +81,9 @@ export function saveAs({ shape, fields }: Pick<SavedCache, 'shape' | 'fields'>, 
 }
 
 /** The documents that BuildKit would not import for their size: only a cache with a manifest has that limit. */
-export function oversized({ documents, shape }: SavedCache): readonly Document[] {
-  return shape === undefined ? [] : documents.filter(({ bytes }) => bytes.length > IMPORT_LIMIT);
+export function oversized<D extends Pick<Document, 'descriptor'>>({
+  documents,
+  shape,
+}: Pick<SavedCache, 'shape'> & { readonly documents: readonly D[] }): readonly D[] {
+  return shape === undefined ? [] : documents.filter(({ descriptor }) => descriptor.size > IMPORT_LIMIT);
 }

@@ -6,7 +6,7 @@ import { JSON_LIMIT } from '../../oci/json.js';
 import { contentsOf } from '../../oci/successors.js';
 import type { Cache } from '../backend.js';
 import { loadInlineCache } from '../inline/inline-source.js';
-import { readManifest } from './manifest.js';
+import { readManifest, type StoredManifest } from './manifest.js';
 import type { DocumentReader } from './repository.js';
 
 /**
@@ -19,7 +19,15 @@ export async function loadCache(
   descriptor: Descriptor,
   signal?: AbortSignal,
 ): Promise<Cache> {
-  const manifest = await readManifest(repository, descriptor, signal);
+  return cacheIn(repository, await readManifest(repository, descriptor, signal), signal);
+}
+
+/** The same for a manifest that was read. */
+export async function cacheIn(
+  repository: DocumentReader,
+  manifest: StoredManifest,
+  signal?: AbortSignal,
+): Promise<Cache> {
   const contents = contentsOf(manifest.content);
   if (contents.kind !== 'cache') return loadInlineCache(repository, manifest, signal);
   const { config, layers } = contents;

@@ -4,10 +4,21 @@ import { blobsOf, type Graph } from '../../graph/graph.js';
 import { dropUnusedLayers } from '../../graph/keep.js';
 import { oversized, saveAs, type SavedCache } from '../../graph/save.js';
 import type { Digest } from '../../oci/digest.js';
+import type { Document } from '../../oci/document.js';
 
-/** A cache and its documents. */
-export interface SavedGraph {
+/** How a cache is written: what its documents are, without their bytes. */
+interface Written extends Pick<SavedCache, 'shape' | 'fields'> {
+  readonly documents: readonly Pick<Document, 'descriptor'>[];
+}
+
+/** A cache, and how it is written in its place. */
+export interface WrittenGraph {
   readonly graph: Graph;
+  readonly saved: Written;
+}
+
+/** A cache that is smaller than what is written in its place. */
+interface ShrunkGraph extends WrittenGraph {
   readonly saved: SavedCache;
 }
 
@@ -21,7 +32,7 @@ interface Fitted<T> {
 export type BlobSizes = ReadonlyMap<Digest, number>;
 
 /** A cache that may be changed, and what it needs while it is not. */
-interface SizedGraph extends UsedGraph, SavedGraph {
+interface SizedGraph extends UsedGraph, WrittenGraph {
   readonly needs: BlobSizes;
 }
 
@@ -30,7 +41,7 @@ interface SizedGraph extends UsedGraph, SavedGraph {
  *
  * @param sizes - of the blobs that are there
  */
-export function neededSizes({ graph, saved }: SavedGraph, sizes: BlobSizes): BlobSizes {
+export function neededSizes({ graph, saved }: WrittenGraph, sizes: BlobSizes): BlobSizes {
   const layers = blobsOf(graph).map(({ digest }) => [digest, sizes.get(digest) ?? 0] as const);
   const documents = saved.documents.map(({ descriptor }) => [descriptor.digest, descriptor.size] as const);
   return new Map([...layers, ...documents]);
@@ -49,25 +60,29 @@ export function sizeOf(needs: Iterable<BlobSizes>): number {
  *
  * @param others - what is needed by what may not be touched; it is never evicted
  * @param sizes - of the blobs that are there
+ * @returns what becomes of each cache; undefined for one that stays as it is
  */
 export function fitSize(
   caches: readonly SizedGraph[],
   others: BlobSizes,
   sizes: BlobSizes,
   limit: number,
-): Fitted<readonly SavedGraph[]> {
+): Fitted<readonly (ShrunkGraph | undefined)[]> {
   const order = sizedFirst(evictionOrder(caches), sizes).filter((blob) => !others.has(blob));
-  const after = (step: number) => cut(caches, order, step);
-  const fits = (step: number) => {
-    const needs = after(step).map((now, index) => {
-      const before = caches[index];
-      return before?.graph === now.graph ? before.needs : neededSizes(now, sizes);
-    });
-    return sizeOf([others, ...needs]) <= limit;
-  };
+  const places = new Map(order.map((blob, place) => [blob, place]));
+  const cuttable = caches.map((cache) => new Cuttable(cache, order, places, sizes));
   const most = order.length + 1;
-  const step = least(most, fits);
-  return { value: after(step ?? most), fits: step !== undefined };
+  const step = least(most, (tried) => {
+    const fits = sizeOf(chain([others], cuttable, tried)) <= limit;
+    for (const one of cuttable) one.keep(fits);
+    return fits;
+  });
+  return { value: cuttable.map((one) => one.after(step ?? most)), fits: step !== undefined };
+}
+
+function* chain(first: readonly BlobSizes[], caches: readonly Cuttable[], step: number): Generator<BlobSizes> {
+  yield* first;
+  for (const cache of caches) yield cache.needsAfter(step);
 }
 
 /** To evict a blob that is not there frees nothing. Those that stand on it come before it still. */
@@ -75,14 +90,75 @@ function sizedFirst(order: readonly Digest[], sizes: BlobSizes): Digest[] {
   return [...order.filter((blob) => sizes.has(blob)), ...order.filter((blob) => !sizes.has(blob))];
 }
 
-/** The caches as they are, then without layers that nothing needs, then with one blob evicted, two, … */
-function cut(caches: readonly SizedGraph[], order: readonly Digest[], step: number): readonly SavedGraph[] {
-  if (step === 0) return caches;
-  const blobs = new Set(order.slice(0, step - 1));
-  return caches.map(({ graph, saved }) => {
+/**
+ * A cache after each step of an eviction: as it is, then without layers that nothing needs, then with one blob of the order
+ * evicted, two, … Many steps evict blobs of other caches only, and what was found at the last steps is kept: a search by
+ * halves looks at each cache a few times then, and not once for each half.
+ */
+class Cuttable {
+  readonly #cache: SizedGraph;
+  readonly #order: readonly Digest[];
+  /** Where the blobs of the cache are in the order, ascending. */
+  readonly #places: readonly number[];
+  readonly #sizes: BlobSizes;
+  readonly #kept = new Map<boolean, Needed>();
+  #last: Needed | undefined;
+
+  constructor(cache: SizedGraph, order: readonly Digest[], places: ReadonlyMap<Digest, number>, sizes: BlobSizes) {
+    this.#cache = cache;
+    this.#order = order;
+    const blobs = new Set(cache.graph.layers.map(({ blob }) => blob));
+    const own = Array.from(blobs, (blob) => places.get(blob)).filter((place) => place !== undefined);
+    this.#places = own.toSorted((a, b) => a - b);
+    this.#sizes = sizes;
+  }
+
+  needsAfter(step: number): BlobSizes {
+    if (step === 0) return this.#cache.needs;
+    const evicted = countBelow(this.#places, step - 1);
+    const known = [this.#last, ...this.#kept.values()].find((needed) => needed?.evicted === evicted);
+    this.#last = known ?? { evicted, needs: this.#needsWithout(evicted) };
+    return this.#last.needs;
+  }
+
+  /** Keeps what was found at the last step in the place of what was found at the one before with the same outcome. */
+  keep(outcome: boolean): void {
+    if (this.#last !== undefined) this.#kept.set(outcome, this.#last);
+  }
+
+  /** @returns undefined when nothing of it goes */
+  after(step: number): ShrunkGraph | undefined {
+    return step === 0 ? undefined : this.#cut(countBelow(this.#places, step - 1));
+  }
+
+  #needsWithout(evicted: number): BlobSizes {
+    const cut = this.#cut(evicted);
+    return cut === undefined ? this.#cache.needs : neededSizes(cut, this.#sizes);
+  }
+
+  #cut(evicted: number): ShrunkGraph | undefined {
+    const { graph, saved } = this.#cache;
+    const blobs = new Set(this.#places.slice(0, evicted).flatMap((place) => this.#order[place] ?? []));
     const left = tidy(evict(graph, blobs));
-    return left === graph ? { graph, saved } : { graph: left, saved: saveAs(saved, left) };
-  });
+    return left === graph ? undefined : { graph: left, saved: saveAs(saved, left) };
+  }
+}
+
+/** What a cache needs once so many of its own blobs are evicted. */
+interface Needed {
+  readonly evicted: number;
+  readonly needs: BlobSizes;
+}
+
+/** How many of some ascending numbers are below another. */
+function countBelow(numbers: readonly number[], limit: number): number {
+  let [from, to] = [0, numbers.length];
+  while (from < to) {
+    const middle = Math.floor((from + to) / 2);
+    if ((numbers[middle] ?? 0) < limit) from = middle + 1;
+    else to = middle;
+  }
+  return from;
 }
 
 function tidy(graph: Graph): Graph {
@@ -94,7 +170,7 @@ function tidy(graph: Graph): Graph {
  * Evicts from a cache as little as brings its documents under the limit of BuildKit's import. Keys that
  * lead to no result any more go too: they are what most of such a config consists of.
  */
-export function fitImportLimit(used: UsedGraph, saved: SavedCache): Fitted<SavedGraph> {
+export function fitImportLimit(used: UsedGraph, saved: Written): Fitted<ShrunkGraph> {
   const order = evictionOrder([used]);
   const after = (count: number) => {
     const graph = dropDeadKeys(tidy(evict(used.graph, new Set(order.slice(0, count)))));

@@ -192,9 +192,9 @@ class Pruning {
     const closed = kept.filter((one) => !touched.has(one)).flatMap((one) => [...one.needs]);
     const { value, fits } = fitSize(caches, new Map(closed), this.#sizes, limit);
     if (!fits) this.#unmet.push(`${limit} bytes: what is left is protected, or is no result of a cache`);
-    for (const [index, { before, graph }] of caches.entries()) {
+    for (const [index, { before }] of caches.entries()) {
       const now = value[index];
-      if (now === undefined || now.graph === graph) continue;
+      if (now === undefined) continue;
       shrunk.set(before, { before, ...now, reason: shrunk.get(before)?.reason ?? 'max-size' });
     }
     return [...shrunk.values()];

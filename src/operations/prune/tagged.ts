@@ -2,22 +2,23 @@ import { allRead, type CacheStore, type StoreEntry } from '../../backend/cache-s
 import type { Cache } from '../../backend/backend.js';
 import { loadInlineCache } from '../../backend/inline/inline-source.js';
 import { loadBareCache } from '../../backend/load-entry.js';
-import { loadCache } from '../../backend/repository/load-cache.js';
+import { cacheIn } from '../../backend/repository/load-cache.js';
 import { readManifest } from '../../backend/repository/manifest.js';
 import { CacheError } from '../../errors.js';
 import type { Graph } from '../../graph/graph.js';
+import type { SavedCache } from '../../graph/save.js';
 import { CREATED_AT } from '../../oci/descriptor.js';
 import type { Digest } from '../../oci/digest.js';
 import { isImageType } from '../../oci/media-types.js';
 import { contentsOf } from '../../oci/successors.js';
-import type { BlobSizes, SavedGraph } from './budget.js';
+import type { BlobSizes, WrittenGraph } from './budget.js';
 import type { TagUse } from './policy.js';
 
 /** An entry of a place, what it is, and when it was last used. */
 export interface Tagged extends TagUse {
   readonly entry: StoreEntry;
   /** Undefined for images, cache or not, and for other things: nothing can be evicted from those. */
-  readonly cache: SavedGraph | undefined;
+  readonly cache: WrittenGraph | undefined;
   /** All that it reaches. */
   readonly needs: BlobSizes;
   /** What says when it was last used. */
@@ -52,13 +53,18 @@ export async function readTagged(store: Store, sizes: BlobSizes, signal: AbortSi
     const { graph, saved } = (await cacheOf(store, entry, signal)) ?? {};
     const written = await store.writtenAt?.(entry);
     const use = latest({ recorded: entry.lastUsed, file: written, created: graph && newest(graph) });
-    read.push({ entry, names: entry.names, cache: graph && saved && { graph, saved }, ...use });
+    read.push({ entry, names: entry.names, cache: graph && saved && { graph, saved: withoutBytes(saved) }, ...use });
   }
   const needs = await readNeeds(store, entries, signal);
   return read.map((one, at) => ({
     ...one,
     needs: new Map(Array.from(needs[at] ?? [], (digest) => [digest, sizes.get(digest) ?? sizeOf(one, digest)])),
   }));
+}
+
+/** The bytes of all documents of a place would take a lot of memory, and are not needed again. */
+function withoutBytes({ documents, ...saved }: SavedCache): WrittenGraph['saved'] {
+  return { ...saved, documents: documents.map(({ descriptor }) => ({ descriptor })) };
 }
 
 async function readNeeds(store: Store, entries: readonly StoreEntry[], signal: AbortSignal | undefined) {
@@ -85,7 +91,7 @@ async function cacheOf(
   if (isBare) return loadBareCache(store, descriptor, signal);
   if (!isImageType(descriptor.mediaType)) return undefined;
   const manifest = await readManifest(store, descriptor, signal);
-  if (contentsOf(manifest.content).kind === 'cache') return loadCache(store, descriptor, signal);
+  if (contentsOf(manifest.content).kind === 'cache') return cacheIn(store, manifest, signal);
   try {
     return await loadInlineCache(store, manifest, signal);
   } catch (error) {
