@@ -1,17 +1,18 @@
-import type { Stats } from 'node:fs';
-import { type FileHandle, lstat } from 'node:fs/promises';
+import { closeSync, fstatSync, lstatSync, readSync, type Stats } from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
+import { letOthersRun } from '../../bytes/let-others-run.js';
 import { CacheError, isSystemError } from '../../errors.js';
 import { type Content, type Range, verified } from '../../oci/content.js';
 import type { BlobId } from '../../oci/descriptor.js';
 import type { Digest } from '../../oci/digest.js';
 import { type FileContent, isLargeFile, withFile } from '../../thread/large-file.js';
 import type { copyBlob } from './copy-blob.js';
-import { openRegular } from '../files/open-file.js';
+import { openRegular, openRegularNow } from '../files/open-file.js';
 
 /** The largest buffer, in bytes. */
 const READ_SIZE = 1024 * 1024;
-/** The first buffer, in bytes: most documents fit, and to allocate a large one costs more than to read them. */
-const FIRST_SIZE = 16 * 1024;
+/** What is read at once, without another thread, in bytes: most documents, and the beginnings of layers. */
+const READ_NOW = 64 * 1024;
 
 /** For reading a blob with the checks on the way. */
 export interface CheckOptions {
@@ -75,26 +76,58 @@ async function* readBlobFile(
   { start = 0, end = Number.POSITIVE_INFINITY }: Range = {},
   signal?: AbortSignal,
 ): AsyncGenerator<Uint8Array, void, undefined> {
+  signal?.throwIfAborted();
+  const small = readNow(path, digest, start, end);
+  if (small !== undefined) {
+    if (small.length > 0) yield small;
+    await letOthersRun();
+    return;
+  }
   await using handle = await openBlobFile(path, digest);
-  let size = FIRST_SIZE;
   for (let at = start; at < end;) {
     signal?.throwIfAborted();
-    const length = Math.min(size, end - at);
+    const length = Math.min(READ_SIZE, end - at);
     const { bytesRead, buffer } = await handle.read(Buffer.allocUnsafe(length), 0, length, at);
     if (bytesRead === 0) return;
     at += bytesRead;
-    // A file that fills its buffer goes on; after a short read only its end is left.
-    if (bytesRead === size) size = Math.min(8 * size, READ_SIZE);
     yield buffer.subarray(0, bytesRead);
+  }
+}
+
+/** A part of a file at once, if it is small; undefined when it is not. */
+function readNow(path: string, digest: Digest, start: number, end: number): Buffer | undefined {
+  const fd = openNow(path, digest);
+  try {
+    const length = Math.max(0, Math.min(end, fstatSync(fd).size) - start);
+    if (length > READ_NOW) return undefined;
+    const bytes = Buffer.allocUnsafe(length);
+    let size = 0;
+    for (let read = -1; read !== 0 && size < length; size += read) {
+      read = readSync(fd, bytes, size, length - size, start + size);
+    }
+    return bytes.subarray(0, size);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function openNow(path: string, digest: Digest): number {
+  try {
+    return openRegularNow(path);
+  } catch (error) {
+    throw isSystemError(error, 'ENOENT', 'ENOTDIR') ? missing(digest, path) : error;
   }
 }
 
 /** What is at a path, links not followed; undefined when nothing is. */
 export async function statOf(path: string): Promise<Stats | undefined> {
-  return lstat(path).catch((error: unknown) => {
-    if (isSystemError(error, 'ENOENT', 'ENOTDIR')) return undefined;
+  await letOthersRun();
+  try {
+    return lstatSync(path, { throwIfNoEntry: false });
+  } catch (error) {
+    if (isSystemError(error, 'ENOTDIR')) return undefined;
     throw error;
-  });
+  }
 }
 
 /** The error for a blob whose file is not there. */

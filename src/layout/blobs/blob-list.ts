@@ -3,6 +3,7 @@ import { lstat, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isSystemError } from '../../errors.js';
 import { type Digest, isDigest } from '../../oci/digest.js';
+import { statOf } from './blob-file.js';
 
 /** Something in a folder of `blobs/`. */
 interface BlobEntry {
@@ -18,10 +19,7 @@ export async function* listBlobs(root: string): AsyncGenerator<BlobEntry, void, 
     const folder = join(root, 'blobs', algorithm);
     for (const name of (await namesIn(folder)).toSorted()) {
       const path = join(folder, name);
-      const stats = await lstat(path).catch((error: unknown) => {
-        if (isSystemError(error, 'ENOENT')) return undefined;
-        throw error;
-      });
+      const stats = await statOf(path);
       const digest = `${algorithm}:${name}`;
       if (stats !== undefined) yield { path, digest: isDigest(digest) ? digest : undefined, stats };
     }

@@ -1,11 +1,15 @@
 import { CacheError } from '../../errors.js';
-import { readWhole } from '../../oci/content.js';
+import { collect } from '../../bytes/collect.js';
+import { contentOf, readWhole } from '../../oci/content.js';
 import type { BlobId } from '../../oci/descriptor.js';
 import type { Digest } from '../../oci/digest.js';
 import { JSON_LIMIT } from '../../oci/json.js';
 import type { Document } from '../../oci/document.js';
 import { startsAsJson, type Successor, successorsIn } from '../../oci/successors.js';
 import type { Blobs } from '../blobs/blobs.js';
+
+/** In bytes: what is no larger costs less to read than to look at first. */
+const READ_ONCE = 64 * 1024;
 
 /** The blobs that were marked, and whether their successors were, too. */
 export type Marked = Map<Digest, 'named' | 'read'>;
@@ -93,12 +97,15 @@ export class Marking {
     const size = await this.#blobs.size(digest);
     if (size === undefined) return 'missing';
     const content = this.#blobs.content(digest);
-    if (!(await startsAsJson(content.open({ end: 64 }, signal)))) {
+    const where = this.#blobs.path(digest);
+    // A small file is read once.
+    const read = size <= READ_ONCE ? contentOf(await collect(content.open({}, signal))) : content;
+    if (!(await startsAsJson(read.open({ end: 64 }, signal)))) {
       // A damaged manifest may not look like one any more.
       if (document === 'yes' && size <= JSON_LIMIT)
-        await readWhole(content, { digest, size }, this.#blobs.path(digest), { limit: size, signal });
+        await readWhole(read, { digest, size }, where, { limit: size, signal });
       return undefined;
     }
-    return readWhole(content, { digest, size }, this.#blobs.path(digest), { limit: JSON_LIMIT, signal });
+    return readWhole(read, { digest, size }, where, { limit: JSON_LIMIT, signal });
   }
 }

@@ -1,8 +1,10 @@
 import { linkSync, lstatSync, mkdirSync, renameSync, rmSync } from 'node:fs';
-import { lstat, rm, rmdir } from 'node:fs/promises';
+import { rmdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { letOthersRun } from '../../bytes/let-others-run.js';
 import { isSystemError } from '../../errors.js';
 import { type Digest, splitDigest } from '../../oci/digest.js';
+import { statOf } from '../blobs/blob-file.js';
 import { namesIn } from '../blobs/blob-list.js';
 import { inheritFolder } from '../files/ownership.js';
 import { digestOfName, portableName } from '../files/portable-name.js';
@@ -40,10 +42,7 @@ export async function quarantinedBlobs(root: string): Promise<QuarantinedBlob[]>
     for (const file of await namesIn(folder)) {
       const digest = digestOfName(file);
       const path = join(folder, file);
-      const stats = await lstat(path).catch((error: unknown) => {
-        if (isSystemError(error, 'ENOENT')) return undefined;
-        throw error;
-      });
+      const stats = await statOf(path);
       if (stats === undefined || digest === undefined) continue;
       blobs.push({ digest, path, since: Number(since), damaged: kind === 'damaged', size: stats.size });
     }
@@ -123,7 +122,10 @@ function isThere(path: string): boolean {
 
 /** Deletes blobs in quarantine, and the folders that are empty then, `.bkcache` included. */
 export async function removeQuarantined(root: string, blobs: readonly QuarantinedBlob[]): Promise<void> {
-  for (const { path } of blobs) await rm(path, { recursive: true, force: true });
+  for (const { path } of blobs) {
+    rmSync(path, { recursive: true, force: true });
+    await letOthersRun();
+  }
   for (const folder of new Set(blobs.map(({ path }) => dirname(path)))) await removeQuarantine(folder);
   await removeWhenEmpty(join(root, WORKSPACE_FOLDER));
 }
