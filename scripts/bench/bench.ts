@@ -9,6 +9,7 @@ import { measureDelay } from './delay.js';
 import { measureLevels } from './levels.js';
 import { makeRows, type Row } from './rows.js';
 import { median, run } from './run.js';
+import { measureFloors } from './scale/floors.js';
 import { measureScale } from './scale/scale.js';
 
 /**
@@ -16,7 +17,8 @@ import { measureScale } from './scale/scale.js';
  * have to have done the same work, and medians are printed: as a table on stderr and as JSON on stdout.
  *
  * With `--against DIR` it measures two builds of bkcache instead: this one, and that in DIR/dist. With `--scale` it
- * measures how the time of each verb grows with what is in a folder, and fails where that is faster than the folder.
+ * measures how the time of each verb grows with what is in a folder, and fails where that is faster than the folder; then
+ * some verbs beside the least that their work could be. `--sizes small` leaves out the largest folders, and the latter.
  *
  * Peers: apt-get install skopeo pigz zstd (Debian 12); apt-get install oras (Debian 13).
  */
@@ -91,8 +93,10 @@ mkdirSync(values.work, { recursive: true });
 try {
   const { against, only, tree, work } = values;
   if (values.scale) {
-    const rows = await measureScale({ work, small: values.sizes === 'small', only: only ?? '' });
-    printJson({ rows });
+    const small = values.sizes === 'small';
+    const rows = await measureScale({ work, small, only: only ?? '' });
+    const floors = small ? [] : await measureFloors({ work, tree, runs: Number(values.runs), only: only ?? '' });
+    printJson({ rows, floors });
     if (rows.some(({ fits }) => !fits)) process.exitCode = 1;
   } else if (against === undefined) await measurePeers();
   else printJson({ rows: await measureAgainst({ against, only, tree, work, runs: Number(values.runs) }) });

@@ -31,7 +31,7 @@ export function makeTags(folder: string, size: number): void {
 /** One small cache, and so many blobs of 1 kB that nothing needs. */
 export function makeBlobs(folder: string, size: number): void {
   const maker = new FolderMaker(folder);
-  maker.cache('main', stacked([maker.layer('base')]), [
+  maker.cache('latest', stacked([maker.layer('base')]), [
     { digest: sha256('step'), layers: [{ layer: 0, createdAt: timeOf(0) }] },
   ]);
   for (let blob = 0; blob < size; blob++) maker.layer(`unused ${blob}`);
@@ -54,7 +54,7 @@ export function makeWide(folder: string, size: number, name = ''): void {
     if (record % 2 === 0) return { digest, inputs };
     return { digest, inputs, layers: [{ layer: record % layers.length, createdAt: timeOf(record) }] };
   });
-  maker.cache('main', layers, records);
+  maker.cache('latest', layers, records);
   maker.finish();
 }
 
@@ -66,7 +66,7 @@ export function makeChain(folder: string, size: number): void {
     const result = { layer: Math.floor(record / 5), createdAt: timeOf(record) };
     return { digest: sha256(`chain ${record}`), ...linkTo(record - 1), layers: [result] };
   });
-  maker.cache('main', layers, records);
+  maker.cache('latest', layers, records);
   maker.finish();
 }
 
@@ -97,7 +97,7 @@ export function makeLayers(folder: string, size: number): void {
   const records = layers.map((_, layer): WrittenRecord => {
     return { digest: sha256(`layer ${layer}`), layers: [{ layer, createdAt: timeOf(layer) }] };
   });
-  maker.cache('main', layers, records);
+  maker.cache('latest', layers, records);
   maker.finish();
 }
 
