@@ -49,6 +49,7 @@ const CALLS = {
   },
   inspectCache: { text, options: options(reading) },
   listFiles: { text, options: options({ ...reading, layers: texts, paths: texts, find: text }) },
+  explainCaches: { imported: text, written: text, options: options(reading) },
   catCache: { text, what: text, options: options({ ...reading, layer: text }) },
   listCaches: { text, options: options(reading) },
   parseImport: { text },

@@ -33,6 +33,16 @@ export { exportCache } from './operations/export.js';
 export { collectGarbage, type GarbageOptions } from './operations/gc.js';
 export { catCache, type CatOptions } from './operations/files/cat.js';
 export { type FilesOfLayer, type FilesOptions, listFiles } from './operations/files/list-files.js';
+export {
+  type Cause,
+  type Evidence,
+  explainCaches,
+  type Explanation,
+  type StepDescription,
+} from './operations/explain/explain.js';
+export type { Difference } from './operations/explain/compare-trees.js';
+export type { CauseKind, DefinitionHint } from './operations/explain/find-causes.js';
+export type { LayerSummary } from './operations/explain/side.js';
 export { importArguments, type Tool } from './operations/import-args.js';
 export { importCache } from './operations/import.js';
 export type { FileType, LayerFile } from './codec/layer-files.js';

@@ -59,6 +59,11 @@ export async function openTarget(at: Location, session: Session, settings: Targe
   return target;
 }
 
+/** Whether the place of an import can be listed and verified. */
+export function hasStore({ type }: CacheOptions): boolean {
+  return backends.get(type)?.store !== undefined;
+}
+
 /** @throws CacheError USAGE for a type without stores, NOT_FOUND */
 export async function openStore(at: Location, session: Session): Promise<CacheStore> {
   const backend = backends.get(at.options.type);

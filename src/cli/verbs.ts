@@ -11,6 +11,7 @@ export const VERBS: ReadonlyMap<string, () => Promise<Verb>> = new Map([
   ['inspect', async () => (await import('./inspect.js')).inspect],
   ['files', async () => (await import('./files.js')).files],
   ['cat', async () => (await import('./cat.js')).cat],
+  ['explain', async () => (await import('./explain.js')).explain],
   ['remove', async () => (await import('./remove.js')).remove],
   ['verify', async () => (await import('./verify.js')).verify],
   ['repair', async () => (await import('./repair.js')).repair],

@@ -48,6 +48,8 @@ export interface OpenLayerFile {
   readonly file: LayerFile;
   /** To be read before the next file is taken. */
   readonly data: AsyncIterable<Uint8Array>;
+  /** The extended attributes with their values. */
+  readonly xattrs: ReadonlyMap<string, Buffer>;
 }
 
 /** A layer to read. */
@@ -101,7 +103,7 @@ export async function* openLayerFiles(
     // A global pax header describes no file.
     if (header.type === 'g') continue;
     const file = fileOfTar(header);
-    if (!isTable(file.path)) yield { file, data };
+    if (!isTable(file.path)) yield { file, data, xattrs: header.xattrs };
   }
 }
 
