@@ -27,6 +27,7 @@ export const ROOMS: readonly string[] = [
   'backend',
   'operations',
   'report',
+  'serve',
   'cli',
   'index.ts',
 ];

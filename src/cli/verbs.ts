@@ -17,6 +17,7 @@ export const VERBS: ReadonlyMap<string, () => Promise<Verb>> = new Map([
   ['repair', async () => (await import('./repair.js')).repair],
   ['gc', async () => (await import('./gc.js')).gc],
   ['prune', async () => (await import('./prune.js')).prune],
+  ['serve', async () => (await import('./serve.js')).serve],
 ]);
 
 /** Short names of verbs. */

@@ -75,6 +75,11 @@ export function isLoopback(registry: string): boolean {
   return host === 'localhost' || /^127(?:\.\d{1,3}){3}$/.test(host) || /^[0:]*:0*1$/.test(host);
 }
 
+/** Whether a registry could have a repository of this name: distribution-spec, "Pulling manifests". */
+export function isRepository(name: string): boolean {
+  return name.length <= REPOSITORY_LIMIT && REPOSITORY.test(name);
+}
+
 /** Whether a registry could have a tag of this name: distribution-spec, "Pulling manifests". */
 export function isTag(name: string): boolean {
   return TAG.test(name);

@@ -101,18 +101,29 @@ export class LeasedBlobs implements AsyncDisposable {
       const options = { root: this.#root, where, durable: this.#durable, signal };
       const blob = shared ?? (await writeBlobFile(content, expected, temporary, options));
       if (shared !== undefined) await this.#settleShared(temporary, sharing);
-      const path = this.#blobs.path(blob.digest);
-      await makeFolder(dirname(path), { durable: this.#durable });
-      if (await this.has(blob, signal)) return blob;
-      renameSync(temporary, path);
-      isRenamed = true;
-      this.#unsynced.add(dirname(path));
-      this.#sizes.set(blob.digest, blob.size);
-      await this.#knownDamaged.remove(blob.digest);
+      isRenamed = await this.place(temporary, blob, signal);
       return blob;
     } finally {
       if (!isRenamed) await rm(temporary, { force: true });
     }
+  }
+
+  /**
+   * Moves a file to the place of its blob. A blob that exists already stays, unless it cannot be used (see `has`). The
+   * caller removes the file where it was not needed.
+   *
+   * @param temporary - on the filesystem of the layout: whole, checked, read-only and synced
+   * @returns whether the file was moved
+   */
+  async place(temporary: string, blob: BlobId, signal?: AbortSignal): Promise<boolean> {
+    const path = this.#blobs.path(blob.digest);
+    await makeFolder(dirname(path), { durable: this.#durable });
+    if (await this.has(blob, signal)) return false;
+    renameSync(temporary, path);
+    this.#unsynced.add(dirname(path));
+    this.#sizes.set(blob.digest, blob.size);
+    await this.#knownDamaged.remove(blob.digest);
+    return true;
   }
 
   /** A clone has the mode of what it was made from; a hard link is that very file, and stays as it is. */
