@@ -31,6 +31,15 @@ export class ByteQueue implements AsyncDisposable {
     return Buffer.concat(parts);
   }
 
+  /** All that is left, as a stream. */
+  async *rest(): AsyncGenerator<Uint8Array, void, undefined> {
+    for (;;) {
+      const chunk = await this.some(Number.POSITIVE_INFINITY);
+      if (chunk.length === 0) return;
+      yield chunk;
+    }
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#source.return?.();
   }

@@ -45,7 +45,7 @@ const HAS_NO_DATA = new Set(['1', '2', '3', '4', '5', '6']);
  * @param where - the tar, for messages
  * @throws CacheError CORRUPT
  */
-export async function readTarHeader(tar: ByteQueue, where: string): Promise<TarHeader | TarEnd> {
+export async function readTarHeader(tar: Pick<ByteQueue, 'exactly'>, where: string): Promise<TarHeader | TarEnd> {
   const raw: Buffer[] = [];
   let pax: PaxRecords = new Map();
   let longName: Buffer | undefined;

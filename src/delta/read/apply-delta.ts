@@ -50,7 +50,7 @@ export async function* applyDelta(
   await using queue = new ByteQueue(delta);
   const version = versionOf(await queue.exactly(HEADER_V1.length), where);
   const blame = (cause: Error) => badDelta(where, `its zstd stream is damaged: ${cause.message}`, 'format', cause);
-  const stream = decodeZstd(restOf(queue), blame, { windowMemory, where, signal });
+  const stream = decodeZstd(queue.rest(), blame, { windowMemory, where, signal });
   await using operations = new Operations(stream, version, promised.size, where);
   const { algorithm, hash } = hasherFor(promised.diffID);
   let size = 0;
@@ -211,12 +211,4 @@ function versionOf(header: Buffer, where: string): 1 | 2 {
   if (header.equals(HEADER_V1)) return 1;
   if (header.equals(HEADER_V2)) return 2;
   throw badDelta(where, 'it has no header of a tar-diff');
-}
-
-async function* restOf(queue: ByteQueue): AsyncGenerator<Uint8Array, void, undefined> {
-  for (;;) {
-    const chunk = await queue.some(Number.POSITIVE_INFINITY);
-    if (chunk.length === 0) return;
-    yield chunk;
-  }
 }
