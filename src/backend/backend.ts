@@ -152,6 +152,8 @@ export interface Location {
   readonly path?: string | undefined;
   /** The host of a service that has users: `registry.example.com:5000`. */
   readonly service?: string | undefined;
+  /** Why BuildKit cannot read the cache although bkcache can, and what helps. */
+  readonly unread?: { readonly message: string; readonly hint: string } | undefined;
 }
 
 /** One type of cache. A method that is missing is a thing that the type cannot do. */

@@ -1,8 +1,10 @@
 import { lstat } from 'node:fs/promises';
 import { isOptionString } from '../buildkit/values.js';
-import { ATTRIBUTES, SECRETS } from '../buildkit/attributes.js';
+import { ATTRIBUTES } from '../buildkit/attributes.js';
 import {
   type CacheOptions,
+  checkHasType,
+  formatOptions,
   type OnNote,
   optionsBehindPath,
   parseExport,
@@ -31,7 +33,9 @@ export async function readImport(text: string, onNote?: OnNote): Promise<CacheOp
  * @throws CacheError USAGE
  */
 export async function readPlace(text: string, onNote?: OnNote): Promise<CacheOptions> {
-  return isOptionString(text) ? readImport(text, onNote) : { type: 'local', attributes: { src: text } };
+  if (isOptionString(text)) return readImport(text, onNote);
+  checkHasType(text, 'import');
+  return { type: 'local', attributes: { src: text } };
 }
 
 /**
@@ -65,7 +69,8 @@ function selectionIn({ type, attributes }: CacheOptions): string | undefined {
 
 /** What a user called a place, for results. An option string with a secret is shown without the secret. */
 export function shownPlace(text: string, place: CacheOptions): string {
-  return SECRETS.some((name) => place.attributes[name] !== undefined) ? shownOptions(place) : text;
+  const shown = shownOptions(place);
+  return shown === formatOptions(place) ? text : shown;
 }
 
 /**

@@ -111,7 +111,13 @@ export function hasManifest(type: CacheType): boolean {
 }
 
 /** Attributes whose values nobody may see. */
-export const SECRETS: readonly string[] = ['secret_access_key', 'session_token', 'token', 'ghtoken'];
+export const SECRETS: ReadonlySet<string> = new Set([
+  'access_key_id',
+  'secret_access_key',
+  'session_token',
+  'token',
+  'ghtoken',
+]);
 
 /** The attributes of all types. BuildKit ignores an attribute of another type or of the other side. */
 export const NAMES: ReadonlySet<string> = new Set(

@@ -25,7 +25,7 @@ function bare(rest: string): { field: string; end: number } {
   const comma = rest.indexOf(',');
   const field = comma === -1 ? rest : rest.slice(0, comma);
   if (field.includes('"')) {
-    throw new CacheError('USAGE', `there is a bare quote in ${field}`, {
+    throw new CacheError('USAGE', `there is a bare quote in ${named(field)}`, {
       hint: 'put the whole field in quotes, and double the quotes inside: "src=a""b"',
     });
   }
@@ -35,9 +35,14 @@ function bare(rest: string): { field: string; end: number } {
 function quoted(rest: string): { field: string; end: number } {
   const match = /^"((?:[^"]|"")*)"(?=,|$)/.exec(rest);
   if (match?.[1] === undefined) {
-    throw new CacheError('USAGE', `the quotes of ${rest.split(',', 1).join()} do not close where the field ends`, {
+    throw new CacheError('USAGE', `the quotes of ${named(rest.slice(1))} do not close where the field ends`, {
       hint: 'a quoted field looks like "src=a,b"',
     });
   }
   return { field: match[1].replaceAll('""', '"'), end: match[0].length };
+}
+
+/** A field in a message: what is behind its "=" may be a secret. */
+function named(field: string): string {
+  return /^[\w.-]+=/.exec(field)?.[0] ?? 'a field';
 }

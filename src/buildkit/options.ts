@@ -1,6 +1,6 @@
 import { checkCall } from '../calls.js';
 import { CacheError, type Side } from '../errors.js';
-import { ATTRIBUTES, type CacheType, SECRETS } from './attributes.js';
+import { ATTRIBUTES, type CacheType, ENVIRONMENT, NAMES, SECRETS } from './attributes.js';
 import { checkAttributes, didYouMean, PATH_ATTRIBUTE } from './check-attributes.js';
 import { formatCsvField, parseCsvLine } from './csv.js';
 import { isOptionString, isPath, parseFlag } from './values.js';
@@ -82,8 +82,33 @@ export function optionsBehindPath(text: string, side: Side): CacheError | undefi
 
 /** The option string for these options, for messages and results: secrets are `***`. */
 export function shownOptions({ type, attributes }: CacheOptions): string {
-  const shown = Object.entries(attributes).map(([key, value]) => [key, SECRETS.includes(key) ? '***' : value] as const);
+  const shown = Object.entries(attributes).map(([key, value]) => [key, shownValue(key, value)] as const);
   return formatOptions({ type, attributes: Object.fromEntries(shown) });
+}
+
+/** The attributes whose values have a secret. */
+export function secretsIn({ attributes }: CacheOptions): string[] {
+  return Object.entries(attributes).flatMap(([name, value]) => (shownValue(name, value) === value ? [] : name));
+}
+
+/**
+ * The options without secrets that build tools find in the environment themselves, such as the token of GitHub Actions: in an
+ * option string, all users of the machine could read them.
+ */
+export function withoutFoundSecrets(options: CacheOptions, env: NodeJS.ProcessEnv = process.env): CacheOptions {
+  const variables = ENVIRONMENT[options.type] ?? {};
+  const isFound = (name: string, value: string) => SECRETS.has(name) && env[variables[name] ?? ''] === value;
+  const left = Object.entries(options.attributes).filter(([name, value]) => !isFound(name, value));
+  return { ...options, attributes: Object.fromEntries(left) };
+}
+
+/** The value of an attribute without what is secret in it: all of it, the signature of a SAS, the password of an address. */
+function shownValue(name: string, value: string): string {
+  if (SECRETS.has(name)) return '***';
+  if (!value.includes('://')) return value;
+  return value
+    .replace(/:\/\/[^/?#]*@/, '://***@')
+    .replaceAll(/([?&](?:sig|[\w-]*(?:token|signature))=)[^&#]*/gi, '$1***');
 }
 
 /** The option string for these options. */
@@ -121,13 +146,17 @@ export function compressionOptions(options: CacheOptions): CompressionOptions {
 
 function parseOptions(text: string, side: Side, env: NodeJS.ProcessEnv): CacheOptions {
   if (isPath(text)) return { type: 'local', attributes: { [PATH_ATTRIBUTE[side]]: text } };
+  checkHasType(text, side);
   // Deprecated since BuildKit 0.4, and still supported.
   if (!isOptionString(text)) return checkAttributes('registry', { ref: text }, side, env);
   const attributes: Record<string, string> = Object.create(null) as Record<string, string>;
+  let before = '';
   for (const field of parseCsvLine(text)) {
     const cut = field.indexOf('=');
     if (cut === -1) {
-      throw new CacheError('USAGE', `${JSON.stringify(field)} has no "="`, {
+      // A secret may have a comma.
+      const shown = SECRETS.has(before) ? `what follows the comma in ${before}=` : JSON.stringify(field);
+      throw new CacheError('USAGE', `${shown} has no "="`, {
         hint: 'an option string looks like type=local,src=PATH; a value with a comma needs quotes: "src=a,b"',
         side,
       });
@@ -135,6 +164,7 @@ function parseOptions(text: string, side: Side, env: NodeJS.ProcessEnv): CacheOp
     const name = field.slice(0, cut).toLowerCase();
     if (name in attributes) throw doubled(name, side);
     attributes[name] = field.slice(cut + 1);
+    before = name;
   }
   // Messages never quote the whole string: it may contain a token or a secret key.
   const { type = '', ...others } = attributes;
@@ -149,6 +179,20 @@ function parseOptions(text: string, side: Side, env: NodeJS.ProcessEnv): CacheOp
     );
   }
   return checkAttributes(type, others, side, env);
+}
+
+/**
+ * Refuses an option string that lacks its type: no path or reference has such a part, and messages would show its secret.
+ *
+ * @throws CacheError USAGE
+ */
+export function checkHasType(text: string, side: Side): void {
+  const name = /(?:^|,)\s*(\w+)=/.exec(text)?.[1]?.toLowerCase();
+  if (isPath(text) || isOptionString(text) || name === undefined || !NAMES.has(name)) return;
+  throw new CacheError('USAGE', `there is ${name}=, and the option string has no type`, {
+    hint: `it begins with type=; the types are ${TYPES.join(', ')}`,
+    side,
+  });
 }
 
 /** The error for an attribute that is given twice. BuildKit silently takes the last value. */

@@ -2,7 +2,7 @@ import { checkCall, type TOOLS } from '../calls.js';
 import type { Location } from '../backend/backend.js';
 import { locate, openSource, UnsupportedType } from '../backend/backends.js';
 import { readImport } from '../backend/option-string.js';
-import { type CacheOptions, formatOptions } from '../buildkit/options.js';
+import { type CacheOptions, formatOptions, secretsIn, withoutFoundSecrets } from '../buildkit/options.js';
 import { abortable, CacheError, isSystemError } from '../errors.js';
 import { Session, type SessionOptions } from '../session.js';
 
@@ -55,12 +55,20 @@ export async function importArguments(
         continue;
       }
       try {
+        if (at.unread !== undefined) throw new CacheError('FAILED', at.unread.message, { hint: at.unread.hint });
         const source = await openSource(at, session);
         await source.resolve(signal);
         // What a build gets nothing from, or what ends the daemon, is left out as well. Layers are not looked at.
         const { danger } = await source.load(signal);
         if (danger !== undefined) throw dangerous(danger);
-        words.push(FLAGS[tool], formatOptions(at.options));
+        const printed = withoutFoundSecrets(at.options);
+        const secrets = secretsIn(printed).map((name) => `${name}=`);
+        if (secrets.length > 0) {
+          onNote?.(
+            `the words for ${at.name} have a secret (${secrets.join(', ')}): keep them out of logs; every user of a machine can read command lines`,
+          );
+        }
+        words.push(FLAGS[tool], formatOptions(printed));
       } catch (error) {
         // The string is fine, so that wrong usage is that of another option, such as --registry-ca.
         const isUsage = error instanceof CacheError && error.code === 'USAGE';

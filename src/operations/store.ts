@@ -1,17 +1,22 @@
 import { homedir } from 'node:os';
 import { isAbsolute, join, resolve } from 'node:path';
 import { checkCall } from '../calls.js';
+import { isOptionString } from '../buildkit/values.js';
 import { CacheError, isSystemError } from '../errors.js';
 import { exists } from '../layout/files/durable.js';
 
 /**
  * The folder of the store: the one that is named, or `$BKCACHE_STORE`, or `bkcache` in the user's cache folder.
  *
- * @throws CacheError USAGE when nothing is named and the user has no home
+ * @throws CacheError USAGE for an option string, and when nothing is named and the user has no home
  */
 export function storePath(named?: string, env: NodeJS.ProcessEnv = process.env): string {
   checkCall('storePath', { named });
-  return resolve(named ?? (env['BKCACHE_STORE'] || join(cacheHome(env), 'bkcache')));
+  const path = named ?? (env['BKCACHE_STORE'] || join(cacheHome(env), 'bkcache'));
+  if (!isOptionString(path)) return resolve(path);
+  throw new CacheError('USAGE', 'the store is a folder, and an option string was given for it', {
+    hint: '"bkcache copy" takes option strings; a folder whose name has "type=" in it is written ./NAME',
+  });
 }
 
 /** https://specifications.freedesktop.org/basedir-spec: a relative path counts as none. */

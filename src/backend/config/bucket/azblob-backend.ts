@@ -9,15 +9,22 @@ import type { ObjectStore } from './object-store.js';
 /** How many blobs are sent at once. BuildKit sends one after the other. */
 const UPLOADS = 4;
 
+/** cache/remotecache/azblob/utils.go, createContainerClient: a key of the account, or an identity. */
+const NO_SAS = {
+  message: 'BuildKit takes no SAS in account_url=',
+  hint: 'give secret_access_key=, or BuildKit an identity',
+};
+
 /** A cache in a container of Azure Blob Storage: `type=azblob,account_url=…`. */
 export const azblobBackend: Backend = {
   async locate(options) {
-    const { accountUrl, container } = azblobSettings(options);
+    const { accountUrl, container, sas } = azblobSettings(options);
     const keys = azblobKeys(options);
     const selection = keys.names.join(';');
     const at = `${accountUrl}/${container}/`;
     const key = keys.names.map((name) => manifestKey(keys, name)).join(';');
-    return { options, name: `${at}${keys.manifests}${selection}`, selection, key: `${at}${key}` };
+    const location = { options, name: `${at}${keys.manifests}${selection}`, selection, key: `${at}${key}` };
+    return sas === undefined ? location : { ...location, unread: NO_SAS };
   },
   async source(at, session) {
     const { bucketSource } = await import('./bucket-source.js');

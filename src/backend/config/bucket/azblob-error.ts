@@ -110,7 +110,8 @@ export function describeAzblob(error: unknown, request: AzblobRequest): unknown 
 
 function describedOf(error: unknown, what: string, request: AzblobRequest): unknown {
   const { side } = request;
-  const options = { side, cause: error };
+  // Without the client's error as the cause: that has the whole request or answer, and may so have a secret.
+  const options = { side };
   const refusal = refusalOf(error);
   if (refusal === undefined) {
     if (isCredentialsError(error)) return noCredentials(error, what, request);
@@ -210,7 +211,6 @@ function noCredentials(cause: Error, what: string, { side }: AzblobRequest): Cac
   const code = codeOf(cause);
   const why = `${lines.join('; ').slice(0, 500)}${code === undefined ? '' : ` (${code})`}`;
   return new CacheError('DENIED', `${what}: there are no credentials: ${why}`, {
-    cause,
     side,
     hint: 'give secret_access_key=, a SAS in account_url=, or set AZURE_CLIENT_ID, AZURE_TENANT_ID and AZURE_CLIENT_SECRET, log in with "az login", or use another source of Azure',
   });

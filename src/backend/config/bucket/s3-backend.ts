@@ -58,6 +58,11 @@ function s3Settings(options: CacheOptions): S3Settings {
   if (endpoint !== '' && !(/^https?:\/\//.test(endpoint) && URL.canParse(endpoint))) {
     throw new CacheError('USAGE', 'endpoint_url= is not an address', { hint: 'it looks like https://s3.example.com' });
   }
+  if (endpoint !== '' && /[@?#]/.test(endpoint)) {
+    throw new CacheError('USAGE', 'endpoint_url= has more than an address', {
+      hint: 'keys are given in access_key_id= and secret_access_key=, or by the environment',
+    });
+  }
   return {
     bucket,
     region,

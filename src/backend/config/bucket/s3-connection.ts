@@ -96,8 +96,7 @@ export class S3Connection {
     this.#region = settings.region;
     const { attempts } = settings;
     this.#policy = attempts === undefined ? policy : { ...(policy ?? RETRY_POLICY), attempts };
-    this.#secrets.add(settings.keys?.secretAccessKey);
-    this.#secrets.add(settings.keys?.sessionToken);
+    this.#addSecrets(settings.keys);
   }
 
   backoff(): Backoff {
@@ -194,6 +193,10 @@ export class S3Connection {
     return true;
   }
 
+  #addSecrets(keys: S3Settings['keys']): void {
+    for (const secret of [keys?.accessKeyId, keys?.secretAccessKey, keys?.sessionToken]) this.#secrets.add(secret);
+  }
+
   #slowDown({ retryAfter = 1000 }: TransientError): void {
     this.#notBefore = Math.max(this.#notBefore, Date.now() + Math.min(retryAfter, 20_000));
   }
@@ -210,7 +213,6 @@ export class S3Connection {
     ]);
     const { endpoint, pathStyle, keys } = this.settings;
     const http = this.#http;
-    const secrets = this.#secrets;
     const config: S3ClientConfig = {
       region: this.#region,
       ...(endpoint === undefined ? {} : { endpoint, forcePathStyle: pathStyle }),
@@ -233,8 +235,7 @@ export class S3Connection {
         const find = defaultProvider(init);
         return async () => {
           const found = await find();
-          secrets.add(found.secretAccessKey);
-          secrets.add(found.sessionToken);
+          this.#addSecrets(found);
           return found;
         };
       },

@@ -104,12 +104,13 @@ function describedOf(error: unknown, what: string, request: S3Request): unknown 
     const failure = describeFailure(error, what, side, WORDS);
     // An answer that the client cannot read.
     const isUnread = failure instanceof Error && !(failure instanceof CacheError) && fieldOf(failure, '$response');
-    if (isUnread) return new TransientError(`${what}: its answer is not S3's`, { side, cause: error });
+    if (isUnread) return new TransientError(`${what}: its answer is not S3's`, { side });
     return failure;
   }
   const { code, status } = refusal;
   const says = `${what}: ${answerOf(refusal)}`;
-  const options = { side, cause: error };
+  // Without the client's error as the cause: that has the whole request or answer, and may so have a secret.
+  const options = { side };
   if (isThrottled(refusal) || AGAIN.has(code) || (status !== undefined && isTransient(status))) {
     return new TransientError(says, { ...options, retryAfter: retryAfterOf(refusal.headers['retry-after']) });
   }
@@ -161,7 +162,6 @@ export function isCredentialsError(error: unknown): error is Error {
 function noCredentials(cause: Error, what: string, side: Side): CacheError {
   const why = codeOf(cause) === undefined ? cause.message : `${cause.message} (${codeOf(cause)})`;
   return new CacheError('DENIED', `${what}: there are no credentials: ${why.slice(0, 300)}`, {
-    cause,
     side,
     hint: 'give access_key_id= and secret_access_key=, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE or another source of AWS',
   });
