@@ -29,6 +29,16 @@ const registry = options({ ca: text, ...user, import: options(user), export: opt
 const reading = { registry, layout, signal, onNote: listener };
 const working = { ...reading, concurrency, maxLayerSize: bytes, windowMemory: bytes, onProgress: listener };
 const keeping = { ...working, hardlink: flag, allowOversize: flag };
+const packing = {
+  ...working,
+  allowOversize: flag,
+  mode: is((value) => ['min', 'max'].some((one) => one === value), 'takes min or max'),
+  compression: text,
+  compressionLevel: is((value) => Number.isSafeInteger(value), 'takes a whole number'),
+  forceCompression: flag,
+  have: texts,
+  onWrite: listener,
+};
 const checking = { ...working, deep: flag };
 const changing = { layout, signal, dryRun: flag };
 const verifying = options({ ...checking, sample });
@@ -40,6 +50,19 @@ const CALLS = {
   exportCache: { store: text, name: text, exports: texts, options: options(keeping) },
   removeCache: { store: text, name: text, options: options(changing) },
   storePath: { named: v.optional(text) },
+  packCaches: {
+    options: v.strictObject(
+      { ...optional(packing), imports: texts, output: is(isOutput, 'takes a text or a stream') },
+      NO_OBJECT,
+    ),
+  },
+  unpackCaches: {
+    options: v.strictObject(
+      { ...optional({ ...keeping, into: text, store: text, exports: texts }), bundle: texts },
+      NO_OBJECT,
+    ),
+  },
+  listLayers: { texts, options: options(reading) },
   resolveCache: { text, options: options(reading) },
   importArguments: {
     texts,
@@ -146,6 +169,11 @@ function optional<const Entries extends v.ObjectEntries>(
 
 function isText(value: unknown): value is string {
   return typeof value === 'string' && value !== '' && !value.includes('\0');
+}
+
+/** A path, or a stream; also one of a library, where `instanceof` fails. */
+function isOutput(value: unknown): boolean {
+  return isText(value) || (typeof value === 'object' && value !== null && 'write' in value && 'end' in value);
 }
 
 function isAttributes(value: unknown): boolean {

@@ -1,5 +1,6 @@
 export type { Amount, FolderGcResult, GcResult, RequestCounts, TagUsage } from './backend/cache-store.js';
 export type { Effect, Finding, FindingKind, Remedy } from './backend/finding.js';
+export type { RequiredBlob } from './backend/bundle/required.js';
 export type { ImageFit } from './backend/backend.js';
 export {
   type CacheOptions,
@@ -24,9 +25,19 @@ export type { Shape } from './graph/save.js';
 export type { LayoutSettings } from './layout/settings.js';
 export type { Annotations, Descriptor } from './oci/descriptor.js';
 export type { Digest } from './oci/digest.js';
+export { type HaveResult, listLayers } from './operations/bundle/have.js';
+export {
+  packCaches,
+  type PackedEntry,
+  type PackEncoding,
+  type PackOptions,
+  type PackResult,
+} from './operations/bundle/pack.js';
+export { unpackCaches, type UnpackedEntry, type UnpackOptions, type UnpackResult } from './operations/bundle/unpack.js';
 export type { CacheSummary } from './operations/cache-summary.js';
 export { type CopyOptions, type CopyResult, copyCache, type ExportResult } from './operations/copy/copy.js';
 export type { TransferOptions } from './operations/copy/export.js';
+export type { RunResult } from './operations/copy/run-export.js';
 export type { LayerAction, ProgressEvent } from './operations/copy/progress.js';
 export type { Transferred } from './operations/copy/transfer.js';
 export { exportCache } from './operations/export.js';

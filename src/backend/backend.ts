@@ -12,6 +12,7 @@ import type { CacheOptions } from '../buildkit/options.js';
 import type { Side } from '../errors.js';
 import type { Session } from '../session.js';
 import type { CacheStore } from './cache-store.js';
+import type { Repository, RepositoryReader } from './repository/repository.js';
 
 /** A build cache: its graph, and a way to the bytes of its layers. */
 export interface Cache {
@@ -112,6 +113,8 @@ export interface CacheTarget extends AsyncDisposable {
    * @param cache - the publication, or a lower bound of its size
    */
   check?(cache: Publication): void;
+  /** For a target whose receivers have some layers already, in whatever compression: those are not converted for them. */
+  leaves?(blob: Descriptor): boolean;
   /** Which of these blobs the target has, whole. They are asked for together: one listing may answer for all. */
   present(blobs: readonly BlobId[], signal?: AbortSignal): Promise<ReadonlySet<Digest>>;
   /** Left out for a target that remembers no conversions. */
@@ -168,6 +171,15 @@ export interface Backend {
   source?(at: Location, session: Session): Promise<CacheSource>;
   /** @throws CacheError USAGE, NOT_FOUND for an image that is missing */
   target?(at: Location, session: Session, settings: TargetSettings): Promise<CacheTarget>;
+  /** The place of an import as a repository, for images, which are no caches. Left out for places with caches alone. */
+  reader?(at: Location, session: Session): Promise<RepositoryReader>;
+  /** The same for an export. */
+  repository?(at: Location, session: Session, settings: TargetSettings): Promise<Repository>;
+  /**
+   * The options of an export under a tag in the same place; the options themselves, where they name one. Left out for places
+   * without tags.
+   */
+  tagged?(options: CacheOptions, tag: string): CacheOptions;
   /**
    * All caches of the place that an import leads to, whatever it selects there.
    *

@@ -82,9 +82,7 @@ function sorted(verb: Verb, options: Table, words: readonly string[]): Sorted {
   const { tokens } = parseArgs({
     args: [...words],
     options: Object.fromEntries([
-      ...Object.entries(options).map(
-        ([name, { type }]) => [name, { type: type === 'flag' ? 'boolean' : 'string' }] as const,
-      ),
+      ...Object.entries(options).map(([name, option]) => [name, parsedAs(option)] as const),
       ['help', { type: 'boolean', short: 'h' }],
     ]),
     strict: false,
@@ -128,6 +126,11 @@ function sorted(verb: Verb, options: Table, words: readonly string[]): Sorted {
     }
   }
   return { texts, flags, positionals };
+}
+
+function parsedAs(option: Option): { type: 'boolean' | 'string'; short?: string } {
+  if (option.type === 'flag') return { type: 'boolean' };
+  return { type: 'string', ...(option.short === undefined ? {} : { short: option.short }) };
 }
 
 /** The option with this name. A name that every object has, such as `constructor`, is no option. */

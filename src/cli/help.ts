@@ -55,10 +55,11 @@ function commandOf(verb: Verb): CommandModule {
 function yargsOption(option: Option): Options {
   const { describe } = option;
   if (option.type === 'flag') return { type: 'boolean', describe, ...(option.default ? { default: true } : {}) };
-  const { required = false, list = false, default: value } = option;
+  const { required = false, list = false, default: value, short } = option;
   return {
     type: 'string',
     describe,
+    ...(short === undefined ? {} : { alias: short }),
     demandOption: required,
     array: list,
     ...(value === undefined ? {} : { default: value }),

@@ -58,6 +58,9 @@ export const JSON_OPTION = {
   json: { type: 'flag', default: false, describe: 'One JSON document on stdout' },
 } as const satisfies Table;
 
+/** Where bytes go; `-o` is its short form. */
+export const OUTPUT_OPTION = { type: 'value', read: parseText, short: 'o', default: '-' } as const;
+
 /** Options of all verbs that open caches; `registryAccess` reads them. */
 export const REGISTRY_OPTIONS = {
   'registry-ca': {

@@ -20,6 +20,8 @@ export interface Value {
   /** The text of the default value. */
   readonly default?: string;
   readonly required?: true;
+  /** A letter for it: `-o FILE`. */
+  readonly short?: string;
   /** May be given several times. */
   readonly list?: true;
   /** The kind of the value, where folders and references are easily confused. */

@@ -40,6 +40,8 @@ async function playground(t: ExecutionContext): Promise<string> {
       exports: [`type=local,dest=${join(folder, 'store')},tag=${tag}`],
     });
   }
+  const bundle = `type=bundle,dest=${join(folder, 'caches.tar')}`;
+  await copyCache({ imports: [importOf('max-gzip')], exports: [bundle] });
   return folder;
 }
 

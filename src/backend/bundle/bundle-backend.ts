@@ -3,9 +3,10 @@ import { CacheError, isSystemError } from '../../errors.js';
 import { parseDigest } from '../../oci/digest.js';
 import type { Session } from '../../session.js';
 import type { Backend, Location } from '../backend.js';
-import { LATEST } from '../local/local.js';
+import { LATEST, withTagAttribute } from '../local/local.js';
 import { realPath } from '../local/real-path.js';
 import { repositorySource } from '../repository/repository-source.js';
+import type { Repository } from '../repository/repository.js';
 import type { Bundle } from './bundle.js';
 
 /** A cache in a bundle: `type=bundle,src=FILE[,digest=…][,tag=…]` and `type=bundle,dest=FILE[,tag=…]`. */
@@ -23,29 +24,38 @@ export const bundleBackend: Backend = {
     const { bundleReader } = await import('./bundle-reader.js');
     return repositorySource(at.name, async () => bundleReader(await sharedBundle(at, session)), reference, session);
   },
-  async target({ name, path = name, options }, session, settings) {
-    if (session.layout.heal) {
-      throw new CacheError('USAGE', '--heal replaces blobs in folders, and a bundle is always written whole', {
-        hint: 'leave --heal out: a damaged blob of the bundle is an error, and then pack the bundle again',
-        side: 'export',
-      });
-    }
-    const [{ refusePlace }, { Bundle }, { BundleRepository }, { repositoryTarget }] = await Promise.all([
-      import('./bundle-output.js'),
-      import('./bundle.js'),
-      import('./bundle-repository.js'),
-      import('../repository/repository-target.js'),
-    ]);
-    await refusePlace(path);
-    const old = (await isThere(path)) ? await Bundle.open([path], name, session.signal) : undefined;
-    const repository = new BundleRepository(name, path, old, session.layout);
-    return repositoryTarget(repository, options.attributes['tag'] ?? LATEST, settings);
+  async reader(at, session) {
+    const { bundleReader } = await import('./bundle-reader.js');
+    return bundleReader(await sharedBundle(at, session));
   },
+  repository: openRepository,
+  async target(at, session, settings) {
+    const { repositoryTarget } = await import('../repository/repository-target.js');
+    return repositoryTarget(await openRepository(at, session), at.options.attributes['tag'] ?? LATEST, settings);
+  },
+  tagged: withTagAttribute,
   async store(at, session) {
     const { bundleStore } = await import('./bundle-store.js');
     return bundleStore(await sharedBundle(at, session));
   },
 };
+
+async function openRepository({ name, path = name }: Location, session: Session): Promise<Repository> {
+  if (session.layout.heal) {
+    throw new CacheError('USAGE', '--heal replaces blobs in folders, and a bundle is always written whole', {
+      hint: 'leave --heal out: a damaged blob of the bundle is an error, and then pack the bundle again',
+      side: 'export',
+    });
+  }
+  const [{ refusePlace }, { Bundle }, { BundleRepository }] = await Promise.all([
+    import('./bundle-output.js'),
+    import('./bundle.js'),
+    import('./bundle-repository.js'),
+  ]);
+  await refusePlace(path);
+  const old = (await isThere(path)) ? await Bundle.open([path], name, session.signal) : undefined;
+  return new BundleRepository(name, path, old, session.layout);
+}
 
 /** A bundle that is opened once in a session, and closed at its end. */
 async function sharedBundle({ name, path = name }: Location, session: Session): Promise<Bundle> {

@@ -1,9 +1,12 @@
 import { type FileHandle, rename, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import type { Writable } from 'node:stream';
 import { CacheError, isSystemError } from '../../errors.js';
 import { syncFile, syncFolder } from '../../layout/files/durable.js';
 import { GatheringWriter } from '../../layout/files/gathering-writer.js';
 import { createFile } from '../../layout/files/open-file.js';
+import { realPath } from '../local/real-path.js';
+import { BundleFolder } from './bundle-folder.js';
 import { inheritOwnership } from '../../layout/files/ownership.js';
 
 /** Takes the bytes of a bundle. What is not finished leaves nothing behind. */
@@ -23,16 +26,16 @@ export async function refusePlace(path: string): Promise<void> {
     if (isSystemError(error, 'ENOENT')) return undefined;
     throw error;
   });
-  const details = { hint: 'name a file, or write to stdout: bkcache pack … -o -', side: 'export' } as const;
+  const details = { hint: 'name a file, or - for stdout', side: 'export' } as const;
   if (stats?.isDirectory() === true) {
-    throw new CacheError('USAGE', `${path} is a folder, and a bundle is a file`, details);
+    throw new CacheError('USAGE', `${path} is a folder, and this writes a file`, details);
   }
   if (stats !== undefined && !stats.isFile()) {
-    throw new CacheError('USAGE', `${path} is no regular file, and a bundle would replace it`, details);
+    throw new CacheError('USAGE', `${path} is no regular file, and would be replaced`, details);
   }
   const parent = await stat(dirname(path)).catch(() => undefined);
   if (parent?.isDirectory() === true) return;
-  throw new CacheError('NOT_FOUND', `there is no folder ${dirname(path)} for the bundle`, {
+  throw new CacheError('NOT_FOUND', `there is no folder ${dirname(path)} for the file`, {
     hint: 'make the folder first',
     side: 'export',
   });
@@ -85,4 +88,54 @@ export class FileOutput implements BundleOutput {
     await this.#writer.end().catch(() => undefined);
     await this.#close();
   }
+}
+
+/** Writes a file whole, or not at all: by the same means as a bundle. */
+export async function writeWhole(path: string, bytes: Uint8Array): Promise<void> {
+  const real = await realPath(path);
+  await refusePlace(real);
+  await using folder = await BundleFolder.make(real);
+  await using output = await FileOutput.create(real, folder.path, true);
+  await output.write(bytes);
+  await output.finish();
+}
+
+/** A stream that takes a bundle, such as stdout. It is not ended, since it may be the caller's for more. */
+export class StreamOutput implements BundleOutput {
+  readonly #stream: Writable;
+
+  constructor(stream: Writable) {
+    this.#stream = stream;
+  }
+
+  /** @throws CacheError FAILED when the reader at the other end of a pipe has gone */
+  async write(chunk: Uint8Array): Promise<void> {
+    await new Promise<void>((resolve, reject) => {
+      const onError = (error: Error) => done(error);
+      const done = (error?: Error | null) => {
+        this.#stream.off('error', onError);
+        if (error) reject(explained(error));
+        else resolve();
+      };
+      this.#stream.once('error', onError);
+      this.#stream.write(chunk, done);
+    });
+  }
+
+  finish(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return Promise.resolve();
+  }
+}
+
+function explained(cause: Error): Error {
+  if (!isSystemError(cause, 'EPIPE', 'ECONNRESET', 'ERR_STREAM_DESTROYED', 'ERR_STREAM_WRITE_AFTER_END')) return cause;
+  return new CacheError('FAILED', 'the reader of the bundle went away before its end', {
+    hint: 'see what ended the other side of the pipe: there, nothing was published',
+    side: 'export',
+    cause,
+  });
 }

@@ -29,7 +29,7 @@ import { BundleBytes } from './write-bundle.js';
 /** What a bundle may leave out, since those who receive it have it. */
 export interface Receivers {
   /** Whether all of them have a blob. */
-  hasBlob(blob: BlobId): boolean;
+  hasBlob(blob: BlobId & Partial<Descriptor>): boolean;
 }
 
 export interface BundleSettings {
@@ -37,8 +37,10 @@ export interface BundleSettings {
   readonly durable: boolean;
   /** For a thin bundle. */
   readonly receivers?: Receivers | undefined;
-  /** Takes the bundle instead of its file, such as stdout. */
+  /** Takes the bundle instead of its file, such as stdout. The folder is for temporary files. */
   readonly output?: ((folder: string) => Promise<BundleOutput>) | undefined;
+  /** For several caches: `publish` collects them, and `commit` writes the bundle. */
+  readonly isCollecting?: boolean;
   /** Called with the size of the whole bundle, and then with the bytes that were written. */
   readonly onBytes?: ((bytes: number, total: number) => void) | undefined;
 }
@@ -110,10 +112,10 @@ export class BundleRepository implements Repository {
   /** Without a tag, the manifest is in the bundle only if another one names it. */
   async publish(manifest: Document, tag: string | undefined, signal?: AbortSignal): Promise<void> {
     this.add(manifest, tag);
-    if (tag !== undefined) await this.commit(signal);
+    if (tag !== undefined && this.#settings.isCollecting !== true) await this.commit(signal);
   }
 
-  /** As `publish`, for several manifests; `commit` writes the bundle. */
+  /** Stores a document, and points a tag at it. */
   add({ descriptor, bytes }: Document, tag: string | undefined): void {
     this.#stored.set(descriptor.digest, { ...contentOf(bytes), size: bytes.length });
     if (tag !== undefined) this.#index = withTag(this.#index, tag, named(descriptor));
@@ -122,11 +124,13 @@ export class BundleRepository implements Repository {
   /**
    * Writes the bundle with everything that its tags name.
    *
+   * @returns the blobs that it leaves out
    * @throws CacheError CORRUPT for a blob of the old bundle that is damaged; BUSY when another process has written the
    *   bundle in the meantime
    */
-  async commit(signal?: AbortSignal): Promise<void> {
-    const bytes = new BundleBytes(await this.#contents(signal));
+  async commit(signal?: AbortSignal): Promise<readonly RequiredBlob[]> {
+    const contents = await this.#contents(signal);
+    const bytes = new BundleBytes(contents);
     const { onBytes, output, durable } = this.#settings;
     const before = await identityOf(this.#path);
     await writingTo(dirname(this.#path), async () => {
@@ -141,9 +145,11 @@ export class BundleRepository implements Repository {
       if (output === undefined && (await identityOf(this.#path)) !== before) throw changed(this.name);
       await to.finish();
     });
-    if (output !== undefined) return;
-    await this.#old?.[Symbol.asyncDispose]();
-    this.#old = await Bundle.open([this.#path], this.name, signal);
+    if (output === undefined && this.#settings.isCollecting !== true) {
+      await this.#old?.[Symbol.asyncDispose]();
+      this.#old = await Bundle.open([this.#path], this.name, signal);
+    }
+    return contents.required;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,11 +1,13 @@
 import * as v from 'valibot';
 import { CacheError } from '../../errors.js';
-import type { BlobId } from '../../oci/descriptor.js';
 import { type Digest, isDigest } from '../../oci/digest.js';
 import { goJson } from '../../oci/json.js';
 
 /** A blob that a thin bundle leaves out, since its receiver has it. */
-export interface RequiredBlob extends BlobId {
+export interface RequiredBlob {
+  readonly digest: Digest;
+  /** In bytes. */
+  readonly size: number;
   /** The digest of the uncompressed layer, where the receiver may have the layer in another compression. */
   readonly diffID?: Digest;
 }

@@ -2,6 +2,7 @@ import { readDocument } from '../../oci/content.js';
 import type { Descriptor } from '../../oci/descriptor.js';
 import type { Digest } from '../../oci/digest.js';
 import { JSON_LIMIT } from '../../oci/json.js';
+import { isImageConfig } from '../../oci/image.js';
 import { decodeManifest } from '../../oci/manifest.js';
 import type { Document } from '../../oci/document.js';
 import { isManifestType } from '../../oci/media-types.js';
@@ -12,6 +13,8 @@ import type { DocumentReader } from '../repository/repository.js';
 export interface Tree {
   /** Manifests and configs; a manifest is before what it names. */
   readonly documents: readonly Document[];
+  /** The configs of images, with the layers of each, the lowest first. */
+  readonly images: readonly { readonly config: Document; readonly layers: readonly Descriptor[] }[];
   /** Layers, and whatever else a manifest lists. */
   readonly layers: readonly Descriptor[];
 }
@@ -29,6 +32,7 @@ export async function treeOf(
 ): Promise<Tree> {
   const documents = new Map<Digest, Document>();
   const layers = new Map<Digest, Descriptor>();
+  const images: Tree['images'][number][] = [];
   const add = async (descriptor: Descriptor, isManifest: boolean) => {
     if (documents.has(descriptor.digest)) return undefined;
     const content = isManifest ? reader.manifest(descriptor) : reader.blob(descriptor);
@@ -47,10 +51,14 @@ export async function treeOf(
       for (const other of contents.manifests) if (!isManifest(other)) layers.set(other.digest, other);
       continue;
     }
-    await add(contents.config, false);
+    const config = await add(contents.config, false);
+    if (config !== undefined && isImageConfig(contents.config)) {
+      images.push({ config: { descriptor: contents.config, bytes: config }, layers: contents.layers });
+    }
     for (const layer of contents.layers) layers.set(layer.digest, layers.get(layer.digest) ?? layer);
   }
   return {
+    images,
     documents: [...documents.values()],
     layers: [...layers.values()].filter(({ digest }) => !documents.has(digest)),
   };

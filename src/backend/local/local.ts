@@ -1,8 +1,9 @@
-import { flag } from '../../buildkit/options.js';
+import { type CacheOptions, flag } from '../../buildkit/options.js';
 import { CacheError } from '../../errors.js';
 import { writingTo } from '../../layout/files/disk-error.js';
 import { type Layout, openLayout } from '../../layout/layout.js';
 import { parseDigest } from '../../oci/digest.js';
+import type { Session } from '../../session.js';
 import type { Backend, CacheTarget } from '../backend.js';
 import { layoutReader } from './layout-reader.js';
 import { repositorySource } from '../repository/repository-source.js';
@@ -25,22 +26,38 @@ export const localBackend: Backend = {
     const reference = digest === undefined ? { tag } : { digest: parseDigest(digest, 'digest=') };
     return repositorySource(name, async () => layoutReader(await openLayout(name, session.layout)), reference, session);
   },
+  reader: async ({ name }, session) => layoutReader(await openLayout(name, session.layout)),
+  repository: async ({ name }, session, { sharing }) => {
+    const { layoutRepository } = await import('./layout-repository.js');
+    return layoutRepository(await layoutOf(name, session), sharing);
+  },
   async target({ name, options }, session, settings) {
     const { tag = LATEST } = options.attributes;
-    const [{ createLayout }, { layoutRepository }, { repositoryTarget }] = await Promise.all([
-      import('../../layout/create-layout.js'),
+    const [{ layoutRepository }, { repositoryTarget }] = await Promise.all([
       import('./layout-repository.js'),
       import('../repository/repository-target.js'),
     ]);
-    const layout = await writingTo(name, () => createLayout(name, session.layout));
+    const layout = await layoutOf(name, session);
     const target = repositoryTarget(layoutRepository(layout, settings.sharing), tag, settings);
     return flag(options, 'reset') === true ? withReset(target, layout, tag) : target;
   },
+  tagged: withTagAttribute,
   async store({ name }, { layout }) {
     const { folderStore } = await import('./folder-store.js');
     return folderStore(await openLayout(name, layout));
   },
 };
+
+/** The options with a tag, where they have none. */
+export function withTagAttribute(options: CacheOptions, tag: string): CacheOptions {
+  const { attributes } = options;
+  return attributes['tag'] === undefined ? { ...options, attributes: { ...attributes, tag } } : options;
+}
+
+async function layoutOf(root: string, session: Session): Promise<Layout> {
+  const { createLayout } = await import('../../layout/create-layout.js');
+  return writingTo(root, () => createLayout(root, session.layout));
+}
 
 /**
  * `reset=true`: what nothing refers to goes once the export is done. BuildKit deletes all of it (client/solve.go,

@@ -32,6 +32,14 @@ export const registryBackend: Backend = {
     const { repositoryTarget } = await import('../repository/repository-target.js');
     return repositoryTarget(repository, exportTag(at.name), settings);
   },
+  reader: (at, session) => openRegistryRepository(at, session, 'import'),
+  repository: (at, session) => openRegistryRepository(at, session, 'export'),
+  tagged(options, tag) {
+    const { ref = '' } = options.attributes;
+    const { registry, repository, tag: named } = parseReference(ref);
+    if (named !== undefined) return options;
+    return { ...options, attributes: { ...options.attributes, ref: `${registry}/${repository}:${tag}` } };
+  },
   async store(at, session) {
     const { registryStore } = await import('./registry-store.js');
     return registryStore(await registryPlace(at, session, 'import'), at.options);

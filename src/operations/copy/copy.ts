@@ -5,18 +5,13 @@ import { readExport, readImport } from '../../backend/option-string.js';
 import type { OnNote } from '../../buildkit/options.js';
 import { checkCall } from '../../calls.js';
 import { abortable, CacheError } from '../../errors.js';
-import { min } from '../../graph/min.js';
-import { replaceBlobs } from '../../graph/replace.js';
 import type { Shape } from '../../graph/save.js';
 import type { Descriptor } from '../../oci/descriptor.js';
 import { Session, type SessionOptions } from '../../session.js';
 import { refuseCollisions } from './collisions.js';
-import { edit } from './edit.js';
-import { type Export, type TransferOptions, type ExportRequest, readRequest } from './export.js';
-import { noteDockerZstd, noteForeign } from './notes.js';
-import { planBlobs } from './plan.js';
-import { check, publicationOf, publish } from './publication.js';
-import { transfer, type Transferred } from './transfer.js';
+import { type TransferOptions, type ExportRequest, readRequest } from './export.js';
+import { runExport } from './run-export.js';
+import type { Transferred } from './transfer.js';
 import { WrittenLayers } from './written-layers.js';
 
 export interface CopyOptions extends SessionOptions, TransferOptions {
@@ -138,28 +133,4 @@ async function exportOne(
     written.tell(target.name);
     throw error;
   }
-}
-
-/** One export, in its steps. */
-async function runExport(job: Export): Promise<Omit<ExportResult, 'duration'>> {
-  const { target, request, options } = job;
-  const { graph: edited, images } = edit(job);
-  const plans = images === undefined ? await planBlobs(edited, job) : [];
-  noteForeign(plans, options.onNote);
-  check(edited, plans, job);
-  const { replacements, ...transferred } = await transfer(plans, job);
-  const graph = replaceBlobs(edited, replacements);
-  const publication = publicationOf(graph, job);
-  const descriptor = await publish(publication, plans, replacements, job);
-  noteDockerZstd(publication, target.name, options.onNote);
-  return {
-    target: target.name,
-    descriptor,
-    mode: min(graph) === graph ? 'min' : 'max',
-    shape: request.shape,
-    layers: graph.layers.length,
-    records: graph.records.length,
-    ...(images === undefined ? {} : { images }),
-    ...transferred,
-  };
 }

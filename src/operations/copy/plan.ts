@@ -47,7 +47,8 @@ export async function planBlobs(
   await parallel([...[...descriptors.values()].entries()], concurrency, signal, async ([index, blob], inner) => {
     // What else a manifest lists may be anything.
     const isLayer = named.has(blob.digest) || layerEncoding(blob.mediaType) !== undefined;
-    if (isNonDistributable(blob.mediaType)) plans[index] = await planForeign(cache, blob, inner);
+    if (target.leaves?.(blob) === true) plans[index] = planCopy(blob, undefined);
+    else if (isNonDistributable(blob.mediaType)) plans[index] = await planForeign(cache, blob, inner);
     else if (!isLayer || (config === undefined && isHarmless(blob.mediaType))) plans[index] = planCopy(blob, config);
     else plans[index] = await planLayer(cache, blob, config, inner);
   });

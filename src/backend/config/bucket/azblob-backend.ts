@@ -3,7 +3,7 @@ import { CacheError, type Side } from '../../../errors.js';
 import type { Session } from '../../../session.js';
 import type { Backend } from '../../backend.js';
 import type { AzblobSettings } from './azblob-client.js';
-import { azblobKeys, manifestKey } from './bucket-keys.js';
+import { azblobKeys, manifestKey, withName } from './bucket-keys.js';
 import type { ObjectStore } from './object-store.js';
 
 /** How many blobs are sent at once. BuildKit sends one after the other. */
@@ -46,6 +46,7 @@ export const azblobBackend: Backend = {
       touchRefresh: undefined,
     });
   },
+  tagged: withName,
   async store(at, session) {
     const { bucketStore } = await import('./bucket-store.js');
     return bucketStore(await openStore(at.options, session, 'import'), azblobKeys(at.options), at.options);

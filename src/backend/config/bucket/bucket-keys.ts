@@ -84,3 +84,9 @@ export function joinedPath(...parts: string[]): string {
   const path = posix.join(...parts);
   return path.length > 1 && path.endsWith('/') ? path.slice(0, -1) : path;
 }
+
+/** The options with the name of a cache, where they have none. */
+export function withName(options: CacheOptions, name: string): CacheOptions {
+  const { attributes } = options;
+  return attributes['name'] === undefined ? { ...options, attributes: { ...attributes, name } } : options;
+}

@@ -3,7 +3,7 @@ import { parseGoDuration } from '../../../buildkit/values.js';
 import { CacheError, type Side } from '../../../errors.js';
 import type { Session } from '../../../session.js';
 import type { Backend } from '../../backend.js';
-import { s3Keys, TOUCH_REFRESH } from './bucket-keys.js';
+import { s3Keys, TOUCH_REFRESH, withName } from './bucket-keys.js';
 import type { ObjectStore } from './object-store.js';
 import type { S3Settings } from './s3-connection.js';
 
@@ -39,6 +39,7 @@ export const s3Backend: Backend = {
       touchRefresh: parseGoDuration(refresh) ?? TOUCH_REFRESH,
     });
   },
+  tagged: withName,
   async store(at, session) {
     const { bucketStore } = await import('./bucket-store.js');
     return bucketStore(await openStore(at.options, session, 'import'), s3Keys(at.options), at.options);

@@ -1,0 +1,62 @@
+import { jsonLine } from '../report/text/control-characters.js';
+import { untilInterrupted } from './interrupt.js';
+import { tellNote } from './note.js';
+import { parseText } from './quantities.js';
+import { registryAccess } from './registry-access.js';
+import { EXPORT_OPTION, layoutSettings, STORE_OPTION, TRANSFER_OPTIONS } from './shared-options.js';
+import { verb } from './verb.js';
+
+const { required: _, ...EXPORT } = EXPORT_OPTION['export-cache'];
+
+const OPTIONS = {
+  into: { type: 'value', read: parseText, describe: 'Tag for the one cache in the bundle [the tags of the bundle]' },
+  'export-cache': { ...EXPORT, describe: 'Target: a folder, or the string of an export; the store when left out' },
+  ...STORE_OPTION,
+  ...TRANSFER_OPTIONS,
+} as const;
+
+export const unpack = verb({
+  name: 'unpack',
+  describe: 'Unpack a bundle into the store or another place',
+  words: {
+    bundle: { type: 'value', read: parseText, list: true, required: true, describe: 'The file of the bundle' },
+  },
+  options: OPTIONS,
+  examples: [['Into a folder', 'bkcache unpack caches.tar --export-cache ./cache']],
+  async run(argv) {
+    const [{ unpackCaches }, { ProgressView }] = await Promise.all([
+      import('../operations/bundle/unpack.js'),
+      import('./progress.js'),
+    ]);
+    const progress = await ProgressView.open(argv.quiet);
+    try {
+      const registry = await registryAccess(argv);
+      const run = (signal: AbortSignal) =>
+        unpackCaches({
+          bundle: argv.bundle,
+          into: argv.into,
+          store: argv.store,
+          exports: argv['export-cache'],
+          concurrency: argv.concurrency,
+          hardlink: argv.hardlink,
+          allowOversize: argv['allow-oversize'],
+          maxLayerSize: argv['max-layer-size'],
+          windowMemory: argv['window-memory'],
+          layout: { ...layoutSettings(argv), heal: argv.heal },
+          registry,
+          signal,
+          onProgress: (event) => progress.show(event),
+          onNote(note) {
+            progress.end();
+            tellNote(note);
+          },
+        });
+      const result = await untilInterrupted(run);
+      progress.end();
+      if (argv.json) process.stdout.write(jsonLine(result));
+      else if (!argv.quiet) process.stdout.write((await import('../report/text/bundle.js')).unpackText(result));
+    } finally {
+      progress.end();
+    }
+  },
+});
