@@ -7,6 +7,8 @@ const KINDS = {
   'a registry': 'none',
   'a registry with passwords': 'htpasswd',
   'a registry with a token server': 'token',
+  'a served folder': 'served',
+  'a served folder with tokens': 'served to tokens',
 } as const;
 
 withRegistries(() => {

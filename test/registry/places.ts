@@ -6,6 +6,8 @@ import test from 'ava';
 import { registryRepository } from '../../src/backend/registry/registry-repository.js';
 import { registryClient } from '../../src/backend/registry/session-client.js';
 import { type RegistryAccess, Session } from '../../src/session.js';
+import { tokensIn } from '../../src/serve/key-file.js';
+import { startServe } from '../support/bkcache-serve.js';
 import { type RegistryAuth, type RegistryOptions, startRegistry } from '../support/docker-registry.js';
 import type { Place } from '../backend/repository/conformance.js';
 import { HASTY } from '../support/servers.js';
@@ -27,13 +29,17 @@ export interface TestRegistry {
   stop(): Promise<void>;
 }
 
+/** A registry of Debian by whom it asks, or a folder that `bkcache serve` serves. */
+type Kind = RegistryAuth['kind'] | 'served' | 'served to tokens';
+
 export async function startTestRegistry(
-  kind: RegistryAuth['kind'],
+  kind: Kind,
   options: Pick<RegistryOptions, 'deletes'> = {},
 ): Promise<TestRegistry> {
   const folder = mkdtempSync(join(tmpdir(), 'bkcache-registry-'));
   // What layers became in registries is remembered there.
   process.env['XDG_CACHE_HOME'] = join(folder, 'cache');
+  if (kind === 'served' || kind === 'served to tokens') return startServed(folder, kind === 'served to tokens');
   const tokens = kind === 'token' ? await startTokenServer(folder, USER) : undefined;
   const { username, password } = USER;
   const auth: RegistryAuth =
@@ -50,6 +56,21 @@ export async function startTestRegistry(
     async stop() {
       await server.stop();
       tokens?.stop();
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+async function startServed(folder: string, asks: boolean): Promise<TestRegistry> {
+  const key = join(folder, 'key');
+  const server = await startServe(join(folder, 'store'), asks ? ['--token-file', key] : []);
+  const token = (await tokensIn(key)).sign([{ action: 'write', repositories: ['tests/*'] }], 3_600_000);
+  return {
+    host: server.host,
+    access: asks ? { username: 'token', password: token } : {},
+    tokens: undefined,
+    async stop() {
+      await server.stop();
       rmSync(folder, { recursive: true, force: true });
     },
   };

@@ -10,7 +10,12 @@ import { storeConformance } from '../backend/store-conformance.js';
 import { importOf } from '../support/fixtures.js';
 import { startTestRegistry, type TestRegistry, withRegistries } from './places.js';
 
-const KINDS = { 'a registry': 'none', 'a registry with a token server': 'token' } as const;
+const KINDS = {
+  'a registry': 'none',
+  'a registry with a token server': 'token',
+  'a served folder': 'served',
+  'a served folder with tokens': 'served to tokens',
+} as const;
 
 const repositoryIn = ({ host }: TestRegistry) => `type=registry,ref=${host}/tests/${randomUUID()}`;
 

@@ -7,7 +7,7 @@ import { livingTogether } from './living-together.js';
 import { merging } from './merging.js';
 import { min } from './min.js';
 import { objects } from './objects.js';
-import { registry } from './registry.js';
+import { registry, served } from './registry.js';
 import { selecting } from './selecting.js';
 import { store } from './store.js';
 import { upkeep } from './upkeep.js';
@@ -21,6 +21,7 @@ export const GROUPS: readonly Group[] = [
   selecting,
   livingTogether,
   registry,
+  served,
   objects,
   inline,
   upkeep,

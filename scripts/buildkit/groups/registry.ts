@@ -1,48 +1,57 @@
 import type { Server } from '../../../test/support/process.js';
+import { startServe } from '../../../test/support/bkcache-serve.js';
 import { startRegistry } from '../../../test/support/docker-registry.js';
 import type { Bench } from '../bench.js';
 import type { Builds } from '../build.js';
 import type { Likeness } from '../image.js';
 import type { Check, Group } from './group.js';
 
+type Start = (folder: string) => Promise<Server>;
+
 /** What BuildKit exports to a registry travels within it, to another one and to a folder and back, and imports whole. */
-export const registry: Group = {
-  name: 'registry',
-  checks(bench) {
-    let made: Promise<Registries> | undefined;
-    const registries = () => (made ??= Registries.start(bench));
-    /** A copy, and then builds from it alone. */
-    const check = (name: string, copy: (all: Registries) => Promise<string>, like?: Likeness): Check => ({
-      name: `registry, ${name}`,
-      run: async () => {
-        const all = await registries();
-        return bench.wholeAs(all.builds, 'main', await copy(all), like);
-      },
-    });
-    const losing = bench.context.platforms !== undefined && bench.builder.release >= 25;
-    /** A copy that keeps the bytes of BuildKit's own cache, and so its ends. */
-    const unchanged = (name: string, copy: (all: Registries) => Promise<string>): Check => ({
-      ...check(name, copy),
-      skipped: losing ? 'BuildKit loses links of its own cache, of which this is a copy' : undefined,
-    });
-    const encoded = 'compression=zstd,force-compression=true';
-    return [
-      unchanged('copied to another repository', (all) => all.copy(all.exported(), all.ref('copied'))),
-      check('converted to zstd', (all) => all.copy(all.exported(), all.ref('zstd'), encoded)),
-      unchanged('converted to an image manifest', (all) =>
-        all.copy(all.exported(), all.ref('shape'), 'image-manifest=true'),
-      ),
-      check('converted in its place', async (all) => {
-        const ref = await all.copy(all.exported(), all.ref('in-place'));
-        return all.copy(ref, ref, encoded);
-      }),
-      unchanged('copied to another registry', (all) => all.copy(all.exported(), all.other('copied'))),
-      unchanged('to a folder', (all) => all.toFolder()),
-      unchanged('to a folder and back', async (all) => all.copy(await all.toFolder(), all.other('back'))),
-      check('both branches as one', (all) => all.branchesAsOne(), 'files'),
-    ];
-  },
-};
+export const registry = groupFor('registry', startRegistry);
+
+/** The same for folders that `bkcache serve` serves. */
+export const served = groupFor('served', startServe);
+
+function groupFor(name: string, start: Start): Group {
+  return { name, checks: (bench) => checksFor(name, start, bench) };
+}
+
+function checksFor(group: string, start: Start, bench: Bench): readonly Check[] {
+  let made: Promise<Registries> | undefined;
+  const registries = () => (made ??= Registries.start(bench, start));
+  /** A copy, and then builds from it alone. */
+  const check = (name: string, copy: (all: Registries) => Promise<string>, like?: Likeness): Check => ({
+    name: `${group}, ${name}`,
+    run: async () => {
+      const all = await registries();
+      return bench.wholeAs(all.builds, 'main', await copy(all), like);
+    },
+  });
+  const losing = bench.context.platforms !== undefined && bench.builder.release >= 25;
+  /** A copy that keeps the bytes of BuildKit's own cache, and so its ends. */
+  const unchanged = (name: string, copy: (all: Registries) => Promise<string>): Check => ({
+    ...check(name, copy),
+    skipped: losing ? 'BuildKit loses links of its own cache, of which this is a copy' : undefined,
+  });
+  const encoded = 'compression=zstd,force-compression=true';
+  return [
+    unchanged('copied to another repository', (all) => all.copy(all.exported(), all.ref('copied'))),
+    check('converted to zstd', (all) => all.copy(all.exported(), all.ref('zstd'), encoded)),
+    unchanged('converted to an image manifest', (all) =>
+      all.copy(all.exported(), all.ref('shape'), 'image-manifest=true'),
+    ),
+    check('converted in its place', async (all) => {
+      const ref = await all.copy(all.exported(), all.ref('in-place'));
+      return all.copy(ref, ref, encoded);
+    }),
+    unchanged('copied to another registry', (all) => all.copy(all.exported(), all.other('copied'))),
+    unchanged('to a folder', (all) => all.toFolder()),
+    unchanged('to a folder and back', async (all) => all.copy(await all.toFolder(), all.other('back'))),
+    check('both branches as one', (all) => all.branchesAsOne(), 'files'),
+  ];
+}
 
 /** Two registries, in one of which there is a cache that BuildKit exported. */
 class Registries {
@@ -60,9 +69,9 @@ class Registries {
     this.builds = builds;
   }
 
-  static async start(bench: Bench): Promise<Registries> {
+  static async start(bench: Bench, startOne: Start): Promise<Registries> {
     const start = async () => {
-      const server = await startRegistry(bench.path('registry'));
+      const server = await startOne(bench.path('registry'));
       bench.atEnd(() => server.stop());
       return server;
     };
