@@ -41,6 +41,7 @@ const packing = {
 };
 const checking = { ...working, deep: flag };
 const changing = { layout, signal, dryRun: flag };
+const freeing = { ...changing, registry, onNote: listener };
 const verifying = options({ ...checking, sample });
 
 /** The arguments of each function, in order. */
@@ -83,13 +84,12 @@ const CALLS = {
   repairFolder: { folder: text, options: options({ ...checking, from: texts, dryRun: flag }) },
   collectGarbage: {
     folder: text,
-    options: options({ ...changing, registry, grace: milliseconds, manifestsPrefixes: texts, quarantine, force: flag }),
+    options: options({ ...freeing, grace: milliseconds, manifestsPrefixes: texts, quarantine, force: flag }),
   },
   prune: {
     folder: text,
     options: options({
-      ...changing,
-      registry,
+      ...freeing,
       maxAge: milliseconds,
       keepLast: count,
       untag: texts,

@@ -26,6 +26,8 @@ export interface Builder {
   readonly release: number;
   /** Whether it takes type=s3 and type=azblob. */
   readonly hasBuckets: boolean;
+  /** Whether it takes type=gha: version 1 of the service, and from BuildKit 0.20 on version 2. */
+  readonly hasGha: boolean;
 
   /**
    * Forgets all that it has built or imported.

@@ -18,6 +18,7 @@ export class Buildkitd implements Builder {
   readonly name: string;
   readonly release: number;
   readonly hasBuckets = true;
+  readonly hasGha = false;
   private readonly programs: Programs;
   private readonly folder: string;
   private readonly signal: AbortSignal;

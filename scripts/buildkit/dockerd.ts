@@ -30,6 +30,7 @@ export class Dockerd implements Builder {
   readonly name: string;
   readonly release: number;
   readonly hasBuckets = false;
+  readonly hasGha = true;
   private readonly root: string;
   private readonly folder: string;
   private readonly signal: AbortSignal;

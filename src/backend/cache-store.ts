@@ -1,5 +1,5 @@
 import { CacheError } from '../errors.js';
-import type { FolderGcResult } from '../layout/gc/gc-result.js';
+import type { Amount, FolderGcResult } from '../layout/gc/gc-result.js';
 import type { Content } from '../oci/content.js';
 import type { BlobId, Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
@@ -85,6 +85,11 @@ export interface CacheStore extends DocumentReader, AsyncDisposable {
    * @throws CacheError CORRUPT when it is not known what is needed: nothing is deleted then; BUSY
    */
   gc?(options: GcOptions): Promise<GcResult>;
+  /**
+   * Whether a size is a quota of the whole place, other things in it included: gc frees what no name needs, the least
+   * recently used first, until it is kept. Left out where prune evicts results from caches.
+   */
+  readonly hasQuota?: boolean;
   /** Whether gc has to be told more than prune knows, and so is a step of its own; says which one. */
   readonly freedBy?: string;
   /**
@@ -133,6 +138,10 @@ export interface StoreEntry {
 export interface UnreadEntry {
   readonly names: readonly string[];
   readonly problem: CacheError;
+  /** Whether nobody with these rights can read it, which says nothing of the place: verbs leave it as it is. */
+  readonly isOutOfScope?: boolean;
+  /** As of a `StoreEntry`. */
+  readonly modified?: number | undefined;
 }
 
 /** A blob as a listing shows it, or something else in the place of one. */
@@ -173,7 +182,7 @@ export interface Changes {
   readonly documents: readonly Document[];
 }
 
-/** What gc did; the optional fields are those of a bucket. */
+/** What gc did; the optional fields are those of services. */
 export interface GcResult extends FolderGcResult {
   /** Whether blobs in quarantine were moved there, or marked in their places. */
   readonly quarantine?: 'copy' | 'mark';
@@ -184,6 +193,20 @@ export interface GcResult extends FolderGcResult {
   /** What gc cannot free or could not find out, as sentences. */
   readonly notes?: readonly string[];
   readonly requests?: RequestCounts;
+  /** Where some entries could not be read: blobs that those may need, and nothing else does. */
+  readonly uncertain?: Amount;
+  /** For a place with a quota: all that is in it afterwards, in bytes. */
+  readonly size?: number;
+  readonly budget?: RequestBudget;
+}
+
+/** The requests of a gc to a service that takes only so many in a time. */
+export interface RequestBudget {
+  /** How many requests deleted, or would. */
+  readonly deletions: number;
+  /** How many requests the service takes still, and when it takes all again, as RFC 3339; where it says so. */
+  readonly left?: number | undefined;
+  readonly reset?: string | undefined;
 }
 
 export interface GcOptions {
@@ -197,6 +220,8 @@ export interface GcOptions {
   readonly force?: boolean | undefined;
   /** Blobs that were needed until now: they have no grace period. */
   readonly former?: ReadonlySet<Digest> | undefined;
+  /** For a place with a quota: frees no more than brings the place under this size, in bytes. */
+  readonly maxSize?: number | undefined;
   /** Only report what would be removed. */
   readonly dryRun?: boolean | undefined;
   /** For a dry run: changes that count as made. */
@@ -266,14 +291,15 @@ export function shownNames({ names: [first, ...others], shadowed = [] }: StoreEn
 }
 
 /**
- * The entries of a place, for verbs that need to know all of them.
+ * The entries of a place, for verbs that need to know all of them; without those that are out of scope.
  *
  * @throws CacheError of the first entry that could not be read
  */
 export function allRead(entries: readonly (StoreEntry | UnreadEntry)[]): readonly StoreEntry[] {
-  return entries.map((entry) => {
-    if (isUnread(entry)) throw entry.problem;
-    return entry;
+  return entries.flatMap((entry) => {
+    if (!isUnread(entry)) return entry;
+    if (entry.isOutOfScope === true) return [];
+    throw entry.problem;
   });
 }
 

@@ -55,16 +55,21 @@ export async function readWholePlace(text: string, onNote?: OnNote): Promise<Cac
 }
 
 /**
- * Whether an import string means all caches of a place: a bucket without a name, since a bucket has no path that would.
+ * Whether an import string means all caches of a place: a bucket without a name, since a bucket has no path that would; and
+ * GitHub Actions without a scope.
  */
 export function isWholePlace(place: CacheOptions): boolean {
-  return 'name' in ATTRIBUTES[place.type].import && selectionIn(place) === undefined;
+  return namesOf(place).length > 0 && selectionIn(place) === undefined;
 }
 
 /** The attribute that selects one cache. */
-function selectionIn({ type, attributes }: CacheOptions): string | undefined {
-  const isBucket = 'name' in ATTRIBUTES[type].import;
-  return ['tag', 'digest', ...(isBucket ? ['name'] : [])].find((name) => attributes[name] !== undefined);
+function selectionIn(place: CacheOptions): string | undefined {
+  return ['tag', 'digest', ...namesOf(place)].find((name) => place.attributes[name] !== undefined);
+}
+
+/** The attributes that name a cache in a place that has no path. */
+function namesOf({ type }: CacheOptions): string[] {
+  return ['name', 'scope'].filter((name) => name in ATTRIBUTES[type].import);
 }
 
 /** What a user called a place, for results. An option string with a secret is shown without the secret. */

@@ -78,6 +78,8 @@ const GHA: Attributes = {
   version: 'number',
   timeout: 'duration',
 };
+/** BuildKit reads them on exports alone; here they also lead to all caches of a repository. */
+const GITHUB_API: Attributes = { ghtoken: 'optional', repository: 'optional' };
 const REGISTRY: Attributes = { ref: 'text', 'registry.insecure': 'flag' };
 
 /**
@@ -97,7 +99,7 @@ export const ATTRIBUTES: Readonly<Record<CacheType, Readonly<Record<Side, Attrib
   // BuildKit ignores compression= in both, and writes new layers as gzip.
   s3: { import: S3, export: { ...S3, touch_refresh: 'loose duration', ...EXPORT, ...COMPRESSION } },
   azblob: { import: AZBLOB, export: { ...AZBLOB, ...EXPORT, ...COMPRESSION } },
-  gha: { import: GHA, export: { ...GHA, ghtoken: 'optional', repository: 'optional', ...EXPORT } },
+  gha: { import: { ...GHA, ...GITHUB_API }, export: { ...GHA, ...GITHUB_API, ...EXPORT } },
   // Of bkcache alone: BuildKit has no such type.
   bundle: {
     import: { src: 'text', digest: 'digest', tag: 'any' },

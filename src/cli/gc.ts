@@ -1,6 +1,7 @@
 import { jsonLine } from '../report/text/control-characters.js';
 import { parseAge, parseChoice, parseText } from './quantities.js';
 import { BUCKET_WORD, FOLDER_OPTIONS, JSON_OPTION, layoutSettings, REGISTRY_OPTIONS } from './shared-options.js';
+import { tellNote } from './note.js';
 import { verb } from './verb.js';
 
 const OPTIONS = {
@@ -11,7 +12,7 @@ const OPTIONS = {
     type: 'value',
     read: parseAge,
     describe:
-      'Keep blobs that were written within this time, since a running build may need them [1h; 48h in a bucket]',
+      'Keep blobs that were written within this time, since a running build may need them [1h; 48h in a bucket; 24h in GitHub]',
   },
   'manifests-prefix': {
     type: 'value',
@@ -35,6 +36,7 @@ export const gc = verb({
   examples: [
     ['Show what would be freed', 'bkcache gc --dry-run ./cache'],
     ['Without a grace period, when no build or copy runs', 'bkcache gc --grace 0 ./cache'],
+    ['The layers of GitHub Actions that no cache needs', 'bkcache gc --dry-run type=gha'],
     ['A bucket, in two runs', 'bkcache gc --manifests-prefix manifests/ type=s3,bucket=team-cache,region=eu-west-3'],
   ],
   async run(argv) {
@@ -55,6 +57,7 @@ export const gc = verb({
           force: argv.force || undefined,
           layout: layoutSettings(argv),
           registry: { ca: argv['registry-ca'] },
+          onNote: tellNote,
           signal,
         }),
       () => (argv['dry-run'] ? undefined : 'blobs in quarantine stay there until the next gc'),

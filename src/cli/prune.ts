@@ -2,13 +2,15 @@ import { jsonLine } from '../report/text/control-characters.js';
 import { CacheError } from '../errors.js';
 import { BUCKET_WORD, FOLDER_OPTIONS, JSON_OPTION, layoutSettings, REGISTRY_OPTIONS } from './shared-options.js';
 import { parseCount, parseAge, parseSize, parseText } from './quantities.js';
+import { tellNote } from './note.js';
 import { verb } from './verb.js';
 
 const OPTIONS = {
   'max-size': {
     type: 'value',
     read: parseSize,
-    describe: 'Evict results until all caches fit, least recently used first',
+    describe:
+      'Evict results until all caches fit, least recently used first; of GitHub Actions, free what no cache needs',
   },
   'max-age': { type: 'value', read: parseAge, describe: 'Drop tags that were not used for this time, such as 30d' },
   keep: { type: 'value', read: parseText, list: true, describe: 'Leave these tags as they are (a glob)' },
@@ -52,6 +54,7 @@ export const prune = verb({
     ['Show what would be dropped and freed', 'bkcache prune --max-size 10GB --max-age 30d --dry-run ./cache'],
     ['The last five of each kind of tag, and main', 'bkcache prune --keep-last 5 --keep main ./cache'],
     ['The caches of pull requests', "bkcache prune --untag 'pr-*' ./cache"],
+    ['A repository below the quota of GitHub Actions', 'bkcache prune --max-size 8GB type=gha'],
     ['Names in a bucket', 'bkcache prune --max-age 30d type=s3,bucket=team-cache,region=eu-west-3'],
   ],
   async run(argv) {
@@ -71,6 +74,7 @@ export const prune = verb({
       dryRun: argv['dry-run'],
       layout: layoutSettings(argv),
       registry: { ca: argv['registry-ca'] },
+      onNote: tellNote,
     };
     if (
       [options.maxSize, options.maxAge, options.keepLast, options.untag].every((rule) => rule === undefined) &&

@@ -3,8 +3,8 @@ import { parseText } from './quantities.js';
 import { tellNote } from './note.js';
 import { registryAccess } from './registry-access.js';
 import {
+  BUCKET_WORD,
   FOLDER_OPTIONS,
-  FOLDER_WORD,
   JSON_OPTION,
   LAYER_OPTION,
   layoutSettings,
@@ -36,20 +36,24 @@ const OPTIONS = {
 export const repair = verb({
   name: 'repair',
   describe: 'Fetch missing and damaged blobs, and drop the results whose blobs cannot be fetched',
-  words: FOLDER_WORD,
+  words: BUCKET_WORD,
   options: OPTIONS,
   examples: [
     ['Show what would be done', 'bkcache repair --dry-run ./cache'],
     ['With the intact blobs of another folder', 'bkcache repair --from ./cache-main ./cache'],
+    ['Caches of GitHub Actions', 'bkcache repair --from ./cache type=gha'],
   ],
   async run(argv) {
-    const [{ repairFolder }, { folderOrStore }, { untilInterrupted }, { ProgressView }] = await Promise.all([
-      import('../operations/repair/repair.js'),
-      import('./place.js'),
-      import('./interrupt.js'),
-      import('./progress.js'),
-    ]);
+    const [{ repairFolder }, { readPlace, shownPlace }, { folderOrStore }, { untilInterrupted }, { ProgressView }] =
+      await Promise.all([
+        import('../operations/repair/repair.js'),
+        import('../backend/option-string.js'),
+        import('./place.js'),
+        import('./interrupt.js'),
+        import('./progress.js'),
+      ]);
     const folder = await folderOrStore(argv.folder, argv.store);
+    const place = shownPlace(folder, await readPlace(folder));
     const progress = await ProgressView.open(argv.quiet);
     const options = {
       from: argv.from,
@@ -66,10 +70,10 @@ export const repair = verb({
       (signal) => repairFolder(folder, { ...options, signal, onProgress: progress.work('read') }),
       () => (argv['dry-run'] ? undefined : 'the fetched blobs stay, and the next repair uses them'),
     ).finally(() => progress.end());
-    if (argv.json) process.stdout.write(jsonLine({ folder, dryRun: argv['dry-run'], ...result }));
+    if (argv.json) process.stdout.write(jsonLine({ folder: place, dryRun: argv['dry-run'], ...result }));
     else if (!argv.quiet) {
       const { repairText } = await import('../report/text/repair.js');
-      process.stdout.write(repairText(folder, result, argv['dry-run']));
+      process.stdout.write(repairText(place, result, argv['dry-run']));
     }
     if (!result.sound) process.exitCode = 4;
   },

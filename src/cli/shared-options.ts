@@ -12,13 +12,13 @@ export const FOLDER_WORD = {
   folder: { type: 'value', read: parseFolder, names: 'folder', describe: 'An OCI layout; the store when left out' },
 } as const satisfies Words;
 
-/** The folder or bucket that a verb works on. */
+/** The folder, bucket or repository of GitHub that a verb works on. */
 export const BUCKET_WORD = {
   folder: {
     type: 'value',
     read: parseText,
     names: 'folder or bucket',
-    describe: 'An OCI layout, or the import string of a bucket; the store when left out',
+    describe: 'An OCI layout, or the import string of a bucket or type=gha; the store when left out',
   },
 } as const satisfies Words;
 

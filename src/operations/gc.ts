@@ -6,7 +6,7 @@ import { ATTRIBUTES } from '../buildkit/attributes.js';
 import { abortable, CacheError } from '../errors.js';
 import { Session, type SessionOptions } from '../session.js';
 
-export interface GarbageOptions extends Pick<SessionOptions, 'layout' | 'registry' | 'signal'> {
+export interface GarbageOptions extends Pick<SessionOptions, 'layout' | 'registry' | 'signal' | 'onNote'> {
   /** How long a blob that nothing refers to stays after its last change, in milliseconds; an hour, or two days in a bucket. */
   readonly grace?: number | undefined;
   /** For a bucket: every manifests_prefix whose caches use its blobs; that of the string is one of them anyway. */
@@ -30,7 +30,7 @@ export interface GarbageOptions extends Pick<SessionOptions, 'layout' | 'registr
 export async function collectGarbage(folder: string, options: GarbageOptions = {}): Promise<GcResult> {
   checkCall('collectGarbage', { folder, options });
   const { grace, dryRun, manifestsPrefixes, quarantine, force, signal } = options;
-  const place = await readWholePlace(folder);
+  const place = await readWholePlace(folder, options.onNote);
   const { prefix = '' } = place.attributes;
   const isBucket = 'manifests_prefix' in ATTRIBUTES[place.type].import;
   const forBuckets = {

@@ -51,7 +51,7 @@ async function list(store: CacheStore, signal: AbortSignal | undefined): Promise
   const outage = new Outage();
   await parallel([...entries.entries()], store.concurrency ?? 1, signal, async ([index, entry], inner) => {
     if (isUnread(entry)) {
-      rows[index] = entry.names.map((tag) => ({ tag, problem: entry.problem.message }));
+      rows[index] = entry.names.map((tag) => ({ tag, ...dated(entry), problem: entry.problem.message }));
       return;
     }
     const tags = shownNames(entry);
@@ -70,7 +70,7 @@ async function list(store: CacheStore, signal: AbortSignal | undefined): Promise
   return rows.flat();
 }
 
-function dated({ modified }: StoreEntry): Pick<ListEntry, 'lastModified'> {
+function dated({ modified }: Pick<StoreEntry, 'modified'>): Pick<ListEntry, 'lastModified'> {
   return modified === undefined ? {} : { lastModified: new Date(modified).toISOString() };
 }
 

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import test, { type ExecutionContext } from 'ava';
 import { copyCache } from '../../src/operations/copy/copy.js';
+import { FakeGha, GH_TOKEN, REPOSITORY, tokenOf } from '../support/fake-gha.js';
 import { FakeS3 } from '../support/fake-s3.js';
 import { importOf, temporary } from '../support/fixtures.js';
 import { copyFixture } from '../support/folders.js';
@@ -45,6 +46,19 @@ async function playground(t: ExecutionContext): Promise<string> {
   return folder;
 }
 
+/** The variables of a job of GitHub Actions. */
+async function actionsEnvironment(t: ExecutionContext): Promise<NodeJS.ProcessEnv> {
+  const { host } = await FakeGha.start(t);
+  return {
+    ACTIONS_CACHE_SERVICE_V2: 'true',
+    ACTIONS_RESULTS_URL: `http://${host}/`,
+    ACTIONS_RUNTIME_TOKEN: tokenOf(),
+    GITHUB_API_URL: `http://${host}`,
+    GITHUB_REPOSITORY: REPOSITORY,
+    GITHUB_TOKEN: GH_TOKEN,
+  };
+}
+
 test('the help of every verb has examples, and those that begin with bkcache work as they stand', async (t) => {
   const general = await help();
   const verbs = [...general.matchAll(/^ {2}bkcache ([a-z-]+)/gm)].map(([, verb = '']) => verb);
@@ -63,6 +77,7 @@ test('the help of every verb has examples, and those that begin with bkcache wor
         ...process.env,
         PATH: `${join(folder, 'bin')}:${process.env['PATH']}`,
         BKCACHE_STORE: join(folder, 'store'),
+        ...(await actionsEnvironment(t)),
       };
       await t.notThrowsAsync(run('sh', ['-c', command], { cwd: folder, env }), command);
     }

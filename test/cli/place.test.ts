@@ -30,9 +30,9 @@ test('a reference that is taken for a folder is pointed out', async (t) => {
   for (const [verb, hint] of [
     ['list', /in a registry it is type=registry,ref=localhost:1\/a/],
     ['verify', /in a registry it is type=registry,ref=localhost:1\/a/],
-    ['repair', /repair is for folders only/],
-    ['gc', /gc is for folders and buckets only/],
-    ['prune', /prune is for folders and buckets only/],
+    ['repair', /repair does not work on registries/],
+    ['gc', /gc does not work on registries/],
+    ['prune', /prune does not work on registries/],
   ] as const) {
     const { code, stderr } = await bkcache([verb, 'localhost:1/a', ...(verb === 'prune' ? ['--max-age', '1d'] : [])]);
     t.is(code, 3, stderr);
@@ -41,11 +41,15 @@ test('a reference that is taken for a folder is pointed out', async (t) => {
   t.notRegex((await bkcache(['list', './not-there.d/cache'])).stderr, /taken for/);
 });
 
-test('an option string is no folder, and its secrets are not shown', async (t) => {
-  for (const verb of ['repair']) {
-    const { code, stderr } = await bkcache([verb, 'type=s3,bucket=b,secret_access_key=hush']);
+test('a place that a verb does not work on, and wrong options, are told without secrets', async (t) => {
+  const bucket = 'type=s3,bucket=b,region=r,access_key_id=k,secret_access_key=hush';
+  for (const [text, message] of [
+    [bucket, /repair cannot work on s3:\/\/b/],
+    [bucket.replace('region', 'regoin'), /knows no attribute "regoin"/],
+  ] as const) {
+    const { code, stderr } = await bkcache(['repair', text]);
     t.is(code, 2, stderr);
-    t.regex(stderr, /FOLDER takes a path/);
+    t.regex(stderr, message);
     t.notRegex(stderr, /hush/);
   }
 });

@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { ExecutionContext } from 'ava';
 import { ENTRY_VERSION } from '../../src/backend/config/gha/cache-keys.js';
 import { listening } from './servers.js';
@@ -72,6 +72,8 @@ export class FakeGha {
   readonly seen: string[] = [];
   readonly all: GhaSeen[] = [];
   host = '';
+  /** In the REST API. */
+  repository = REPOSITORY;
   fault: GhaFault = () => false;
   defaultBranch = 'main';
   /** Of the addresses that count at present. */
@@ -82,10 +84,15 @@ export class FakeGha {
   static async start(t: ExecutionContext, fault?: GhaFault): Promise<FakeGha> {
     const fake = new FakeGha();
     if (fault !== undefined) fake.fault = fault;
-    const server = createServer((request, answer) => void fake.#answer(request, answer));
+    const server = fake.server();
     fake.host = await listening(t, server);
     t.teardown(() => server.closeAllConnections());
     return fake;
+  }
+
+  /** A server for it, which does not listen yet. Whoever has it listen sets `host`. */
+  server(): Server {
+    return createServer((request, answer) => void this.handle(request, answer));
   }
 
   /** The option string of a cache. */
@@ -144,7 +151,8 @@ export class FakeGha {
     return undefined;
   }
 
-  async #answer(request: IncomingMessage, answer: ServerResponse): Promise<void> {
+  /** Answers a request, also one that came to another server. */
+  async handle(request: IncomingMessage, answer: ServerResponse): Promise<void> {
     const url = new URL(request.url ?? '', `http://${this.host}`);
     const chunks: Uint8Array[] = [];
     for await (const chunk of request as AsyncIterable<Uint8Array>) chunks.push(chunk);
@@ -266,7 +274,7 @@ export class FakeGha {
 
   #rest({ method, url, headers }: GhaSeen, answer: ServerResponse): void {
     if (headers.authorization !== `Bearer ${GH_TOKEN}`) return json(answer, 401, { message: 'Bad credentials' });
-    const path = url.pathname.replace(`/repos/${REPOSITORY}`, '');
+    const path = url.pathname.replace(`/repos/${this.repository}`, '');
     if (path === '') return json(answer, 200, { default_branch: this.defaultBranch });
     const [, id] = /^\/actions\/caches\/(\d+)$/.exec(path) ?? [];
     if (method === 'DELETE' && id !== undefined) {

@@ -1,6 +1,7 @@
 import { controls } from './controls.js';
 import { conversions } from './conversions.js';
 import { faults } from './faults.js';
+import { gha } from './gha.js';
 import type { Group } from './group.js';
 import { inline } from './inline.js';
 import { livingTogether } from './living-together.js';
@@ -23,6 +24,7 @@ export const GROUPS: readonly Group[] = [
   registry,
   served,
   objects,
+  gha,
   inline,
   upkeep,
   faults,

@@ -12,7 +12,7 @@ import { fitImportLimit, fitSize, type BlobSizes, neededSizes, sizeOf } from './
 import { type DropReason, type TagPolicy, TagRules } from './policy.js';
 import { readTagged, type Tagged, type UseSource } from './tagged.js';
 
-export interface PruneOptions extends TagPolicy, Pick<SessionOptions, 'layout' | 'registry' | 'signal'> {
+export interface PruneOptions extends TagPolicy, Pick<SessionOptions, 'layout' | 'registry' | 'signal' | 'onNote'> {
   /** The limit for the size of all that tags need, in bytes. */
   readonly maxSize?: number | undefined;
   /** Bring every config and manifest under the 1 MiB that BuildKit imports. */
@@ -67,7 +67,7 @@ export interface PruneResult {
 export async function prune(folder: string, options: PruneOptions = {}): Promise<PruneResult> {
   checkCall('prune', { folder, options });
   const rules = new TagRules(options);
-  const place = await readWholePlace(folder);
+  const place = await readWholePlace(folder, options.onNote);
   return abortable(options.signal, async () => {
     await using session = new Session(options);
     await using store = await openStore(await locate(place, 'import', session), session);
@@ -120,6 +120,7 @@ class Pruning {
     const changes = changesOf([...dropped.keys()], shrinking);
     if (!dryRun) await this.#store.change(changes, signal);
     const needs = tagged.map((one) => one.needs);
+    const freed = await this.#free(needs, changes);
     return {
       dropped: Array.from(dropped, ([{ names, entry, lastUsed, lastUsedBy }, reason]) => ({
         tag: names[0] ?? '',
@@ -138,8 +139,8 @@ class Pruning {
       })),
       sizeBefore: sizeOf(needs),
       size: sizeOf(this.#needsAfter(kept, shrinking)),
-      unmet: this.#unmet,
-      ...(await this.#free(needs, changes)),
+      unmet: [...this.#unmet, ...this.#overQuota(freed)],
+      ...freed,
     };
   }
 
@@ -148,16 +149,26 @@ class Pruning {
     if (store.gc === undefined || store.freedBy !== undefined) {
       return { notFreed: store.freedBy ?? store.instead?.gc ?? 'the place has no gc' };
     }
-    const { grace, dryRun = false, signal } = this.#options;
+    const { grace, dryRun = false, maxSize, signal } = this.#options;
     const former = new Set(before.flatMap((some) => [...some.keys()]));
     const planned = dryRun ? changes : undefined;
-    return { collected: await store.gc({ former, grace, dryRun, planned, signal }) };
+    return { collected: await store.gc({ former, grace, maxSize, dryRun, planned, signal }) };
+  }
+
+  /** What a quota has to say that could not be kept. */
+  #overQuota({ collected }: Pick<PruneResult, 'collected'>): string[] {
+    const { maxSize } = this.#options;
+    if (this.#store.hasQuota !== true || maxSize === undefined || (collected?.size ?? 0) <= maxSize) return [];
+    const why = 'what is left is needed by caches, too young, or no cache of BuildKit';
+    return [`${maxSize} bytes: ${collected?.size ?? 0} are left; ${why}`];
   }
 
   #shrink(kept: readonly Tagged[]): Shrinking[] {
     const open = kept.filter((one) => one.names.length > 0 && !this.#rules.protects(one) && one.cache !== undefined);
     const fitted = this.#options.fitImportLimit === true ? this.#fitImportLimit(kept, open) : [];
-    return this.#options.maxSize === undefined ? fitted : this.#fitSize(kept, open, fitted, this.#options.maxSize);
+    const { maxSize } = this.#options;
+    const isEvicting = maxSize !== undefined && this.#store.hasQuota !== true;
+    return isEvicting ? this.#fitSize(kept, open, fitted, maxSize) : fitted;
   }
 
   #fitImportLimit(kept: readonly Tagged[], open: readonly Tagged[]): Shrinking[] {

@@ -110,12 +110,12 @@ export async function fateOf(documents: Documents, entry: Descriptor, evidence: 
   return correctedEntry(entry, manifest, size);
 }
 
-function countResults({ records }: Pick<CacheConfig, 'records'>): number {
+export function countResults({ records }: Pick<CacheConfig, 'records'>): number {
   return records.filter(hasResults).length;
 }
 
 /** The graph with other blobs in the place of some, of which nothing else is different. */
-function withReplacements(graph: Graph, replacements: ReadonlyMap<Digest, Descriptor>): Graph {
+export function withReplacements(graph: Graph, replacements: ReadonlyMap<Digest, Descriptor>): Graph {
   const found = new Map<Digest, Descriptor>();
   for (const [digest, layer] of graph.descriptors) {
     const blob = replacements.get(digest);
@@ -124,7 +124,7 @@ function withReplacements(graph: Graph, replacements: ReadonlyMap<Digest, Descri
   return replaceBlobs(graph, found);
 }
 
-function withoutDocument(error: unknown): Fate {
+export function withoutDocument(error: unknown): Fate {
   // What this user may not read is whole for others, perhaps.
   if (isSystemError(error, 'EACCES', 'EPERM')) return { kind: 'stays' };
   if (isSystemError(error)) return { kind: 'goes', reason: error.message };
@@ -141,14 +141,14 @@ function correctedEntry(entry: Descriptor, { mediaType }: Manifest, size: number
 }
 
 /** Removes unneeded and missing layers from the manifest. */
-function unlist(graph: Graph, bad: ReadonlySet<Digest>): Graph {
+export function unlist(graph: Graph, bad: ReadonlySet<Digest>): Graph {
   const isBad = ({ digest }: Descriptor) => bad.has(digest);
   if (![...graph.descriptors.values()].some(isBad)) return graph;
   return { ...graph, descriptors: new Map([...graph.descriptors].filter(([, descriptor]) => !isBad(descriptor))) };
 }
 
 /** The layers that BuildKit could not use: not listed, not there, or without a diffID. */
-function unusable({ layers, descriptors }: Graph, bad: ReadonlySet<Digest>): ReadonlySet<Digest> {
+export function unusable({ layers, descriptors }: Graph, bad: ReadonlySet<Digest>): ReadonlySet<Digest> {
   const isUsable = (blob: Digest) => {
     const descriptor = descriptors.get(blob);
     if (descriptor === undefined || !isDigest(descriptor.annotations?.[UNCOMPRESSED])) return false;

@@ -55,4 +55,10 @@ export class Documents {
     const limits = { limit: JSON_LIMIT, signal: this.#signal };
     return this.restored(digest)?.value ?? readDocument(this.#store.blob(document), digest, this.name, limits);
   }
+
+  /** The document of an entry that is a cacheconfig without a manifest. @throws as `read` */
+  readBare(entry: Descriptor): Promise<Buffer> {
+    const limits = { limit: JSON_LIMIT, signal: this.#signal };
+    return readDocument(this.#store.manifest(entry), entry.digest, this.name, limits);
+  }
 }

@@ -7,7 +7,7 @@ import {
 } from '../../backend/cache-store.js';
 import type { Finding } from '../../backend/finding.js';
 import { locate, openStore } from '../../backend/backends.js';
-import { readWholePlace } from '../../backend/option-string.js';
+import { readWholePlace, shownPlace } from '../../backend/option-string.js';
 import { checkCall } from '../../calls.js';
 import { abortable } from '../../errors.js';
 import { Session, type SessionOptions } from '../../session.js';
@@ -18,6 +18,7 @@ import { type Examination, examineStore } from '../verify/examine.js';
 import { type VerifyProgress, verifyStore } from '../verify/verify.js';
 import type { WorkOptions } from '../work-options.js';
 import { actionOf, type RepairAction } from './action.js';
+import { bareFateOf } from './bare-fate.js';
 import { Copies, type LackedBlob } from './copies.js';
 import { type Evidence, type Fate, fateOf } from './cut.js';
 import { Documents } from './documents.js';
@@ -62,7 +63,7 @@ export async function repairFolder(folder: string, options: RepairOptions = {}):
     await using session = new Session({ ...options, layout: { ...options.layout, heal: true } });
     await using store = await openStore(await locate(place, 'import', session), session);
     refuseWithout(store, 'repair', 'repair');
-    return await repair(store, folder, options, session);
+    return await repair(store, shownPlace(folder, place), options, session);
   });
 }
 
@@ -139,7 +140,8 @@ class Repair {
     const renamed = await this.#renamed(examination, evidence);
     for (const entry of examination.entries) {
       const { descriptor, names } = entry;
-      const fate = renamed.get(descriptor.digest) ?? (await fateOf(documents, descriptor, evidence));
+      const find = entry.isBare === true ? bareFateOf : fateOf;
+      const fate = renamed.get(descriptor.digest) ?? (await find(documents, descriptor, evidence));
       if (fate.kind === 'stays') continue;
       changes.push({ entry, to: placeAfter(fate) });
       actions.push(actionOf(fate, names[0], descriptor));

@@ -1,5 +1,5 @@
 import prettyBytes from 'pretty-bytes';
-import type { Amount, GcResult } from '../../backend/cache-store.js';
+import type { Amount, GcResult, RequestBudget } from '../../backend/cache-store.js';
 import { table } from './table.js';
 import { escapedLines } from './control-characters.js';
 import { quantity, requestsText, shortDigest } from './phrases.js';
@@ -17,6 +17,8 @@ export function gcText(result: GcResult, dryRun: boolean): string {
     refused = [],
     notes = [],
     requests,
+    uncertain,
+    budget,
   } = result;
   const would = dryRun ? 'would be ' : '';
   const lines = [
@@ -25,10 +27,14 @@ export function gcText(result: GcResult, dryRun: boolean): string {
     ...(putBack.count === 0 ? [] : [`${would}restored: ${size(putBack)}, which a tag needs again`]),
     ...(young.count === 0 ? [] : [`left alone: ${size(young)} that no tag needs, younger than the grace period`]),
     ...(abortedUploads === 0 ? [] : [`${would}aborted: ${quantity(abortedUploads, 'unfinished upload')}`]),
+    ...(uncertain === undefined || uncertain.count === 0
+      ? []
+      : [`left alone: ${size(uncertain)} that caches may need which this token does not read`]),
     `in use: ${size(live)}`,
     ...refused.map(({ path, reason }) => `not deleted: ${path}: ${reason}`),
     ...notes.map((note) => `note: ${note}`),
     ...(requests === undefined ? [] : [requestsText(requests)]),
+    ...(budget === undefined ? [] : [budgetText(budget, dryRun)]),
   ];
   return `${escapedLines(lines)}${tags.length === 0 ? '' : `\n${usageTable(tags)}`}`;
 }
@@ -44,6 +50,11 @@ function quarantined({ setAside, quarantine }: GcResult, would: string): string[
     `${would}moved to quarantine: ${size(setAside)}, since an export may be under way; a gc after the grace period`,
     '  frees them, or restores what that export needs; --grace 0 frees them at once',
   ];
+}
+
+function budgetText({ deletions, left: rest, reset }: RequestBudget, dryRun: boolean): string {
+  const what = `requests that ${dryRun ? 'would delete' : 'deleted'}: ${deletions}`;
+  return rest === undefined ? what : `${what}; the service takes ${rest} more until ${reset ?? 'its limit is reset'}`;
 }
 
 function left({ count, bytes }: Amount): string {

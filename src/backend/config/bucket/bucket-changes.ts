@@ -1,34 +1,14 @@
 import { parallel } from '../../../bytes/parallel.js';
 import { decodeCacheConfig } from '../../../buildkit/cache-config.js';
 import { CacheError } from '../../../errors.js';
-import { contentOf, readDocument } from '../../../oci/content.js';
+import { contentOf } from '../../../oci/content.js';
 import { type Digest, sha256 } from '../../../oci/digest.js';
 import { JSON_LIMIT } from '../../../oci/json.js';
-import type { Changes, EntryChange, StoreEntry } from '../../cache-store.js';
-import type { DocumentReader } from '../../repository/repository.js';
+import type { Changes, EntryChange } from '../../cache-store.js';
 import { blobKey, type BucketKeys, manifestKey, TOUCH_REFRESH } from './bucket-keys.js';
 import { findObjects } from './bucket-presence.js';
 import { CONCURRENCY } from './bucket-source.js';
 import type { ObjectStore } from './object-store.js';
-
-/**
- * The blobs of the layers that each entry names, and its document.
- *
- * @throws CacheError CORRUPT for a document that is no cacheconfig
- */
-export async function needsOf(
-  reader: DocumentReader,
-  entries: readonly StoreEntry[],
-  signal: AbortSignal | undefined,
-): Promise<readonly ReadonlySet<Digest>[]> {
-  const needs: ReadonlySet<Digest>[] = [];
-  for (const { descriptor } of entries) {
-    const { digest } = descriptor;
-    const bytes = await readDocument(reader.manifest(descriptor), digest, reader.name, { limit: JSON_LIMIT, signal });
-    needs.push(new Set([digest, ...decodeCacheConfig(bytes, digest).layers.map(({ blob }) => blob)]));
-  }
-  return needs;
-}
 
 /**
  * Writes cacheconfigs under the names that change, and removes names. Each name is read just before: what an export has

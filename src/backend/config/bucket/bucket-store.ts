@@ -6,6 +6,7 @@ import type { Digest } from '../../../oci/digest.js';
 import type { CacheStore } from '../../cache-store.js';
 import type { DocumentReader } from '../../repository/repository.js';
 import { type Finding, quoted, type Remedy } from '../../finding.js';
+import { needsOf } from '../needs-of.js';
 import { BucketEntries } from './bucket-entries.js';
 import { blobKey, type BucketKeys } from './bucket-keys.js';
 import { listBlobs } from './bucket-listing.js';
@@ -50,7 +51,7 @@ export function bucketStore(service: ObjectStore, keys: BucketKeys, options: Cac
     blobs: (signal) => listBlobs(store, keys, signal),
     look: (digests, signal) => look(store, keys, digests, signal),
     writtenAt: ({ modified }) => Promise.resolve(modified),
-    needs: async (list, signal) => (await changes()).needsOf(reader, list, signal),
+    needs: (list, signal) => needsOf(reader, list, signal),
     ...reader,
     remedy: (finding) => remedyFor(finding, { keys, options, nameOf: (key) => store.nameOf(key) }),
     change: async (wanted, signal) => (await changes()).change(store, keys, wanted, signal),

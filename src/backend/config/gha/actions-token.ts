@@ -73,6 +73,11 @@ export function writableScope({ scopes }: ActionsToken): string | undefined {
   return scopes.findLast(({ mayWrite }) => mayWrite)?.scope;
 }
 
+/** The scope that a job is in. */
+export function ownScope(token: ActionsToken): string | undefined {
+  return writableScope(token) ?? token.scopes[0]?.scope;
+}
+
 function jsonIn(part: string): unknown {
   return PART.test(part) ? jsonOf(Buffer.from(part, 'base64url').toString()) : undefined;
 }

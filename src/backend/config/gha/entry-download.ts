@@ -42,6 +42,31 @@ interface Wanted {
 }
 
 async function getPart(download: Download, wanted: Wanted, signal: AbortSignal | undefined): Promise<ObjectPart> {
+  const { status, headers, body } = await request(download, wanted, signal);
+  const first = /^bytes (\d+)-/.exec(headers['content-range'] ?? '')?.[1];
+  return { bytes: body, first: status === 206 ? Number(first ?? wanted.start) : 0, isPart: status === 206 };
+}
+
+/**
+ * How large an entry is, in bytes, which its first byte tells.
+ *
+ * @throws CacheError CORRUPT for one that is missing
+ */
+export async function entrySize(download: Download, signal: AbortSignal | undefined): Promise<number> {
+  try {
+    const response = await request(download, { start: 0, end: 1 }, signal);
+    const { 'content-range': range, 'content-length': length } = response.headers;
+    discard(response);
+    return Number(/\/(\d+)$/.exec(range ?? '')?.[1] ?? length ?? 0);
+  } catch (error) {
+    // An empty entry has no first byte.
+    if (error instanceof CacheError && error.wrong === 'size') return 0;
+    throw error;
+  }
+}
+
+/** Asks for a part of an entry, again where that may help, and with another address where one has run out. */
+async function request(download: Download, wanted: Wanted, signal: AbortSignal | undefined): Promise<HttpResponse> {
   const { connection, what } = download;
   const backoff = connection.backoff();
   let old: CacheEntry | undefined;
@@ -50,11 +75,8 @@ async function getPart(download: Download, wanted: Wanted, signal: AbortSignal |
     if (entry === undefined) throw lostEntry(connection, `${what} is missing`, 'missing');
     try {
       const response = await send(download, entry, wanted, signal);
-      const { status, headers, body } = response;
-      if (status === 200 || status === 206) {
-        const first = /^bytes (\d+)-/.exec(headers['content-range'] ?? '')?.[1];
-        return { bytes: body, first: status === 206 ? Number(first ?? wanted.start) : 0, isPart: status === 206 };
-      }
+      const { status, headers } = response;
+      if (status === 200 || status === 206) return response;
       discard(response);
       if (status === 416) throw lostEntry(connection, `${what} is shorter than it should be`, 'size');
       // The address has run out, or the entry was replaced by another of the same key.

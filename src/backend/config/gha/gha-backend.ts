@@ -19,7 +19,9 @@ export const ghaBackend: Backend = {
   },
   async source(at, session) {
     const { ghaSource } = await import('./gha-source.js');
-    return ghaSource(await openPlace(ghaSettings(at.options), session, 'import'));
+    const given = restSettings(at.options);
+    const rest = given && (await openRest(given, session, 'import'));
+    return ghaSource(await openPlace(ghaSettings(at.options), session, 'import'), rest);
   },
   async target(at, session) {
     if (session.layout.heal) {
@@ -33,11 +35,33 @@ export const ghaBackend: Backend = {
     const ref = writableScope(settings.access);
     if (ref === undefined) throw readOnly(settings);
     const given = restSettings(at.options);
-    const rest = given && (await openRest(given, settings, session, 'export'));
+    const rest = given && (await openRest(given, session, 'export'));
     const { ghaTarget } = await import('./gha-target.js');
     return ghaTarget(place, { name: at.name, ref, rest });
   },
+  async store(at, session) {
+    const settings = ghaSettings(at.options);
+    const place = await openPlace(settings, session, 'import');
+    const given = restSettings(at.options, { isPlace: true });
+    const rest = given && (await openRest(given, session, 'import'));
+    const { ghaStore } = await import('./gha-store.js');
+    return ghaStore(place, () => rest ?? noRest(), at.options);
+  },
 };
+
+function noRest(): never {
+  throw new CacheError(
+    'USAGE',
+    'the caches of a repository are listed by the REST API of GitHub, which needs a token',
+    {
+      hint: 'set GITHUB_REPOSITORY and GITHUB_TOKEN (in a step: GITHUB_TOKEN: ${{ github.token }}), or name repository= and ghtoken=',
+      side: 'import',
+    },
+  );
+}
+
+/** GitHub resets its limit for requests each hour. */
+const REST_TIMEOUT = 65 * 60_000;
 
 /** @throws CacheError USAGE, with its side */
 function settingsOn(options: CacheOptions, side: Side): GhaSettings {
@@ -72,15 +96,10 @@ async function openPlace(settings: GhaSettings, session: Session, side: Side): P
   return new GhaPlace(settings, connection, service, { note: (text) => session.note(text), isBlind });
 }
 
-async function openRest(
-  { api, token, repository }: RestSettings,
-  { timeout }: GhaSettings,
-  session: Session,
-  side: Side,
-): Promise<GithubRest> {
+async function openRest({ api, token, repository }: RestSettings, session: Session, side: Side): Promise<GithubRest> {
   const { GithubRest } = await import('./github-rest.js');
   const url = new URL(api);
-  return new GithubRest(await connect({ url, token, timeout }, session, side), api, repository);
+  return new GithubRest(await connect({ url, token, timeout: REST_TIMEOUT }, session, side), api, repository);
 }
 
 async function connect(

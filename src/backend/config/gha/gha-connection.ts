@@ -38,6 +38,13 @@ export interface GhaAnswer {
   readonly json: unknown;
 }
 
+/** How many requests a service takes still: the headers of GitHub's REST API. */
+export interface RequestLimit {
+  readonly left: number;
+  /** When it takes all again, in milliseconds since 1970. */
+  readonly reset: number;
+}
+
 /** What a connection is for. */
 export interface GhaConnectionSettings {
   readonly http: HttpClient;
@@ -61,6 +68,8 @@ export class GhaConnection {
   readonly side: Side;
   readonly http: HttpClient;
   readonly secrets = new Secrets();
+  /** What the service said last of its limit for requests. */
+  limit: RequestLimit | undefined;
   readonly #settings: GhaConnectionSettings;
 
   constructor(settings: GhaConnectionSettings) {
@@ -127,6 +136,7 @@ export class GhaConnection {
     try {
       const { response, body } = await this.#send(call, signal);
       const { status, headers } = response;
+      this.limit = limitIn(headers) ?? this.limit;
       if (status >= 200 && status < 300) {
         pace.answered();
         const json = body === '' ? undefined : jsonOf(body);
@@ -190,6 +200,13 @@ function waitAskedBy(
   if (asked !== undefined || !isUsedUp) return { wait: asked };
   const reset = Number(headers['x-ratelimit-reset']) * 1000 - Date.now();
   return { wait: Number.isNaN(reset) ? undefined : Math.max(0, reset) };
+}
+
+function limitIn(headers: HttpResponse['headers']): RequestLimit | undefined {
+  const [left, reset] = [headers['x-ratelimit-remaining'], headers['x-ratelimit-reset']].map(Number);
+  return left === undefined || reset === undefined || Number.isNaN(left) || Number.isNaN(reset)
+    ? undefined
+    : { left, reset: reset * 1000 };
 }
 
 async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, undefined> {

@@ -35,13 +35,20 @@ export async function readIndex(
   const { scope } = place.settings;
   for (const isSigned of [false, true]) {
     const entry = await findIndex(place, indexKey(scope, ref, { isSigned }), signal);
-    if (entry === undefined) continue;
-    const tooLarge = () => new CacheError('FAILED', `${entry.key} has over ${JSON_LIMIT} bytes, the limit`);
-    const content = place.entry(entry, Number.MAX_SAFE_INTEGER);
-    const bytes = await collect(limited(content.open({}, signal), JSON_LIMIT, tooLarge));
-    return { entry, document: documentOf(CACHE_CONFIG, bytes), isSigned };
+    if (entry !== undefined) return { entry, document: await readDocument(place, entry, signal), isSigned };
   }
   return undefined;
+}
+
+/** The cacheconfig in an entry. */
+export async function readDocument(
+  place: GhaPlace,
+  entry: CacheEntry,
+  signal: AbortSignal | undefined,
+): Promise<Document> {
+  const tooLarge = () => new CacheError('FAILED', `${entry.key} has over ${JSON_LIMIT} bytes, the limit`);
+  const content = place.entry(entry, Number.MAX_SAFE_INTEGER);
+  return documentOf(CACHE_CONFIG, await collect(limited(content.open({}, signal), JSON_LIMIT, tooLarge)));
 }
 
 /** The newest entry whose key is a prefix and a number: an answer with another key is the index of another cache. */
@@ -59,17 +66,16 @@ export async function findIndex(
  * get the same number (go-actions-cache, SaveMutable). A number that stays reserved, as by a run that has crashed, is left out
  * after a while.
  *
- * @param ref - the scope of GitHub that the token writes
+ * @param prefix - of its key, up to the number
  * @returns the key
  */
 export async function writeIndex(
   place: GhaPlace,
-  ref: string,
+  prefix: string,
   bytes: Uint8Array,
   signal: AbortSignal | undefined,
   { indexPause, index: longest }: UploadTimes = UPLOAD_TIMES,
 ): Promise<string> {
-  const prefix = indexKey(place.settings.scope, ref);
   const retry = new UploadRetry();
   let blocked = 0;
   let tries = 0;

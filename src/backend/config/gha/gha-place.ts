@@ -4,7 +4,7 @@ import type { BlobId } from '../../../oci/descriptor.js';
 import type { Digest } from '../../../oci/digest.js';
 import { blobIn, blobKey } from './cache-keys.js';
 import type { CacheEntry, CacheService } from './cache-service.js';
-import { entryContent } from './entry-download.js';
+import { type Download, entryContent, entrySize } from './entry-download.js';
 import type { GhaConnection } from './gha-connection.js';
 import { GhaFailure, isPolicy } from './gha-error.js';
 import type { GhaSettings } from './gha-settings.js';
@@ -78,15 +78,30 @@ export class GhaPlace {
     return entry;
   }
 
+  /** What is known of a blob does not count any more: its entry was deleted, or stored. */
+  forget(digest: Digest): void {
+    this.#found.delete(digest);
+  }
+
   /** The bytes of a blob, unverified. */
   blob({ digest, size }: BlobId): Content {
-    return entryContent({
+    return entryContent(this.#download(digest, size));
+  }
+
+  /** How large a blob is, in bytes; undefined where there is none. */
+  async sizeOf(digest: Digest, signal: AbortSignal | undefined): Promise<number | undefined> {
+    if ((await this.findBlob(digest, undefined, signal)) === undefined) return undefined;
+    return entrySize(this.#download(digest, 0), signal);
+  }
+
+  #download(digest: Digest, size: number): Download {
+    return {
       connection: this.connection,
       base: this.settings.url,
       what: `blob ${digest}`,
       size,
       find: (old, signal) => this.findBlob(digest, old, signal),
-    });
+    };
   }
 
   /** The bytes of an entry that was found, unverified. @param size - the most that is read, in bytes */

@@ -68,13 +68,17 @@ export interface RestSettings {
 /**
  * The attributes for the REST API; undefined where they are not given.
  *
+ * @param isPlace - for all caches of a repository, as which the variables of a job count as well
  * @throws CacheError USAGE for a repository or an address that is none
  */
 export function restSettings(
   { attributes }: CacheOptions,
+  { isPlace = false } = {},
   env: NodeJS.ProcessEnv = process.env,
 ): RestSettings | undefined {
-  const { ghtoken: token = '', repository = '' } = attributes;
+  const variables = isPlace ? env : {};
+  const { ghtoken: token = variables['GITHUB_TOKEN'] ?? '', repository = variables['GITHUB_REPOSITORY'] ?? '' } =
+    attributes;
   if (token === '' || repository === '') return undefined;
   if (!/^[\w.-]+\/[\w.-]+$/.test(repository)) {
     throw new CacheError('USAGE', `repository=${repository} is not the name of a repository`, {

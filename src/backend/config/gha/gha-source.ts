@@ -6,18 +6,24 @@ import { blobsOf } from '../../../graph/graph.js';
 import { dropUnusedLayers } from '../../../graph/keep.js';
 import type { Cache, CacheSource } from '../../backend.js';
 import { descriptorOfCache } from '../descriptor-of-cache.js';
+import { listIndexes } from './gha-entries.js';
 import { type FoundIndex, readIndex } from './gha-index.js';
 import { CONCURRENCY, type GhaPlace } from './gha-place.js';
 import { nameOf } from './gha-settings.js';
+import type { GithubRest } from './github-rest.js';
+
+/** How many names a message shows. */
+const NAMES_SHOWN = 20;
+const NOT_THERE = 'check scope=; a job reads the caches of its own branch and of the default branch, and no others';
 
 /**
  * The cache of one name in all scopes that a token reads, as one: those of its own branch and of the default branch. A scope
  * without it counts as empty: cache/remotecache/gha/gha.go, Resolve.
  */
-export function ghaSource(place: GhaPlace): CacheSource {
+export function ghaSource(place: GhaPlace, rest: GithubRest | undefined): CacheSource {
   let opened: Promise<readonly Cache[]> | undefined;
   // A build may write a new index meanwhile: one reader sees one cache.
-  const open = (signal?: AbortSignal) => (opened ??= openAll(place, signal));
+  const open = (signal?: AbortSignal) => (opened ??= openAll(place, rest, signal));
   return {
     name: nameOf(place.settings),
     resolve: async (signal) => descriptorOfCache(await merged(await open(signal), signal)),
@@ -30,7 +36,11 @@ export function ghaSource(place: GhaPlace): CacheSource {
   };
 }
 
-async function openAll(place: GhaPlace, signal: AbortSignal | undefined): Promise<readonly Cache[]> {
+async function openAll(
+  place: GhaPlace,
+  rest: GithubRest | undefined,
+  signal: AbortSignal | undefined,
+): Promise<readonly Cache[]> {
   const { access } = place.settings;
   const refs = [...new Set(access.scopes.map(({ scope }) => scope))];
   const found: (Cache | undefined)[] = refs.map(() => undefined);
@@ -44,9 +54,26 @@ async function openAll(place: GhaPlace, signal: AbortSignal | undefined): Promis
   if (caches.length > 0) return caches;
   const where = refs.length === 0 ? 'and the token names no scope' : `in ${refs.join(' or ')}`;
   throw new CacheError('NOT_FOUND', `there is no cache at ${nameOf(place.settings)}, ${where}`, {
-    hint: 'check scope=; a job reads the caches of its own branch and of the default branch, and no others',
+    hint: (rest && (await namesHint(place, rest, signal))) ?? NOT_THERE,
     side: 'import',
   });
+}
+
+/** The caches there are, in all scopes; undefined where the listing fails. */
+async function namesHint(
+  { settings }: GhaPlace,
+  rest: GithubRest,
+  signal: AbortSignal | undefined,
+): Promise<string | undefined> {
+  try {
+    const names = (await listIndexes(rest, settings.access, signal)).map(({ name }) => name);
+    const more = names.length > NAMES_SHOWN ? `, and ${names.length - NAMES_SHOWN} more` : '';
+    if (names.length === 0) return 'the repository has no cache of BuildKit';
+    return `the caches there are: ${names.slice(0, NAMES_SHOWN).join(', ')}${more}`;
+  } catch (error) {
+    if (!(error instanceof CacheError)) throw error;
+    return undefined;
+  }
 }
 
 function cacheOf(place: GhaPlace, ref: string, { entry, document }: FoundIndex): Cache {

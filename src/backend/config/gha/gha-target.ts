@@ -1,7 +1,7 @@
 import { CacheError } from '../../../errors.js';
 import type { Digest } from '../../../oci/digest.js';
 import { ConfigTarget } from '../config-target.js';
-import { BLOB_PREFIX, blobIn, ENTRY_VERSION } from './cache-keys.js';
+import { BLOB_PREFIX, blobIn, ENTRY_VERSION, indexKey } from './cache-keys.js';
 import { BlobUploads, UPLOAD_TIMES, type UploadTimes } from './entry-upload.js';
 import { writeIndex } from './gha-index.js';
 import type { GhaPlace } from './gha-place.js';
@@ -32,7 +32,7 @@ export function ghaTarget(place: GhaPlace, { name, ref, rest, times = UPLOAD_TIM
       content: (blob) => place.blob(blob),
       store: (open, blob, signal) => uploads.store(open, blob, signal),
       async publish({ bytes }, signal) {
-        await writeIndex(place, ref, bytes, signal, times);
+        await writeIndex(place, indexKey(place.settings.scope, ref), bytes, signal, times);
       },
     },
     { name, uploads: UPLOADS },

@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { notTheService } from './gha-error.js';
+import { GhaFailure, notTheService } from './gha-error.js';
 import type { GhaConnection } from './gha-connection.js';
 
 /** An entry as GitHub's REST API lists it. */
@@ -40,9 +40,13 @@ const entrySchema = v.looseObject({
 });
 const pageSchema = v.looseObject({ total_count: v.number(), actions_caches: v.array(entrySchema) });
 
+const repositorySchema = v.looseObject({ default_branch: v.string() });
+
 /** The caches of one repository in GitHub's REST API, which lists and deletes entries, and does not read them. */
 export class GithubRest {
   readonly connection: GhaConnection;
+  /** How many requests have deleted. */
+  deletions = 0;
   readonly #base: string;
 
   /** @param api - such as `https://api.github.com`, without a slash at its end */
@@ -84,6 +88,40 @@ export class GithubRest {
       }));
       yield { entries, total };
       if (found.length === 0 || page * REST_PAGE >= total) return;
+    }
+  }
+
+  /** All entries of a listing. */
+  async all(
+    wanted: { readonly prefix: string; readonly ref?: string },
+    signal: AbortSignal | undefined,
+  ): Promise<RestEntry[]> {
+    const found = new Map<number, RestEntry>();
+    for await (const { entries } of this.list(wanted, signal)) for (const entry of entries) found.set(entry.id, entry);
+    return [...found.values()];
+  }
+
+  /** The scope of the default branch, whose entries all branches read. */
+  async defaultRef(signal: AbortSignal | undefined): Promise<string> {
+    const purpose = 'ask for the default branch';
+    const { json, status } = await this.connection.request(
+      { method: 'GET', url: new URL(this.#base), headers: HEADERS, purpose },
+      signal,
+    );
+    const parsed = v.safeParse(repositorySchema, json);
+    if (parsed.success) return `refs/heads/${parsed.output.default_branch}`;
+    throw notTheService(this.connection.about(purpose), { status, body: JSON.stringify(json) ?? '' });
+  }
+
+  /** Deletes one entry, by its id: a key would delete the entries of that key in all scopes. One that is gone is no error. */
+  async remove({ id, key }: Pick<RestEntry, 'id' | 'key'>, signal: AbortSignal | undefined): Promise<void> {
+    const url = new URL(`${this.#base}/actions/caches/${id}`);
+    this.deletions++;
+    try {
+      await this.connection.ask({ method: 'DELETE', url, headers: HEADERS, purpose: `delete ${key}` }, signal);
+    } catch (error) {
+      if (!(error instanceof GhaFailure)) throw error;
+      if (error.refusal.status !== 404) throw error.described;
     }
   }
 }

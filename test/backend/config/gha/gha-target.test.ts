@@ -36,6 +36,7 @@ import { FIXTURES, importOf, loadFixture, temporary } from '../../../support/fix
 import { HASTY } from '../../../support/servers.js';
 import { assertSound } from '../../../support/sound.js';
 
+const INDEX = indexKey('buildkit', MAIN.Scope);
 const HASTY_TIMES = { blobs: 300, indexPause: 20, index: 100 };
 const MIB = 1024 ** 2;
 
@@ -126,9 +127,7 @@ for (const version of [1, 2]) {
     const writers = Array.from({ length: 5 }, () => placeOf(t, fake, { isV2: version === 2 }).place);
     const texts = writers.map((_, index) => `{"layers":[],"records":[],"writer":${index}}`);
     const keys = await Promise.all(
-      writers.map((place, index) =>
-        writeIndex(place, MAIN.Scope, Buffer.from(texts[index] ?? ''), undefined, HASTY_TIMES),
-      ),
+      writers.map((place, index) => writeIndex(place, INDEX, Buffer.from(texts[index] ?? ''), undefined, HASTY_TIMES)),
     );
     t.is(new Set(keys).size, 5);
     t.deepEqual(fake.keys('index-').toSorted(), keys.toSorted());
@@ -141,7 +140,7 @@ for (const version of [1, 2]) {
     const prefix = indexKey('buildkit', MAIN.Scope);
     fake.add(`${prefix}7`, Buffer.from('old'));
     fake.add(`${prefix}8`, Buffer.of(), { isDone: false });
-    t.is(await writeIndex(place, MAIN.Scope, Buffer.from('new'), undefined, HASTY_TIMES), `${prefix}9`);
+    t.is(await writeIndex(place, prefix, Buffer.from('new'), undefined, HASTY_TIMES), `${prefix}9`);
     t.is(fake.index(), 'new');
     t.regex(notes.join('\n'), /another run is writing index-buildkit-1-f921bd05#: waiting for it/);
   });
