@@ -1,4 +1,5 @@
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -59,6 +60,19 @@ async function actionsEnvironment(t: ExecutionContext): Promise<NodeJS.ProcessEn
   };
 }
 
+/** Runs a server on a free port until it listens, and ends it. */
+async function serves(command: string, cwd: string, env: NodeJS.ProcessEnv): Promise<void> {
+  const listening = `${command.replace(/ --listen \S+/, '')} --listen 127.0.0.1:0`;
+  const server = spawn('sh', ['-c', `exec ${listening.trim()}`], { cwd, env });
+  let said = '';
+  server.stderr.on('data', (chunk: Buffer) => {
+    said += chunk.toString();
+    if (/\bserving\b/.test(said)) server.kill('SIGTERM');
+  });
+  const [code, signal] = (await once(server, 'exit')) as [number | null, string | null];
+  if (code !== 0 && signal !== 'SIGTERM') throw new Error(said);
+}
+
 test('the help of every verb has examples, and those that begin with bkcache work as they stand', async (t) => {
   const general = await help();
   const verbs = [...general.matchAll(/^ {2}bkcache ([a-z-]+)/gm)].map(([, verb = '']) => verb);
@@ -79,7 +93,11 @@ test('the help of every verb has examples, and those that begin with bkcache wor
         BKCACHE_STORE: join(folder, 'store'),
         ...(await actionsEnvironment(t)),
       };
-      await t.notThrowsAsync(run('sh', ['-c', command], { cwd: folder, env }), command);
+      const isServer = /^\s*bkcache serve (?!.*--print-)/.test(command);
+      await t.notThrowsAsync(
+        isServer ? serves(command, folder, env) : run('sh', ['-c', command], { cwd: folder, env }),
+        command,
+      );
     }
   }
 });

@@ -25,8 +25,8 @@ const FIRST_LOOK = 500;
 export class BlobUploads {
   readonly #place: GhaPlace;
   readonly #times: UploadTimes;
-  #waited = 0;
-  #isNoted = false;
+  /** Until when all uploads wait together, in milliseconds since 1970. */
+  #until: number | undefined;
 
   constructor(place: GhaPlace, times: UploadTimes) {
     this.#place = place;
@@ -69,12 +69,14 @@ export class BlobUploads {
   async #comesIn({ digest }: BlobId, isOwn: boolean, signal: AbortSignal | undefined): Promise<boolean> {
     for (let pause = FIRST_LOOK; ; pause *= 2) {
       if ((await this.#place.findBlob(digest, undefined, signal)) !== undefined) return true;
-      if (isOwn || this.#waited >= this.#times.blobs) return false;
-      if (!this.#isNoted) this.#place.note('another run is writing layers of this cache: waiting for them');
-      this.#isNoted = true;
-      const wait = Math.min(pause, this.#times.blobs - this.#waited);
-      await sleep(wait, undefined, { signal });
-      this.#waited += wait;
+      if (isOwn) return false;
+      if (this.#until === undefined) {
+        this.#until = Date.now() + this.#times.blobs;
+        this.#place.note('another run is writing layers of this cache: waiting for them');
+      }
+      const left = this.#until - Date.now();
+      if (left <= 0) return false;
+      await sleep(Math.min(pause, left), undefined, { signal });
     }
   }
 }
