@@ -12,6 +12,16 @@ export interface Range {
   readonly end?: number;
 }
 
+/** An object of a service of objects. */
+export interface ObjectOrigin {
+  /** For messages. */
+  readonly name: string;
+  /** The service and who asks it: objects with equal ones can be copied from one to the other. */
+  readonly service: string;
+  /** The object as a request for a copy names it. */
+  readonly source: string;
+}
+
 /**
  * Bytes that are not read yet. Each `open` reads them from the start, so that a failed attempt can be repeated. The bytes
  * are unverified.
@@ -25,6 +35,8 @@ export interface Content {
   readonly place?: string;
   /** The repository with these bytes as a blob, if there is one: other repositories of its registry can mount the blob. */
   readonly origin?: { readonly registry: string; readonly repository: string };
+  /** The object with these bytes, if there is one: its service can copy it to other keys and buckets. */
+  readonly object?: ObjectOrigin;
   /** Opens `path`, and checks that it is a regular file. The caller closes it. */
   openFile?(): Promise<FileHandle>;
   /** Writes the bytes to an open file in another thread. @returns their digest and size */

@@ -13,6 +13,7 @@ import test, { type ExecutionContext } from 'ava';
 import { azblobStore } from '../../src/backend/config/bucket/azblob.js';
 import { withProtocol } from '../../src/backend/config/bucket/azblob-client.js';
 import { AzblobConnection } from '../../src/backend/config/bucket/azblob-connection.js';
+import { collect } from '../../src/bytes/collect.js';
 import { CacheError } from '../../src/errors.js';
 import { HttpClient } from '../../src/net/http/http.js';
 import { contentOf } from '../../src/oci/content.js';
@@ -21,6 +22,7 @@ import { inspectCache } from '../../src/operations/inspect.js';
 import { resolveCache } from '../../src/operations/resolve.js';
 import { type Azurite, startAzurite } from '../support/azurite.js';
 import { importOf, temporary } from '../support/fixtures.js';
+import { killUpload, runUpload } from '../support/killed-upload.js';
 import { HASTY } from '../support/servers.js';
 import { type Bucket, bucketTests, copy } from './bucket-tests.js';
 
@@ -58,6 +60,7 @@ if (process.env['BKCACHE_TEST_OBJECTS'] === undefined) {
     return {
       name,
       client,
+      settings,
       store: azblobStore(new AzblobConnection(settings, http, 'export', HASTY)),
       at: `type=azblob,account_url=${url},account_name=${account},container=${name},secret_access_key=${key}`,
       sas: (letters, expiresOn = new Date(Date.now() + 600_000)) => {
@@ -132,6 +135,33 @@ if (process.env['BKCACHE_TEST_OBJECTS'] === undefined) {
     before.delete(short);
     t.like(Object.fromEntries(await etags()), Object.fromEntries(before));
     await copy(at, `type=local,dest=${temporary(t)}`);
+  });
+
+  test('Azurite: a SAS of the source is enough for a copy by the service', async (t) => {
+    const [from, to] = [await container(t), await container(t)];
+    await copy(importOf('max-gzip'), from.at);
+    await to.client.create();
+    t.like((await copy(from.sas('r'), to.sas('rcw'))).actions, { mounted: 6, copied: 0 });
+  });
+
+  test('Azurite: blocks of a killed upload are used by the next run', async (t) => {
+    const { client, store, settings } = await container(t);
+    await client.create();
+    const bytes = randomBytes(40 * 1024 ** 2);
+    const upload = { service: 'azblob', settings, key: 'key', bytes, home: temporary(t) } as const;
+    const blocks = async () => {
+      const list = await client
+        .getBlockBlobClient('key')
+        .getBlockList('all')
+        .catch(() => undefined);
+      return { left: list?.uncommittedBlocks ?? [], used: list?.committedBlocks ?? [] };
+    };
+    await killUpload(upload, 30 * 1024 ** 2, async () => (await blocks()).left.length >= 2);
+    const { left } = await blocks();
+    t.is(await runUpload(upload), 0);
+    const { used } = await blocks();
+    t.true(left.every(({ name }) => used.some((block) => block.name === name)));
+    t.true(bytes.equals(await collect(store.content('key', bytes.length).open())));
   });
 
   test('Azurite: what an upload that failed has sent is no blob', async (t) => {

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
 import type { ObjectStore } from '../../src/backend/config/bucket/object-store.js';
 import { collect } from '../../src/bytes/collect.js';
@@ -8,6 +9,7 @@ import { inspectCache } from '../../src/operations/inspect.js';
 import { resolveCache } from '../../src/operations/resolve.js';
 import { storeConformance } from '../backend/store-conformance.js';
 import { FIXTURES, fixture, importOf, temporary } from '../support/fixtures.js';
+import { killUpload, runUpload } from '../support/killed-upload.js';
 import { MemoryStore } from '../support/object-store.js';
 import { assertSound } from '../support/sound.js';
 
@@ -16,6 +18,8 @@ export interface Bucket {
   /** The attributes that lead to it. */
   readonly at: string;
   readonly store: ObjectStore;
+  /** As the connection of its driver takes them. */
+  readonly settings: object;
 }
 
 /** Copies one cache to one place. */
@@ -138,6 +142,34 @@ export function bucketTests(
     } else {
       await t.throwsAsync(store.copy(object, 'blobs/.bkcache/é'), { message: /and did not/ });
     }
+  });
+
+  test(`${service}: between two buckets the service copies the blobs, or they are sent`, async (t) => {
+    const [from, to] = [await open(t), await open(t)];
+    await copy(importOf('max-gzip'), from.at);
+    const { actions, bytesWritten, descriptor } = await copy(from.at, to.at);
+    t.like(actions, hasCopies ? { mounted: 6, copied: 0 } : { mounted: 0, copied: 6 });
+    if (hasCopies) t.is(bytesWritten, 0);
+    t.is(descriptor.digest, (await resolveCache(from.at)).digest);
+    const folder = temporary(t);
+    await copy(to.at, `type=local,dest=${folder}`);
+    await assertSound(t, folder);
+    t.like((await copy(from.at, to.at)).actions, { present: 6 });
+  });
+
+  test(`${service}: a killed upload leaves no object, and the next run stores it whole`, async (t) => {
+    const { store, settings } = await open(t);
+    const bytes = randomBytes(40 * 1024 ** 2);
+    const type = service === 'Azurite' ? 'azblob' : 's3';
+    const upload = { service: type, settings, key: 'blobs/killed', bytes, home: temporary(t) } as const;
+    await killUpload(upload, 30 * 1024 ** 2, async () => {
+      await sleep(1500);
+      return true;
+    });
+    t.deepEqual(await store.head('blobs/killed'), { state: 'missing' });
+    t.is(await runUpload(upload), 0);
+    t.like(await store.head('blobs/killed'), { state: 'there', value: { size: bytes.length } });
+    if (hasParts) t.true(bytes.equals(await collect(store.content('blobs/killed', bytes.length).open())));
   });
 
   test(`${service}: an object is deleted, and one that is missing may be`, async (t) => {

@@ -2,7 +2,13 @@ import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { CreateBucketCommand, ListMultipartUploadsCommand, S3Client } from '@aws-sdk/client-s3';
+import {
+  CreateBucketCommand,
+  CreateMultipartUploadCommand,
+  ListMultipartUploadsCommand,
+  ListPartsCommand,
+  S3Client,
+} from '@aws-sdk/client-s3';
 import test, { type ExecutionContext } from 'ava';
 import { startRadosgw } from '../support/radosgw.js';
 import { startS3rver } from '../support/s3rver.js';
@@ -11,7 +17,8 @@ import { S3Connection } from '../../src/backend/config/bucket/s3-connection.js';
 import { CacheError } from '../../src/errors.js';
 import { HttpClient } from '../../src/net/http/http.js';
 import { resolveCache } from '../../src/operations/resolve.js';
-import { importOf } from '../support/fixtures.js';
+import { importOf, temporary } from '../support/fixtures.js';
+import { killUpload, runUpload } from '../support/killed-upload.js';
 import { HASTY } from '../support/servers.js';
 import { type Bucket, bucketTests, copy } from './bucket-tests.js';
 
@@ -62,6 +69,7 @@ if (process.env['BKCACHE_TEST_OBJECTS'] === undefined) {
       return {
         name,
         client,
+        settings: { ...settings, adaptive: false },
         store: s3Store(new S3Connection({ ...settings, adaptive: false }, http, 'import', HASTY)),
         at: `type=s3,bucket=${name},region=us-east-1,${where},access_key_id=${server.accessKey},secret_access_key=${server.secretKey}`,
       };
@@ -80,6 +88,32 @@ if (process.env['BKCACHE_TEST_OBJECTS'] === undefined) {
         t.deepEqual(await store.head('key'), { state: 'missing' });
         const { Uploads = [] } = await client.send(new ListMultipartUploadsCommand({ Bucket: name }));
         t.is(Uploads.length, 0);
+      });
+
+    if (isStrict)
+      test(`${service}: the parts of a killed upload are used by the next run, and none is left`, async (t) => {
+        const { store, client, name, settings } = await bucket(t);
+        const bytes = randomBytes(40 * 1024 ** 2);
+        const upload = { service: 's3', settings, key: 'key', bytes, home: temporary(t) } as const;
+        const uploads = async () =>
+          (await client.send(new ListMultipartUploadsCommand({ Bucket: name }))).Uploads ?? [];
+        const parts = async () => {
+          const [{ UploadId } = {}] = await uploads();
+          if (UploadId === undefined) return [];
+          const { Parts = [] } = await client.send(new ListPartsCommand({ Bucket: name, Key: 'key', UploadId }));
+          return Parts;
+        };
+        await killUpload(upload, 30 * 1024 ** 2, async () => (await parts()).length >= 2);
+        const left = await uploads();
+        t.is(left.length, 1);
+        // Somebody else's, which is not touched.
+        const other = await client.send(new CreateMultipartUploadCommand({ Bucket: name, Key: 'key' }));
+        t.is(await runUpload(upload), 0);
+        t.deepEqual(
+          (await uploads()).map(({ UploadId }) => UploadId),
+          [other.UploadId],
+        );
+        t.like(await store.head('key'), { state: 'there', value: { size: bytes.length } });
       });
 
     test(`${service}: a blob older than touch_refresh is young after an export, by a touch or anew`, async (t) => {

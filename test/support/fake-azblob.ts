@@ -127,6 +127,8 @@ export class FakeAzblob {
       return done(answer, 201);
     }
     if (method === 'PUT' && query.get('comp') === 'metadata') return this.#setMetadata(seen, answer);
+    if (query.get('comp') === 'blocklist' && method === 'GET') return this.#listBlocks(key, answer);
+    if (headers['x-ms-copy-source'] !== undefined) return this.#copy(key, String(headers['x-ms-copy-source']), answer);
     if (method === 'PUT') return this.#put(seen, answer);
     const found = this.blobs.get(key);
     if (found === undefined) return refuse(answer, 404, 'BlobNotFound', { isHead: method === 'HEAD' });
@@ -184,6 +186,29 @@ export class FakeAzblob {
     this.blocks.delete(key);
     this.archived.delete(key);
     done(answer, 201);
+  }
+
+  #listBlocks(key: string, answer: ServerResponse): void {
+    const blocks = this.blocks.get(key);
+    if (blocks === undefined && !this.blobs.has(key)) return refuse(answer, 404, 'BlobNotFound');
+    const listed = [...(blocks ?? [])].map(
+      ([id, { length }]) => `<Block><Name>${id}</Name><Size>${length}</Size></Block>`,
+    );
+    xml(
+      answer,
+      200,
+      `<BlockList><CommittedBlocks /><UncommittedBlocks>${listed.join('')}</UncommittedBlocks></BlockList>`,
+    );
+  }
+
+  #copy(key: string, source: string, answer: ServerResponse): void {
+    const [path = ''] = source.split('?');
+    const [, from = ''] = /^http:\/\/[^/]+\/account\/container\/(.*)$/.exec(path) ?? [];
+    const found = this.blobs.get(decodeURIComponent(from));
+    if (found === undefined) return refuse(answer, 404, 'BlobNotFound');
+    this.set(key, found.bytes);
+    const known = { 'x-ms-copy-id': 'x', 'x-ms-copy-status': 'success' };
+    answer.writeHead(202, { etag: '"x"', 'last-modified': new Date().toUTCString(), ...known }).end();
   }
 
   #list(query: URLSearchParams, answer: ServerResponse): void {

@@ -29,11 +29,15 @@ export type S3Fault = (seen: S3Seen, answer: ServerResponse, store: FakeS3) => b
 /** A service that speaks as much of S3 as bkcache does, for faults that a real one does not produce. */
 export class FakeS3 {
   readonly objects = new Map<string, Buffer>();
+  /** Sizes of objects that are too large to be here, in bytes. */
+  readonly sizes = new Map<string, number>();
   readonly uploads = new Map<string, Map<number, Buffer>>();
   readonly uploadKeys = new Map<string, string>();
   /** Keys of objects that are not deleted. */
   readonly locked = new Set<string>();
   isVersioned = false;
+  /** How many bytes of other objects uploads have. */
+  readonly copied = new Map<string, number>();
   /** Such as `PUT blobs/x`. */
   readonly seen: string[] = [];
   readonly all: S3Seen[] = [];
@@ -43,6 +47,7 @@ export class FakeS3 {
   /** How many connections were made to it. */
   connections = 0;
   fault: S3Fault = () => false;
+  #ids = 0;
 
   static async start(t: ExecutionContext, fault?: S3Fault): Promise<FakeS3> {
     const fake = new FakeS3();
@@ -69,7 +74,11 @@ export class FakeS3 {
   open(t: ExecutionContext, more: Partial<S3Settings> = {}, side: Side = 'import'): ObjectStore {
     const http = new HttpClient({ verify: true });
     t.teardown(() => http[Symbol.asyncDispose]());
-    const settings: S3Settings = {
+    return s3Store(new S3Connection({ ...this.settings, ...more }, http, side, HASTY));
+  }
+
+  get settings(): S3Settings {
+    return {
       bucket: 'bucket',
       region: 'us-east-1',
       endpoint: `http://${this.host}`,
@@ -77,9 +86,7 @@ export class FakeS3 {
       keys: { accessKeyId: 'AKIAEXAMPLE', secretAccessKey: 'a secret of the tests' },
       attempts: undefined,
       adaptive: false,
-      ...more,
     };
-    return s3Store(new S3Connection(settings, http, side, HASTY));
   }
 
   async #answer(request: IncomingMessage, answer: ServerResponse): Promise<void> {
@@ -114,7 +121,7 @@ export class FakeS3 {
     if (query.has('delete')) return this.#deleteAll(body.toString(), answer);
     if (query.has('uploads') && method === 'GET') return this.#listUploads(query, answer);
     if (query.has('uploads')) {
-      const id = `upload-${this.uploads.size}`;
+      const id = `upload-${this.#ids++}`;
       this.uploads.set(id, new Map());
       this.uploadKeys.set(id, key);
       return xml(
@@ -128,20 +135,32 @@ export class FakeS3 {
       return void answer.writeHead(204).end();
     }
     if (upload !== null && method === 'PUT') {
-      this.uploads.get(upload)?.set(Number(query.get('partNumber')), body);
+      const parts = this.uploads.get(upload);
+      if (parts === undefined) return refuse(answer, 404, 'NoSuchUpload');
+      const range = /^bytes=(\d+)-(\d+)$/.exec(String(headers['x-amz-copy-source-range']));
+      if (range !== null) {
+        const [, first, last] = range.map(Number);
+        this.copied.set(upload, (this.copied.get(upload) ?? 0) + (last ?? 0) - (first ?? 0) + 1);
+        parts.set(Number(query.get('partNumber')), body);
+        return xml(answer, 200, `<CopyPartResult><ETag>${etag(body)}</ETag></CopyPartResult>`);
+      }
+      parts.set(Number(query.get('partNumber')), body);
       return void answer.writeHead(200, { etag: etag(body) }).end();
     }
+    if (upload !== null && method === 'GET') return this.#listParts(upload, query, answer);
     if (upload !== null) {
       const parts = this.uploads.get(upload);
       if (parts === undefined) return refuse(answer, 404, 'NoSuchUpload');
       const numbers = [...parts.keys()].toSorted((a, b) => a - b);
-      this.objects.set(key, Buffer.concat(numbers.map((number) => parts.get(number) ?? Buffer.of())));
+      this.#write(key, Buffer.concat(numbers.map((number) => parts.get(number) ?? Buffer.of())));
       this.uploads.delete(upload);
+      const copied = this.copied.get(upload);
+      if (copied !== undefined) this.sizes.set(key, copied);
       return xml(answer, 200, `<CompleteMultipartUploadResult><ETag>"x-1"</ETag></CompleteMultipartUploadResult>`);
     }
     const source = headers['x-amz-copy-source'];
     if (method === 'PUT' && typeof source === 'string') {
-      const from = this.objects.get(decodeURIComponent(source).replace(/^bucket\//, ''));
+      const from = this.objects.get(sourceKey(source));
       if (from === undefined) return refuse(answer, 404, 'NoSuchKey');
       this.#write(key, Buffer.from(from));
       return xml(answer, 200, `<CopyObjectResult><ETag>${etag(from)}</ETag></CopyObjectResult>`);
@@ -164,12 +183,30 @@ export class FakeS3 {
     const range =
       from === undefined ? {} : { 'content-range': `bytes ${from}-${Number(from) + part.length - 1}/${found.length}` };
     const known = {
-      'content-length': part.length,
+      'content-length': this.sizes.get(key) ?? part.length,
       'last-modified': new Date(this.#dateOf(found)).toUTCString(),
       etag: etag(found),
       ...range,
     };
     answer.writeHead(from === undefined ? 200 : 206, known).end(method === 'HEAD' ? undefined : part);
+  }
+
+  /** In pages of two parts. */
+  #listParts(upload: string, query: URLSearchParams, answer: ServerResponse): void {
+    const parts = this.uploads.get(upload);
+    if (parts === undefined) return refuse(answer, 404, 'NoSuchUpload');
+    const after = Number(query.get('part-number-marker') ?? 0);
+    const left = [...parts].filter(([number]) => number > after).toSorted(([a], [b]) => a - b);
+    const listed = left.slice(0, 2).map(([number, bytes]) => {
+      const hash = createHash('md5').update(bytes).digest('hex');
+      return `<Part><PartNumber>${number}</PartNumber><ETag>&quot;${hash}&quot;</ETag><Size>${bytes.length}</Size></Part>`;
+    });
+    const next = left.length > 2 ? `<NextPartNumberMarker>${left[1]?.[0]}</NextPartNumberMarker>` : '';
+    xml(
+      answer,
+      200,
+      `<ListPartsResult><UploadId>${upload}</UploadId><IsTruncated>${left.length > 2}</IsTruncated>${next}${listed.join('')}</ListPartsResult>`,
+    );
   }
 
   /** Services count in seconds. */
@@ -227,6 +264,11 @@ export class FakeS3 {
       `<ListBucketResult><Name>bucket</Name><EncodingType>url</EncodingType><IsTruncated>${more}</IsTruncated>${next}${contents.join('')}</ListBucketResult>`,
     );
   }
+}
+
+/** The key of the source of a copy; those of other buckets begin with `/`. */
+function sourceKey(source: string): string {
+  return `/${decodeURIComponent(source)}`.replace(/^\/bucket\//, '');
 }
 
 function xml(answer: ServerResponse, status: number, body: string): void {

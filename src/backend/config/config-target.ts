@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { Slots } from '../../bytes/slots.js';
 import { saveBare } from '../../graph/bare.js';
 import type { Graph } from '../../graph/graph.js';
-import { type Content, verified } from '../../oci/content.js';
+import { type Content, type ObjectOrigin, verified } from '../../oci/content.js';
 import type { BlobId, Descriptor } from '../../oci/descriptor.js';
 import type { Digest } from '../../oci/digest.js';
 import { type Document, topOf } from '../../oci/document.js';
@@ -20,6 +20,12 @@ export interface ConfigPlace {
   present(blobs: readonly BlobId[], signal: AbortSignal | undefined): Promise<ReadonlySet<Digest>>;
   /** The bytes of a blob that it has, unverified. */
   content(blob: BlobId): Content;
+  /**
+   * Has the service copy a blob from another place that it has.
+   *
+   * @returns false where it does not, and the bytes have to be sent
+   */
+  copy?(from: ObjectOrigin, blob: BlobId, signal: AbortSignal | undefined): Promise<boolean>;
   /**
    * Stores a blob: the whole of it or nothing.
    *
@@ -95,6 +101,8 @@ export class ConfigTarget implements CacheTarget {
   }
 
   async #store(content: Content, blob: BlobId, signal: AbortSignal | undefined): Promise<BlobId> {
+    const { object } = content;
+    if (object !== undefined && (await this.#place.copy?.(object, blob, signal)) === true) return blob;
     const open = () => verified(content.open({}, signal), blob, sourceOf(content) ?? this.name);
     await this.#place.store(open, blob, signal);
     return blob;

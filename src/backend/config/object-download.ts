@@ -1,5 +1,5 @@
 import { type Backoff, TransientError } from '../../net/http/retry.js';
-import type { Content, Range } from '../../oci/content.js';
+import type { Content, ObjectOrigin, Range } from '../../oci/content.js';
 
 /** An answer with bytes of an object. */
 export interface ObjectPart {
@@ -22,13 +22,16 @@ export interface ObjectDownload {
   /** The error for a connection that broke while bytes came. */
   readonly failure: (error: unknown) => unknown;
   readonly backoff: () => Backoff;
+  /** The object, for services that copy objects themselves. */
+  readonly object?: ObjectOrigin | undefined;
 }
 
 /** Bytes of an object, unverified. When a connection breaks, reading goes on with the byte after the last one. */
 export function downloadedContent(download: ObjectDownload): Content {
-  const { size } = download;
+  const { size, object } = download;
   return {
     size,
+    ...(object === undefined ? {} : { object }),
     async *open({ start = 0, end = size } = {}, signal) {
       // An empty object has to be there all the same.
       if (start < Math.min(end, size) || (start === 0 && size === 0)) yield* run(download, { start, end }, signal);
@@ -37,7 +40,7 @@ export function downloadedContent(download: ObjectDownload): Content {
 }
 
 async function* run(
-  { size, get, failure, backoff }: ObjectDownload,
+  { size, get, failure, backoff, object }: ObjectDownload,
   { start, end }: Required<Range>,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<Uint8Array, void, undefined> {
@@ -49,6 +52,13 @@ async function* run(
     const part = await get(at, isWhole ? undefined : end, signal);
     let skip = at - part.first;
     try {
+      if (skip < 0) {
+        // Leaving the loop gives the rest of the body up.
+        for await (const _ of part.bytes) break;
+        throw new TransientError(`${object?.name ?? 'the service'}: its answer has other bytes than were asked for`, {
+          attempts: 3,
+        });
+      }
       for await (const chunk of part.bytes) {
         const fresh = chunk.subarray(Math.min(skip, chunk.length), isWhole ? undefined : skip + end - at);
         skip -= Math.min(skip, chunk.length);

@@ -1,11 +1,10 @@
-import { homedir } from 'node:os';
-import { join } from 'node:path';
 import { CacheError } from '../../errors.js';
 import { type Conversion, Conversions, conversionsIn } from '../../layout/blobs/conversions.js';
 import { KnownDamaged } from '../../layout/blobs/known-damaged.js';
 import type { LeasedBlobs } from '../../layout/blobs/leased-blobs.js';
 import type { Layout } from '../../layout/layout.js';
 import type { ConversionMemory, ConversionSource } from '../backend.js';
+import { userFile } from '../user-file.js';
 import type { Repository } from './repository.js';
 
 /**
@@ -55,7 +54,7 @@ export function registryConversions(
   present: Repository['present'],
   env: NodeJS.ProcessEnv = process.env,
 ): ConversionMemory | undefined {
-  const path = userFile(env);
+  const path = userFile('bkcache-conversions', env);
   if (path === undefined) return undefined;
   const conversions = new Conversions(path, { isPrivate: true });
   return {
@@ -67,14 +66,4 @@ export function registryConversions(
     },
     add: (conversion) => conversions.add(conversion),
   };
-}
-
-/** Next to the store, not in it: other users may write to a store. */
-function userFile(env: NodeJS.ProcessEnv): string | undefined {
-  try {
-    return join(env['XDG_CACHE_HOME'] || join(homedir(), '.cache'), 'bkcache-conversions');
-  } catch {
-    // A user without a home.
-    return undefined;
-  }
 }

@@ -2,8 +2,8 @@ import { CacheError } from '../../errors.js';
 import type { Content } from '../../oci/content.js';
 
 /** Where bytes that are being written come from, for messages; undefined where they are made on the way. */
-export function sourceOf({ path, place, origin }: Content): string | undefined {
-  return path ?? place ?? (origin && `${origin.registry}/${origin.repository}`);
+export function sourceOf({ path, place, origin, object }: Content): string | undefined {
+  return path ?? place ?? (origin && `${origin.registry}/${origin.repository}`) ?? object?.name;
 }
 
 /** Writes, and says of bytes that turn out to be others than they should be that they are the import's. */

@@ -4,7 +4,7 @@ import type { Digest } from '../../oci/digest.js';
 
 /**
  * What became of a layer: its bytes were copied or converted, a registry mounted the blob from another of its
- * repositories, the target had the blob already (also as the result of an earlier conversion), or the layer is a foreign
+ * repositories or a service of objects copied it from another bucket (both count as mounted), the target had the blob already (also as the result of an earlier conversion), or the layer is a foreign
  * one whose bytes no import has.
  */
 export type LayerAction = 'copied' | 'converted' | 'mounted' | 'present' | 'foreign';

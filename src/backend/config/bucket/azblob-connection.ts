@@ -34,6 +34,8 @@ export class AzblobFailure extends Error {
 export class AzblobConnection {
   /** The address of the container. */
   readonly name: string;
+  /** The account, within which Azure copies blobs: a key or an identity for the copy is one for its source, too. */
+  readonly service: string;
   readonly side: Side;
   readonly transport: AzblobTransport;
   readonly #settings: AzblobSettings;
@@ -44,6 +46,7 @@ export class AzblobConnection {
 
   constructor(settings: AzblobSettings, http: HttpClient, side: Side, policy: RetryPolicy | undefined) {
     this.name = `${settings.accountUrl}/${settings.container}`;
+    this.service = `azblob ${settings.accountUrl}`;
     this.side = side;
     this.transport = new AzblobTransport(http);
     this.#settings = settings;
@@ -51,6 +54,12 @@ export class AzblobConnection {
     this.#secrets.add(settings.key);
     this.#secrets.add(new URLSearchParams(settings.sas).get('sig') ?? undefined);
     for (const name of SECRET_VARIABLES) this.#secrets.add(process.env[name]);
+  }
+
+  /** The address of a blob, with the SAS that was given: it allows Azure to read the blob for a copy. */
+  addressOf(key: string): string {
+    const { sas } = this.#settings;
+    return `${this.name}/${encodeURIComponent(key)}${sas === undefined ? '' : `?${sas}`}`;
   }
 
   backoff(): Backoff {

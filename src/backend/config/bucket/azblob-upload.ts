@@ -1,7 +1,9 @@
-import { randomUUID } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import type { BlobUploadCommonResponse, BlockBlobClient, BlockBlobCommitBlockListResponse } from '@azure/storage-blob';
 import { collect } from '../../../bytes/collect.js';
+import { CacheError } from '../../../errors.js';
 import { abortedBy, type AzblobCall, type AzblobConnection, AzblobFailure } from './azblob-connection.js';
+import { refusalOf } from './azblob-error.js';
 import type { Answer, StoredObject } from './object-store.js';
 import { partSize, sendParts, UPLOAD_PART } from '../parts.js';
 
@@ -23,6 +25,8 @@ type Conditions = Readonly<Partial<Record<'ifNoneMatch' | 'ifMatch', string>>>;
 
 /** How long an id of a block is, in bytes, as in BuildKit's client: Azure wants one length for all writers of a blob. */
 const ID_LENGTH = 64;
+/** The least bytes of an id: its number, and so much of the hash that no two blocks have the same. */
+const LEAST_ID = 4 + 16;
 /** What Azure says where another writer was faster, or where the answer to an earlier attempt got lost. */
 const STORED_MEANWHILE = new Set([
   'BlobAlreadyExists',
@@ -34,7 +38,8 @@ const STORED_MEANWHILE = new Set([
 
 /**
  * Stores a blob: a small one at once, a large one in blocks, which are no blob before they are committed. Blocks that
- * failed are sent again alone; Azure drops those of an upload without an end a week later.
+ * failed are sent again alone, and those that an earlier run has sent are not. Azure drops those of an upload without an
+ * end a week later.
  */
 export async function store(azblob: AzblobConnection, upload: Upload, signal: AbortSignal | undefined): Promise<void> {
   const { key, bytes, size } = upload;
@@ -48,9 +53,10 @@ export async function store(azblob: AzblobConnection, upload: Upload, signal: Ab
       signal,
     );
   }
-  const idOf = blockIds();
+  const { there, idLength } = await blocksOf(azblob, key, signal);
   const ids = await sendParts(bytes, partSize(size), async (body, number) => {
-    const id = idOf(number);
+    const id = blockId(body, number, idLength);
+    if (there.get(id) === body.length) return id;
     const send: AzblobCall<unknown>['send'] = (client) => client.blob(key).stageBlock(id, body, body.length, options);
     await azblob.request({ ...writing(key), send }, signal);
     return id;
@@ -58,22 +64,56 @@ export async function store(azblob: AzblobConnection, upload: Upload, signal: Ab
   await finish(azblob, upload, (blob, conditions) => blob.commitBlockList(ids, { ...options, conditions }), signal);
 }
 
+/** The blocks of a blob that are not committed: their sizes by their ids, and the length that ids have to have, in bytes. */
+async function blocksOf(
+  azblob: AzblobConnection,
+  key: string,
+  signal: AbortSignal | undefined,
+): Promise<{ readonly there: ReadonlyMap<string, number>; readonly idLength: number }> {
+  try {
+    const { uncommittedBlocks = [] } = await azblob.ask(
+      {
+        purpose: `list the blocks of ${key}`,
+        right: 'read',
+        send: (client) =>
+          client
+            .blob(key)
+            .getBlockList('uncommitted', abortedBy(signal))
+            .catch((error: unknown) => {
+              if ((refusalOf(error)?.status ?? 400) >= 300) throw error;
+              throw new CacheError('FAILED', 'its answer is no list of blocks', { cause: error });
+            }),
+      },
+      signal,
+    );
+    const there = new Map(uncommittedBlocks.map(({ name, size }) => [name, size]));
+    const [id] = there.keys();
+    const length = id === undefined ? ID_LENGTH : Buffer.from(id, 'base64').length;
+    return { there, idLength: length < LEAST_ID ? ID_LENGTH : length };
+  } catch (error) {
+    signal?.throwIfAborted();
+    // Who may not read sends all blocks, as does who finds a service that does not list them.
+    if (!(error instanceof AzblobFailure || error instanceof CacheError)) throw error;
+    return { there: new Map(), idLength: ID_LENGTH };
+  }
+}
+
 function writing(key: string) {
   return { purpose: `write ${key}`, right: 'write', makesContainer: true } as const;
 }
 
 /**
- * The ids of the blocks of one upload. No other writer has the same, so that no blob is made of the blocks of
- * two (Azure's client for Go, chunkwriting.go, newUUIDBlockID).
+ * The id of a block, which says what its bytes are. So no blob is made of the blocks of two writers unless they are the same,
+ * and a block that an earlier run has sent can be told from any other. Programs that count their blocks, or give them random
+ * ids (Azure's client for Go, chunkwriting.go, newUUIDBlockID), never have such an id.
+ *
+ * @param length - in bytes, at least 20 and at most 64
  */
-export function blockIds(): (number: number) => string {
-  const writer = Buffer.from(randomUUID().replaceAll('-', ''), 'hex');
-  return (number) => {
-    const id = Buffer.alloc(ID_LENGTH);
-    writer.copy(id);
-    id.writeUInt32BE(number, writer.length);
-    return id.toString('base64');
-  };
+export function blockId(bytes: Uint8Array, number: number, length = ID_LENGTH): string {
+  const id = Buffer.alloc(Math.max(length, ID_LENGTH));
+  id.writeUInt32BE(number);
+  createHash('sha256').update(bytes).digest().copy(id, 4);
+  return id.subarray(0, length).toString('base64');
 }
 
 type Finish = (

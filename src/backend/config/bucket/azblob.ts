@@ -13,11 +13,15 @@ import { lostObject } from './object-lost.js';
 import type { Answer, ObjectStore, StoredObject } from './object-store.js';
 
 const PAGE = 1000;
+/** How often Azure is asked whether a copy is whole, in milliseconds. */
+const COPY_PAUSE = 500;
 
 /** A container of Azure Blob Storage. */
 export function azblobStore(azblob: AzblobConnection): ObjectStore {
   const nameOf = (key: string) => `${azblob.name}/${key}`;
   const head = (key: string, signal?: AbortSignal) => headBlob(azblob, key, signal);
+  // The containers from which Azure does not copy, so that it is asked once.
+  const refused = new Set<string>();
   return {
     name: azblob.name,
     nameOf,
@@ -27,6 +31,7 @@ export function azblobStore(azblob: AzblobConnection): ObjectStore {
         get: (start, end, signal) => getPart(azblob, key, { start, end }, signal),
         failure: (error) => azblob.describe(error, reading(key)),
         backoff: () => azblob.backoff(),
+        object: { name: nameOf(key), service: azblob.service, source: azblob.addressOf(key) },
       });
     },
     async read(key, limit, signal) {
@@ -61,7 +66,21 @@ export function azblobStore(azblob: AzblobConnection): ObjectStore {
     },
     put: (key, bytes, size, signal) => store(azblob, { key, bytes, size }, signal),
     create: (key, bytes, size, signal) => store(azblob, { key, bytes, size, look: () => head(key, signal) }, signal),
-    copy: (object, to, signal) => copyBlob(azblob, object.key, to, signal),
+    copy: (object, to, signal) => copyBlob(azblob, object.key, azblob.addressOf(object.key), to, signal),
+    async copyFrom({ name, service, source }, to, { size }, signal) {
+      const container = source.slice(0, source.lastIndexOf('/'));
+      if (service !== azblob.service || refused.has(container)) return false;
+      try {
+        if (!(await copyBlob(azblob, name, source, to, signal))) return false;
+        const answer = await head(to, signal);
+        if (answer.state === 'there' && answer.value.size === size && answer.value.isArchived !== true) return true;
+      } catch (error) {
+        signal?.throwIfAborted();
+        if (!(error instanceof CacheError)) throw error;
+        refused.add(container);
+      }
+      return false;
+    },
     cleaning: azblobCleaning(azblob),
     async remove(key, signal) {
       await azblob.request(
@@ -173,32 +192,42 @@ async function getPart(
   }
 }
 
-/** Copies a blob within the container. Azure may answer before the copy is whole. */
+/**
+ * Has Azure copy a blob of the same account. Azure may answer before the copy is whole.
+ *
+ * @param name - of the blob, for messages
+ * @param from - its address
+ * @returns false for a blob that is missing
+ */
 async function copyBlob(
   azblob: AzblobConnection,
+  name: string,
   from: string,
   to: string,
   signal: AbortSignal | undefined,
 ): Promise<boolean> {
-  const call = { purpose: `copy ${from}`, right: 'write' } as const;
   try {
     const started = await azblob.ask(
       {
-        ...call,
+        purpose: `copy ${name}`,
+        right: 'write',
+        makesContainer: true,
         send: async (client) => {
-          const poller = await client.blob(to).beginCopyFromURL(client.blob(from).url, abortedBy(signal));
+          const options = { ...abortedBy(signal), intervalInMs: COPY_PAUSE };
+          const poller = await client.blob(to).beginCopyFromURL(from, options);
           return poller.pollUntilDone();
         },
       },
       signal,
     );
     if (started.copyStatus === 'success') return true;
-    throw new CacheError('FAILED', `${azblob.name}: Azure did not copy ${from}: ${started.copyStatus ?? 'no status'}`, {
+    throw new CacheError('FAILED', `${azblob.name}: Azure did not copy ${name}: ${started.copyStatus ?? 'no status'}`, {
       side: azblob.side,
     });
   } catch (error) {
     if (!(error instanceof AzblobFailure)) throw error;
-    if (error.refusal.code === 'BlobNotFound') return false;
+    const { code, status } = error.refusal;
+    if (code === 'BlobNotFound' || (code === 'CannotVerifyCopySource' && status === 404)) return false;
     throw error.described;
   }
 }

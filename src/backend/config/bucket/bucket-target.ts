@@ -5,7 +5,7 @@ import type { Digest } from '../../../oci/digest.js';
 import { type ConfigPlace, ConfigTarget, type ConfigTargetSettings } from '../config-target.js';
 import { blobKey, type BucketKeys, manifestKey } from './bucket-keys.js';
 import { findObjects } from './bucket-presence.js';
-import type { ObjectStore } from './object-store.js';
+import { LostUpload, type ObjectStore } from './object-store.js';
 
 export interface BucketTargetSettings extends ConfigTargetSettings {
   /** How old a blob may be before it is touched, in milliseconds; undefined where the backend does not do that. */
@@ -41,11 +41,15 @@ function bucketPlace(
   return {
     present,
     content: ({ digest, size }) => store.content(blobKey(keys, digest), size),
+    copy: (from, blob, signal) =>
+      store.copyFrom?.(from, blobKey(keys, blob.digest), blob, signal) ?? Promise.resolve(false),
     async store(open, { digest, size }, signal) {
       const key = blobKey(keys, digest);
-      await (store.create === undefined
-        ? store.put(key, open(), size, signal)
-        : store.create(key, open(), size, signal));
+      const send = () => store.create?.(key, open(), size, signal) ?? store.put(key, open(), size, signal);
+      await send().catch(async (error: unknown) => {
+        if (!(error instanceof LostUpload)) throw error;
+        await send();
+      });
     },
     async publish({ bytes }, signal) {
       for (const name of keys.names) {

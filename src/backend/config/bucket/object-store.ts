@@ -1,5 +1,6 @@
-import type { CacheError } from '../../../errors.js';
-import type { Content } from '../../../oci/content.js';
+import { CacheError } from '../../../errors.js';
+import type { Content, ObjectOrigin } from '../../../oci/content.js';
+import type { BlobId } from '../../../oci/descriptor.js';
 import type { ObjectCleaning } from './object-cleaning.js';
 
 /** An object of a bucket. */
@@ -23,6 +24,9 @@ export type Answer<T> =
   | { readonly state: 'there'; readonly value: T }
   | { readonly state: 'missing' }
   | { readonly state: 'unknown'; readonly problem: CacheError };
+
+/** An upload that somebody else ended before it was whole. To send the bytes again may help. */
+export class LostUpload extends CacheError {}
 
 /**
  * The objects of one bucket, in a service that has no other notion of a cache. Every request is repeated by the rules of
@@ -59,6 +63,7 @@ export interface ObjectStore {
    * Stores an object: the whole of it or nothing. The bytes are read once.
    *
    * @param size - of all bytes
+   * @throws LostUpload where the bytes have to be sent again
    */
   put(key: string, bytes: AsyncIterable<Uint8Array>, size: number, signal?: AbortSignal): Promise<void>;
   /**
@@ -79,6 +84,13 @@ export interface ObjectStore {
    * @throws CacheError for a copy that the service does not have afterwards, whatever it answered
    */
   copy(object: StoredObject, to: string, signal?: AbortSignal): Promise<boolean>;
+  /**
+   * Copies an object of another bucket, or of this one, to a key that stands for the blob. What the service has afterwards
+   * is compared with the blob by its size, and by its digest where the service tells it.
+   *
+   * @returns false where the service does not copy it, or the copy is not the blob: then the bytes have to be sent
+   */
+  copyFrom?(from: ObjectOrigin, to: string, blob: BlobId, signal?: AbortSignal): Promise<boolean>;
   /** Deletes an object. To delete one that is missing is no error. */
   remove(key: string, signal?: AbortSignal): Promise<void>;
   readonly cleaning: ObjectCleaning;

@@ -1,3 +1,6 @@
+import { access } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type * as sdk from '@aws-sdk/client-s3';
 import type { S3Client, S3ClientConfig } from '@aws-sdk/client-s3';
@@ -12,6 +15,7 @@ import {
   isThrottled,
   isWrongRegion,
   refusalOf,
+  type S3Refusal,
   type S3Request,
 } from './s3-error.js';
 import { type SdkHandlerOptions, type SdkRequest, sendFor } from './s3-handler.js';
@@ -46,11 +50,13 @@ export interface S3Call<T> {
 
 /** Sources of credentials that are named: where one of them fails, nothing is read without credentials instead. */
 const NAMED_SOURCES = [
+  'AWS_ACCESS_KEY_ID',
   'AWS_PROFILE',
   'AWS_WEB_IDENTITY_TOKEN_FILE',
   'AWS_CONTAINER_CREDENTIALS_RELATIVE_URI',
   'AWS_CONTAINER_CREDENTIALS_FULL_URI',
 ];
+const UNASKED = 'no instance was asked for them yet';
 const SILENT = { trace: ignore, debug: ignore, info: ignore, warn: ignore, error: ignore };
 
 /** The refusal of a request, beside the error that a caller throws for it. */
@@ -73,6 +79,8 @@ export class S3Failure extends Error {
  */
 export class S3Connection {
   readonly name: string;
+  /** The service, and who asks it. */
+  readonly service: string;
   readonly settings: S3Settings;
   readonly side: Side;
   /** Whether the service has answered a question about this bucket, so that the bucket is known to be there. */
@@ -83,14 +91,18 @@ export class S3Connection {
   readonly #tried = new Set<string>();
   #region: string;
   #client: Promise<S3Client> | undefined;
-  /** Why there are no credentials, once that is known. */
+  #isFirst = true;
+  /** Why requests are sent without credentials, where they are. */
   #anonymous: string | undefined;
+  /** Whether only an instance is left to ask for credentials, and was not asked yet. */
+  #isInstanceLeft: Promise<boolean> | undefined;
   /** Before which time no request is sent, in milliseconds since 1970. */
   #notBefore = 0;
 
   constructor(settings: S3Settings, http: HttpClient, side: Side, policy: RetryPolicy | undefined) {
     this.settings = settings;
     this.name = `s3://${settings.bucket}`;
+    this.service = `s3 ${settings.endpoint ?? 'of AWS'} ${settings.keys?.accessKeyId ?? ''}`;
     this.side = side;
     this.#http = http;
     this.#region = settings.region;
@@ -120,14 +132,15 @@ export class S3Connection {
   async ask<T>(call: S3Call<T>, signal: AbortSignal | undefined): Promise<T> {
     const backoff = this.backoff();
     let isRenewed = false;
-    let isClockSet = false;
+    let withClock: S3Client | undefined;
     for (;;) {
       // Only the signal ends the pause early.
       const pause = this.#notBefore - Date.now();
       if (pause > 0) await sleep(pause, undefined, { signal }).catch(() => undefined);
       signal?.throwIfAborted();
       const region = this.#region;
-      const client = await this.#connect();
+      const opened = this.#connect();
+      const client = await opened;
       try {
         return await call.send(client, await load(), {
           ...(signal === undefined ? {} : { abortSignal: signal }),
@@ -139,14 +152,15 @@ export class S3Connection {
         if (refusal !== undefined && this.#followRegion(region, isWrongRegion(refusal), refusal.region)) continue;
         if (refusal !== undefined && isExpired(refusal) && !isRenewed && this.settings.keys === undefined) {
           isRenewed = true;
-          this.#client = undefined;
+          this.#forget(opened);
           continue;
         }
         // The client sets its clock by the answer.
-        if (refusal?.code === 'RequestTimeTooSkewed' && !isClockSet) {
-          isClockSet = true;
+        if (refusal?.code === 'RequestTimeTooSkewed' && withClock !== client) {
+          withClock = client;
           continue;
         }
+        if (refusal !== undefined && (await this.#mayAskInstance(refusal, opened))) continue;
         if (this.#mayGoWithout(error)) continue;
         const described = this.describe(error, call);
         if (!(described instanceof TransientError)) throw new S3Failure(error, described);
@@ -154,6 +168,16 @@ export class S3Connection {
         await backoff.wait(described, signal);
       }
     }
+  }
+
+  /**
+   * What an answer of S3 cannot lack.
+   *
+   * @throws TransientError for the answer of somebody else, such as a proxy's page
+   */
+  resultOf(result: string | undefined): string {
+    if (result !== undefined && result !== '') return result;
+    throw new TransientError(`${this.name}: its answer is not S3's`, { side: this.side, attempts: 3 });
   }
 
   /** The error for a request that failed. */
@@ -188,13 +212,34 @@ export class S3Connection {
   #mayGoWithout(error: unknown): boolean {
     const isNamed = NAMED_SOURCES.some((name) => (process.env[name] ?? '') !== '');
     if (!isCredentialsError(error) || isNamed || this.side === 'export' || this.#anonymous !== undefined) return false;
-    this.#anonymous = 'none were found in the environment, in profiles or from an instance';
+    this.#anonymous = `none were found in the environment, in profiles or from an instance (${error.message})`;
     this.#client = undefined;
     return true;
   }
 
   #addSecrets(keys: S3Settings['keys']): void {
     for (const secret of [keys?.accessKeyId, keys?.secretAccessKey, keys?.sessionToken]) this.#secrets.add(secret);
+  }
+
+  /**
+   * Where nothing but an instance may have credentials, a reader asks without them first: a machine that is no instance
+   * answers late or not at all, and anyone may read some buckets. Then it asks the instance, once for all requests.
+   */
+  async #mayAskInstance({ status }: S3Refusal, opened: Promise<S3Client>): Promise<boolean> {
+    const isRefused = status === 401 || status === 403;
+    if (!isRefused || this.#isInstanceLeft === undefined || !(await this.#isInstanceLeft)) return false;
+    // Another request may have been faster.
+    if (this.#client !== opened) return true;
+    if (this.#anonymous !== UNASKED) return false;
+    this.#anonymous = undefined;
+    this.#forget(opened);
+    return true;
+  }
+
+  /** Has the next request find credentials again. */
+  #forget(opened: Promise<S3Client>): void {
+    // Another request may have been faster.
+    if (this.#client === opened) this.#client = undefined;
   }
 
   #slowDown({ retryAfter = 1000 }: TransientError): void {
@@ -213,6 +258,10 @@ export class S3Connection {
     ]);
     const { endpoint, pathStyle, keys } = this.settings;
     const http = this.#http;
+    this.#isInstanceLeft ??= keys === undefined && this.side === 'import' ? isInstanceLeft() : Promise.resolve(false);
+    if (this.#isFirst && (await this.#isInstanceLeft)) this.#anonymous = UNASKED;
+    this.#isFirst = false;
+    const requestHandler = handlerFor(http);
     const config: S3ClientConfig = {
       region: this.#region,
       ...(endpoint === undefined ? {} : { endpoint, forcePathStyle: pathStyle }),
@@ -223,16 +272,10 @@ export class S3Connection {
       followRegionRedirects: false,
       expectContinueHeader: false,
       logger: SILENT,
-      requestHandler: {
-        metadata: { handlerProtocol: 'http/1.1' },
-        async handle(request: SdkRequest, options = {}) {
-          return { response: await sendFor(http, request, options) };
-        },
-        updateHttpClientConfig: ignore,
-        httpHandlerConfigs: () => ({}),
-      },
+      requestHandler,
       credentialDefaultProvider: (init: object) => {
-        const find = defaultProvider(init);
+        // Some of its requests would go over connections of their own.
+        const find = defaultProvider({ ...init, clientConfig: { requestHandler, logger: SILENT } });
         return async () => {
           const found = await find();
           this.#addSecrets(found);
@@ -246,6 +289,29 @@ export class S3Connection {
     }
     return new S3Client(keys === undefined ? config : { ...config, credentials: keys });
   }
+}
+
+/** Has the client send its requests, also those for credentials, over the connections of the operation. */
+function handlerFor(http: HttpClient) {
+  return {
+    metadata: { handlerProtocol: 'http/1.1' },
+    async handle(request: SdkRequest, options: SdkHandlerOptions = {}) {
+      return { response: await sendFor(http, request, options) };
+    },
+    updateHttpClientConfig: ignore,
+    httpHandlerConfigs: () => ({}),
+  };
+}
+
+/** Whether neither the environment nor a profile says where credentials are. */
+async function isInstanceLeft(): Promise<boolean> {
+  if (NAMED_SOURCES.some((name) => (process.env[name] ?? '') !== '')) return false;
+  const files = [
+    process.env['AWS_SHARED_CREDENTIALS_FILE'] ?? join(homedir(), '.aws', 'credentials'),
+    process.env['AWS_CONFIG_FILE'] ?? join(homedir(), '.aws', 'config'),
+  ];
+  const there = await Promise.allSettled(files.map((file) => access(file)));
+  return there.every(({ status }) => status === 'rejected');
 }
 
 function ignore(): void {

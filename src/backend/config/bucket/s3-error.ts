@@ -74,6 +74,11 @@ export function isExpired({ code }: S3Refusal): boolean {
   return EXPIRED.has(code);
 }
 
+/** Whether there is no such object. */
+export function isMissing({ code, status }: S3Refusal): boolean {
+  return code === 'NoSuchKey' || code === 'NotFound' || (status === 404 && code === '');
+}
+
 /** Whether the bucket, or the region that requests are signed for, is another one. */
 export function isWrongRegion({ code, status }: S3Refusal): boolean {
   return WRONG_REGION.has(code) || status === 301 || status === 307;

@@ -31,7 +31,10 @@ export interface SdkAnswer {
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'DELETE'] as const;
 /** How much of a body is written at once, in bytes. */
 const PIECE = 256 * 1024;
-/** A 200 for a copy or the end of an upload may be an error: S3 sends the status before it has done the work. */
+/**
+ * A 200 for a copy or the end of an upload may be an error: S3 sends the status before it has done the work, and spaces while
+ * it does it.
+ */
 const ERROR_BODY = /^\s*(?:<\?xml[^>]*\?>)?\s*<Error[\s>]/;
 
 /**
@@ -65,7 +68,7 @@ export async function sendFor(
   // Only a GET has a body that may be large. All others are read here, which frees their connections.
   if (method === 'GET') return { ...known, body: answer.body };
   const body = await collect(answer.body as AsyncIterable<Uint8Array>);
-  const isError = status === 200 && ERROR_BODY.test(body.subarray(0, 1024).toString());
+  const isError = status === 200 && ERROR_BODY.test(body.toString());
   return { ...known, statusCode: isError ? 400 : status, body };
 }
 

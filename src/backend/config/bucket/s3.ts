@@ -9,18 +9,16 @@ import type { Answer, ObjectStore, StoredObject } from './object-store.js';
 import { UPLOAD_PART } from '../parts.js';
 import { s3Cleaning } from './s3-cleaning.js';
 import { type S3Connection, S3Failure } from './s3-connection.js';
-import { isForbidden, refusalOf, type S3Refusal } from './s3-error.js';
-import { copyInParts, LARGEST_COPY, uploadInParts, WORK_TIMEOUT } from './s3-upload.js';
+import { S3Copies } from './s3-copy.js';
+import { isForbidden, isMissing, refusalOf, type S3Refusal } from './s3-error.js';
+import { uploadInParts } from './s3-upload.js';
 
 /** A bucket of S3, or of a service that speaks S3's protocol. */
 export function s3Store(s3: S3Connection): ObjectStore {
   const { bucket } = s3.settings;
   const head = (key: string, signal?: AbortSignal) => headObject(s3, key, signal);
-  const touch = async (object: StoredObject, signal?: AbortSignal) => {
-    if (!(await copyOntoItself(s3, object, signal))) return false;
-    const answer = await head(object.key, signal);
-    return answer.state === 'there' && answer.value.modified > object.modified;
-  };
+  const copies = new S3Copies(s3, head);
+  const touch = (object: StoredObject, signal?: AbortSignal) => copies.touch(object, signal);
   return {
     name: s3.name,
     nameOf: (key) => `${s3.name}/${key}`,
@@ -30,6 +28,7 @@ export function s3Store(s3: S3Connection): ObjectStore {
         get: (start, end, signal) => getPart(s3, key, { start, end }, signal),
         failure: (error) => s3.describe(error, reading(key)),
         backoff: () => s3.backoff(),
+        object: copies.originOf(key),
       });
     },
     async read(key, limit, signal) {
@@ -41,7 +40,17 @@ export function s3Store(s3: S3Connection): ObjectStore {
           return { state: 'there', value: await collect(limited(bytes, limit, tooLarge)) };
         } catch (error) {
           signal?.throwIfAborted();
-          if (error instanceof S3Failure) return refusedAnswer(error, 's3:GetObject');
+          if (error instanceof S3Failure) {
+            if (refusalOf(error.cause)?.code !== 'InvalidObjectState') return refusedAnswer(error, 's3:GetObject');
+            throw new CacheError(
+              'NOT_FOUND',
+              `${s3.name}/${key} is archived and cannot be read before it is restored`,
+              {
+                side: s3.side,
+                hint: 'restore it, or export the cache again',
+              },
+            );
+          }
           const described = s3.describe(error, reading(key));
           if (!(described instanceof TransientError)) throw described;
           await retry.wait(described, signal);
@@ -92,24 +101,18 @@ export function s3Store(s3: S3Connection): ObjectStore {
         {
           purpose: `write ${key}`,
           action: 's3:PutObject',
-          send: (client, { PutObjectCommand }, options) =>
-            client.send(new PutObjectCommand({ Bucket: bucket, Key: key, Body: body, ContentLength: size }), options),
+          async send(client, { PutObjectCommand }, options) {
+            const object = { Bucket: bucket, Key: key, Body: body, ContentLength: size };
+            s3.resultOf((await client.send(new PutObjectCommand(object), options)).ETag);
+          },
         },
         signal,
       );
     },
     touch,
     cleaning: s3Cleaning(s3, { head, touch }),
-    async copy(object, to, signal) {
-      if (!(await copyObject(s3, object, to, signal))) return false;
-      // Some services answer with success and copy nothing.
-      const answer = await head(to, signal);
-      if (answer.state === 'there' && answer.value.size === object.size) return true;
-      throw new CacheError('FAILED', `${s3.name}: the service said that it copied ${object.key}, and did not`, {
-        side: s3.side,
-        hint: 'its CopyObject does not work, as in the gateway of Ceph over SQLite',
-      });
-    },
+    copy: (object, to, signal) => copies.within(object, to, signal),
+    copyFrom: (from, to, blob, signal) => copies.from(from, to, blob, signal),
     async remove(key, signal) {
       await s3.request(
         {
@@ -138,10 +141,6 @@ function refusedAnswer(failure: S3Failure, action: string): Exclude<Answer<never
   return { state: 'unknown', problem };
 }
 
-function isMissing({ code, status }: S3Refusal): boolean {
-  return code === 'NoSuchKey' || code === 'NotFound' || (status === 404 && code === '');
-}
-
 /** Asks for an object, or for a part of it. */
 async function getObject(
   s3: S3Connection,
@@ -155,12 +154,21 @@ async function getObject(
       async send(client, { GetObjectCommand }, options) {
         const { bucket } = s3.settings;
         const got = await client.send(new GetObjectCommand({ Bucket: bucket, Key: key, Range: range }), options);
+        const bytes = got.Body as AsyncIterable<Uint8Array>;
+        // A page of a proxy, for example, which is not read to its end.
+        if (got.ETag === undefined && got.LastModified === undefined) {
+          for await (const _ of bytes) break;
+          s3.resultOf(undefined);
+        }
         const [, first, total] = /^bytes (\d+)-\d*\/(\d+)$/.exec(got.ContentRange ?? '') ?? [];
         const size = Number(total ?? got.ContentLength ?? 0);
+        // Some services leave out which part they send.
+        const isPart = got.$metadata.httpStatusCode === 206;
+        const asked = Number(/\d+/.exec(range ?? '')?.[0] ?? 0);
         return {
-          bytes: got.Body as AsyncIterable<Uint8Array>,
-          first: Number(first ?? 0),
-          isPart: first !== undefined,
+          bytes,
+          first: Number(first ?? (isPart ? asked : 0)),
+          isPart,
           object: { key, size, modified: got.LastModified?.getTime() ?? 0 },
         };
       },
@@ -209,8 +217,12 @@ async function headObject(s3: S3Connection, key: string, signal?: AbortSignal): 
       signal,
     );
     const isRestored = found.Restore?.includes('ongoing-request="false"') === true;
-    if (ARCHIVED.has(found.StorageClass ?? '') && !isRestored) return { state: 'missing' };
-    const object = { key, size: found.ContentLength ?? 0, modified: found.LastModified?.getTime() ?? 0 };
+    const isArchived = ARCHIVED.has(found.StorageClass ?? '') || found.ArchiveStatus !== undefined;
+    if (isArchived && !isRestored) return { state: 'missing' };
+    // With a key of the bucket's owner, an ETag says nothing of the bytes.
+    const isEncrypted = found.SSEKMSKeyId !== undefined || found.SSECustomerAlgorithm !== undefined;
+    const etag = isEncrypted ? undefined : found.ETag;
+    const object = { key, size: found.ContentLength ?? 0, modified: found.LastModified?.getTime() ?? 0, etag };
     return { state: 'there', value: object };
   } catch (error) {
     if (!(error instanceof S3Failure)) throw error;
@@ -238,77 +250,6 @@ async function explained(s3: S3Connection, key: string, signal?: AbortSignal): P
     const answer = refusedAnswer(error, 's3:GetObject');
     if (answer.state === 'missing') s3.isKnown = true;
     return answer;
-  }
-}
-
-/**
- * Copies an object onto itself with new metadata, as BuildKit does (cache/remotecache/s3/s3.go, touch).
- *
- * @returns false where the service does not take that
- */
-async function copyOntoItself(
-  s3: S3Connection,
-  object: StoredObject,
-  signal: AbortSignal | undefined,
-): Promise<boolean> {
-  const { bucket } = s3.settings;
-  const { key, size } = object;
-  const source = `${bucket}/${key}`.split('/').map(encodeURIComponent).join('/');
-  const metadata = { 'updated-at': new Date().toISOString() };
-  try {
-    if (size > LARGEST_COPY) await copyInParts(s3, object, { source, metadata }, signal);
-    else {
-      await s3.ask(
-        {
-          purpose: `touch ${key}`,
-          action: 's3:PutObject',
-          timeout: WORK_TIMEOUT,
-          send: (client, { CopyObjectCommand }, options) => {
-            const at = { Bucket: bucket, Key: key, CopySource: source };
-            const copy = new CopyObjectCommand({ ...at, MetadataDirective: 'REPLACE', Metadata: metadata });
-            return client.send(copy, options);
-          },
-        },
-        signal,
-      );
-    }
-    return true;
-  } catch (error) {
-    signal?.throwIfAborted();
-    if (error instanceof S3Failure || error instanceof CacheError) return false;
-    throw error;
-  }
-}
-
-async function copyObject(
-  s3: S3Connection,
-  object: StoredObject,
-  to: string,
-  signal: AbortSignal | undefined,
-): Promise<boolean> {
-  const { bucket } = s3.settings;
-  const source = `${bucket}/${object.key}`.split('/').map(encodeURIComponent).join('/');
-  try {
-    if (object.size > LARGEST_COPY) {
-      await copyInParts(s3, { ...object, key: to }, { source, metadata: {} }, signal);
-      return true;
-    }
-    await s3.ask(
-      {
-        purpose: `copy ${object.key}`,
-        action: 's3:PutObject',
-        timeout: WORK_TIMEOUT,
-        send: (client, { CopyObjectCommand }, options) =>
-          client.send(new CopyObjectCommand({ Bucket: bucket, Key: to, CopySource: source }), options),
-      },
-      signal,
-    );
-    return true;
-  } catch (error) {
-    if (!(error instanceof S3Failure)) throw error;
-    const refusal = refusalOf(error.cause);
-    if (refusal !== undefined && isMissing(refusal)) return false;
-    throw error.described;
   }
 }
 

@@ -6,6 +6,7 @@ import test, { type ExecutionContext } from 'ava';
 import { azblobSettings } from '../../../../src/backend/config/bucket/azblob-backend.js';
 import { collect } from '../../../../src/bytes/collect.js';
 import { CacheError } from '../../../../src/errors.js';
+import { sha256 } from '../../../../src/oci/digest.js';
 import { bkcache } from '../../../support/command.js';
 import { makeCertificate } from '../../../support/certificate.js';
 import { type AzblobFault, FakeAzblob, refuse } from '../../../support/fake-azblob.js';
@@ -124,6 +125,74 @@ test('two writers of one blob have ids of their own', async (t) => {
   const ids = fake.all.flatMap(({ query }) => query.get('blockid') ?? []);
   t.is(new Set(ids).size, 6);
   t.true(fake.blobs.get('key')?.bytes.equals(two), 'the last writer wins');
+});
+
+test('blocks that an earlier run has sent are not sent again, and blocks of others are not taken for them', async (t) => {
+  const bytes = randomBytes(33 * MEBIBYTE);
+  const fake = await FakeAzblob.start(t, ({ query, body }, answer) => {
+    if (query.get('comp') !== 'block' || body.length === 8 * MEBIBYTE) return false;
+    refuse(answer, 403, 'AuthorizationFailure');
+    return true;
+  });
+  await t.throwsAsync(create(fake.open(t), 'key', bytes), { code: 'DENIED' });
+  t.is(fake.blocks.get('key')?.size, 4);
+  fake.blocks.get('key')?.set(Buffer.alloc(64, 7).toString('base64'), Buffer.from('of another'));
+  const changed = Buffer.concat([bytes.subarray(0, 32 * MEBIBYTE), randomBytes(MEBIBYTE)]);
+  fake.fault = () => false;
+  fake.all.length = 0;
+  await create(fake.open(t), 'key', changed);
+  t.true(fake.blobs.get('key')?.bytes.equals(changed));
+  const again = fake.all.filter(({ query }) => query.get('comp') === 'block');
+  t.deepEqual(
+    again.map(({ body }) => body.length),
+    [MEBIBYTE],
+  );
+});
+
+test('blocks of another program have ids of another length: then ids have that length', async (t) => {
+  const bytes = randomBytes(20 * MEBIBYTE);
+  const fake = await FakeAzblob.start(t);
+  fake.blocks.set('key', new Map([[Buffer.alloc(36).toString('base64'), Buffer.from('x')]]));
+  await create(fake.open(t), 'key', bytes);
+  t.true(fake.blobs.get('key')?.bytes.equals(bytes));
+});
+
+test('a service that lists no blocks gets all of them', async (t) => {
+  const bytes = randomBytes(20 * MEBIBYTE);
+  for (const status of [200, 403, 501]) {
+    const fake = await FakeAzblob.start(t, ({ method, query }, answer) => {
+      if (method !== 'GET' || query.get('comp') !== 'blocklist') return false;
+      if (status === 200) answer.writeHead(200).end('not a list');
+      else refuse(answer, status, 'NotImplemented');
+      return true;
+    });
+    await create(fake.open(t), 'key', bytes);
+    t.true(fake.blobs.get('key')?.bytes.equals(bytes));
+  }
+});
+
+test('a blob is copied by the service from another container of the account, and sent where that fails', async (t) => {
+  const bytes = randomBytes(1000);
+  const fake = await FakeAzblob.start(t);
+  const digest = sha256(bytes);
+  fake.set('a/from', bytes);
+  const store = fake.open(t);
+  const { object } = store.content('a/from', 1000);
+  if (object === undefined) return t.fail();
+  t.true(await store.copyFrom?.(object, 'to', { digest, size: 1000 }));
+  t.true(fake.blobs.get('to')?.bytes.equals(bytes));
+  t.false(await store.copyFrom?.(object, 'to', { digest, size: 999 }), 'another size');
+  t.false(await store.copyFrom?.({ ...object, service: 'azblob of others' }, 'to', { digest, size: 1000 }));
+  t.false(await store.copyFrom?.(store.content('missing', 1000).object ?? object, 'x', { digest, size: 1000 }));
+  t.true(await store.copyFrom?.(object, 'to', { digest, size: 1000 }));
+  const withSas = fake.open(t, { key: undefined, sas: 'sv=1&sig=abc' }).content('a/from', 1).object;
+  t.regex(withSas?.source ?? '', /a%2Ffrom\?sv=1&sig=abc$/);
+  t.notRegex(withSas?.name ?? '', /sig/);
+  fake.fault = refusal(403, 'AuthorizationFailure');
+  t.false(await store.copyFrom?.(object, 'to', { digest, size: 1000 }));
+  const before = fake.seen.length;
+  t.false(await store.copyFrom?.(object, 'to', { digest, size: 1000 }));
+  t.is(fake.seen.length, before, 'it is asked once');
 });
 
 test('a blob of its size that another writer stored stays, and one that was cut short is replaced', async (t) => {

@@ -1,5 +1,8 @@
 import { randomBytes } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import type { BucketKeys } from '../../../../src/backend/config/bucket/bucket-keys.js';
 import { azblobKeys, s3Keys } from '../../../../src/backend/config/bucket/bucket-keys.js';
@@ -16,6 +19,11 @@ import { FakeAzblob } from '../../../support/fake-azblob.js';
 import { FakeS3 } from '../../../support/fake-s3.js';
 import { fixture } from '../../../support/fixtures.js';
 import { MemoryStore } from '../../../support/object-store.js';
+
+// Uploads that have not ended are written down there.
+const notes = mkdtempSync(join(tmpdir(), 'bkcache-drivers-'));
+process.env['XDG_CACHE_HOME'] = notes;
+test.after.always(() => rmSync(notes, { recursive: true, force: true }));
 
 /** What both fake services tell of a request. */
 interface Seen {

@@ -1,11 +1,29 @@
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { ServerResponse } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import test from 'ava';
+import { s3Keys } from '../../../../src/backend/config/bucket/bucket-keys.js';
+import { BucketTarget } from '../../../../src/backend/config/bucket/bucket-target.js';
 import { partSize } from '../../../../src/backend/config/parts.js';
 import { collect } from '../../../../src/bytes/collect.js';
 import { CacheError } from '../../../../src/errors.js';
+import { contentOf } from '../../../../src/oci/content.js';
+import { sha256 } from '../../../../src/oci/digest.js';
 import { FakeS3, refuse, type S3Fault } from '../../../support/fake-s3.js';
+import { temporary } from '../../../support/fixtures.js';
+import { killUpload, runUpload } from '../../../support/killed-upload.js';
 
 const MEBIBYTE = 1024 ** 2;
+// Uploads that have not ended are written down there.
+const notes = mkdtempSync(join(tmpdir(), 'bkcache-s3-'));
+process.env['XDG_CACHE_HOME'] = notes;
+test.after.always(() => rmSync(notes, { recursive: true, force: true }));
+
+const md5 = (bytes: Uint8Array) => createHash('md5').update(bytes).digest('hex');
+/** An answer that nobody gets. */
+const refusing = ({ req }: ServerResponse) => new ServerResponse(req);
 
 async function* inChunks(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, undefined> {
   for (let at = 0; at < bytes.length; at += 65_536) yield bytes.subarray(at, at + 65_536);
@@ -136,6 +154,125 @@ test('an upload whose end fails may be stored all the same', async (t) => {
   });
   await t.throwsAsync(put(refused.open(t), 'key', bytes), { message: /One or more parts could not be found/ });
   t.is(refused.uploads.size, 0);
+});
+
+test('an end whose answer got lost is compared with what is stored: another object is no success', async (t) => {
+  const bytes = randomBytes(20 * MEBIBYTE);
+  for (const isOurs of [true, false]) {
+    const fake = await FakeS3.start(t, (seen, answer, service) => {
+      if (seen.method === 'HEAD' && service.objects.has('key')) {
+        const md5s = [0, 8, 16].map((at) => md5(bytes.subarray(at * MEBIBYTE, Math.min(at + 8, 20) * MEBIBYTE)));
+        const whole = md5(Buffer.from(isOurs ? md5s.join('') : md5s.toReversed().join(''), 'hex'));
+        answer.writeHead(200, { 'content-length': bytes.length, etag: `"${whole}-3"` }).end();
+        return true;
+      }
+      if (seen.method !== 'POST' || !seen.query.has('uploadId')) return false;
+      service.objects.set('key', bytes);
+      refuse(answer, 404, 'NoSuchUpload');
+      return true;
+    });
+    if (isOurs) await t.notThrowsAsync(put(fake.open(t), 'key', bytes));
+    else await t.throwsAsync(put(fake.open(t), 'key', bytes), { message: /NoSuchUpload/ });
+    t.is(fake.uploads.size, 0);
+  }
+});
+
+test('an upload that somebody aborted is begun again, once', async (t) => {
+  const bytes = randomBytes(20 * MEBIBYTE);
+  const blob = { digest: sha256(bytes), size: bytes.length };
+  let isAborted = false;
+  const fake = await FakeS3.start(t, (seen, _, service) => {
+    if (isAborted || seen.query.get('partNumber') !== '2') return false;
+    isAborted = true;
+    service.uploads.clear();
+    return false;
+  });
+  const target = new BucketTarget(fake.open(t, {}, 'export'), s3Keys({ type: 's3', attributes: {} }), {
+    name: 'x',
+    uploads: 4,
+    touchRefresh: undefined,
+  });
+  await target.write(contentOf(bytes), blob);
+  t.true(fake.objects.get(`blobs/${blob.digest}`)?.equals(bytes));
+  t.is(fake.uploads.size, 0);
+});
+
+test('an upload that a killed run has left goes on: whole parts with the same bytes are not sent again', async (t) => {
+  const bytes = randomBytes(40 * MEBIBYTE);
+  const fake = await FakeS3.start(t);
+  const home = temporary(t);
+  const upload = { service: 's3', settings: fake.settings, key: 'key', bytes, home } as const;
+  const isEnough = () => Promise.resolve([...fake.uploads.values()].some(({ size }) => size === 3));
+  await killUpload(upload, 25 * MEBIBYTE, isEnough);
+  t.is(fake.uploads.size, 1);
+  // A part that was damaged, or that is of other bytes.
+  const [[id = '', parts] = ['', new Map<number, Buffer>()]] = fake.uploads;
+  parts.set(2, randomBytes(8 * MEBIBYTE));
+  fake.all.length = 0;
+  t.is(await runUpload(upload), 0);
+  t.true(fake.objects.get('key')?.equals(bytes));
+  const sent = fake.all.filter(({ query }) => query.has('partNumber')).map(({ query }) => query.get('partNumber'));
+  t.deepEqual(new Set(sent), new Set(['2', '4', '5']));
+  t.is(sent.length, 3);
+  t.true(fake.all.every(({ query }) => (query.get('uploadId') ?? id) === id));
+  t.is(fake.uploads.size, 0);
+  t.deepEqual(readdirSync(join(home, 'bkcache-uploads')), []);
+});
+
+test('an object over 5 GiB is touched and copied by parts of it', async (t) => {
+  const size = 12 * 1024 ** 3 + 1;
+  const fake = await FakeS3.start(t);
+  fake.objects.set('blobs/x', Buffer.of());
+  fake.sizes.set('blobs/x', size);
+  const store = fake.open(t);
+  t.true(await store.touch?.({ key: 'blobs/x', size, modified: 1 }));
+  const ranges = () => fake.all.flatMap(({ headers }) => headers['x-amz-copy-source-range'] ?? []);
+  const expected = ['bytes=0-5368709119', 'bytes=5368709120-10737418239', `bytes=10737418240-${size - 1}`];
+  t.deepEqual(ranges(), expected);
+  t.true(await store.copy({ key: 'blobs/x', size, modified: 1 }, 'y'));
+  t.is(fake.sizes.get('y'), size);
+  fake.fault = ({ query }, answer) => {
+    if (query.get('partNumber') !== '3') return false;
+    refuse(answer, 200, 'InternalError');
+    return true;
+  };
+  t.false(await store.touch?.({ key: 'blobs/x', size, modified: 1 }), 'an error in a 200');
+  fake.fault = (seen, answer, service) => {
+    if (seen.method !== 'POST' || !seen.query.has('uploadId')) return false;
+    service.serve(seen, refusing(answer));
+    refuse(answer, 404, 'NoSuchUpload');
+    return true;
+  };
+  t.true(await store.touch?.({ key: 'blobs/x', size, modified: 1 }), 'it was done, and the answer does not say so');
+  t.is(fake.uploads.size, 0);
+});
+
+test('a blob is copied by the service from another bucket of it, and sent where that fails', async (t) => {
+  const bytes = randomBytes(1000);
+  const blob = { digest: sha256(bytes), size: 1000 };
+  const fake = await FakeS3.start(t);
+  fake.objects.set('/other/a b', bytes);
+  const { object } = fake.open(t, { bucket: 'other' }).content('a b', 1000);
+  if (object === undefined) return t.fail();
+  const store = fake.open(t);
+  t.true(await store.copyFrom?.(object, 'to', blob));
+  t.true(fake.objects.get('to')?.equals(bytes));
+  t.deepEqual(fake.seen, ['PUT to', 'HEAD to']);
+  const missing = fake.open(t, { bucket: 'other' }).content('missing', 1).object;
+  t.false(await store.copyFrom?.(missing ?? object, 'x', blob));
+  t.false(await store.copyFrom?.(object, 'to', { ...blob, size: 999 }), 'another size');
+  t.false(await store.copyFrom?.(object, 'to', blob), 'such a service is not asked again');
+  const others = [{ endpoint: 'http://127.0.0.1:1' }, { keys: { accessKeyId: 'x', secretAccessKey: 'y' } }];
+  for (const more of others) t.false(await fake.open(t, more).copyFrom?.(object, 'to', blob));
+  for (const [status, code] of [
+    [403, 'AccessDenied'],
+    [501, 'NotImplemented'],
+    [200, 'InternalError'],
+  ] as const) {
+    const refusing = await FakeS3.start(t, refusal(status, code));
+    const from = refusing.open(t, { bucket: 'other' }).content('a b', 1000).object ?? object;
+    t.false(await refusing.open(t).copyFrom?.(from, 'to', blob), code);
+  }
 });
 
 test('no upload has more than 10000 parts', (t) => {
