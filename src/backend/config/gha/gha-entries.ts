@@ -37,7 +37,7 @@ export async function listIndexes(
   signal: AbortSignal | undefined,
 ): Promise<CacheIndexes[]> {
   const groups = new Map<string, { readonly key: IndexKey; readonly all: RestEntry[] }>();
-  for (const entry of await rest.all({ prefix: 'index-' }, signal)) {
+  for (const entry of await rest.settled({ prefix: 'index-' }, signal)) {
     const key = entry.version === ENTRY_VERSION ? indexIn(entry.key) : undefined;
     if (key === undefined) continue;
     const name = `${cacheName(key.name, entry.ref, access)}${key.isSigned ? ' (signed)' : ''}`;

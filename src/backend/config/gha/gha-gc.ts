@@ -13,8 +13,9 @@ import type { GithubRest, RestEntry } from './github-rest.js';
 const DEFAULT_GRACE = 24 * 3_600_000;
 /** By how much the dates of two entries may be in the wrong order, in milliseconds. */
 const CLOCK_TOLERANCE = 5 * 60_000;
-/** After how many deletions the indexes are read again. */
+/** After how many deletions the indexes are read again; and how old a listing of all entries may be then, in milliseconds. */
 const BATCH = 50;
+const LISTING_AGE = 60_000;
 
 /** What living indexes need, and what those may need that could not be read. */
 interface Needs {
@@ -25,8 +26,8 @@ interface Needs {
   readonly unread: readonly RestEntry[];
   /** All newest indexes. */
   readonly living: ReadonlySet<number>;
-  /** Indexes that a newer one has replaced. */
-  readonly replaced: readonly RestEntry[];
+  /** Indexes that a newer one has replaced, by their ids. */
+  readonly replaced: ReadonlySet<number>;
   /** All indexes of caches that count as removed, by their ids. */
   readonly gone: ReadonlySet<number>;
 }
@@ -65,7 +66,7 @@ export async function gcEntries(rest: GithubRest, entries: GhaEntries, options: 
   for (const entry of all) {
     if (entry.version !== ENTRY_VERSION) continue;
     const digest = blobIn(entry.key) ?? signedBy(entry.key);
-    if (digest === undefined && !needs.replaced.some(({ id }) => id === entry.id)) continue;
+    if (digest === undefined && !needs.replaced.has(entry.id)) continue;
     const state = stateOf({ entry, digest }, needs, { cutoff, defaultRef });
     if (state === 'garbage') found.garbage.push({ entry, digest });
     else found[state].push(entry);
@@ -73,9 +74,19 @@ export async function gcEntries(rest: GithubRest, entries: GhaEntries, options: 
   const total = sizeOf(all);
   const chosen = chosenOf(found.garbage, total, maxSize);
   const removed: RestEntry[] = [];
-  for (const [index, { entry, digest }] of chosen.entries()) {
-    if (index > 0 && index % BATCH === 0 && !dryRun) needs = await read();
-    if (stateOf({ entry, digest }, needs, { cutoff, defaultRef }) !== 'garbage') continue;
+  let now = new Map(all.map((entry) => [entry.id, entry]));
+  let listedAt = Date.now();
+  for (const [index, { entry: listedEntry, digest }] of chosen.entries()) {
+    if (index > 0 && index % BATCH === 0 && !dryRun) {
+      // Builds may have looked for entries since.
+      if (Date.now() - listedAt > LISTING_AGE) {
+        now = new Map((await rest.all({ prefix: '' }, signal)).map((entry) => [entry.id, entry]));
+        listedAt = Date.now();
+      }
+      needs = await read();
+    }
+    const entry = now.get(listedEntry.id);
+    if (entry === undefined || stateOf({ entry, digest }, needs, { cutoff, defaultRef }) !== 'garbage') continue;
     if (!dryRun) await rest.remove(entry, signal);
     removed.push(entry);
   }
@@ -143,14 +154,14 @@ async function needsOf(
   const byName = new Map<string, ReadonlySet<Digest>>();
   const unread: RestEntry[] = [];
   const living = new Set<number>();
-  const replaced: RestEntry[] = [];
+  const replaced = new Set<number>();
   const gone = new Set<number>();
   for (const { name, newest, older, entry } of caches) {
     if (dropped.has(name)) {
       for (const { id } of [...older, newest]) gone.add(id);
       continue;
     }
-    replaced.push(...older);
+    for (const { id } of older) replaced.add(id);
     living.add(newest.id);
     const needs = isUnread(entry) ? undefined : await digestsIn(entries, entry.descriptor.digest, signal);
     if (needs === undefined) unread.push(newest);

@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import { CacheError } from '../../../errors.js';
 import { GhaFailure, notTheService } from './gha-error.js';
 import type { GhaConnection } from './gha-connection.js';
 
@@ -23,6 +24,8 @@ export interface RestPage {
 }
 
 export const REST_PAGE = 100;
+/** How often a listing is repeated that changes. */
+const LISTINGS = 5;
 const HEADERS = { accept: 'application/vnd.github+json', 'x-github-api-version': '2022-11-28' };
 
 const time = v.pipe(
@@ -99,6 +102,25 @@ export class GithubRest {
     const found = new Map<number, RestEntry>();
     for await (const { entries } of this.list(wanted, signal)) for (const entry of entries) found.set(entry.id, entry);
     return [...found.values()];
+  }
+
+  /**
+   * As `all`, and no entry is missing that was there all the time: one that is evicted meanwhile would hide another one between
+   * two pages. So a listing of several pages counts when it has come twice.
+   *
+   * @throws CacheError UNREACHABLE for a listing that changes again and again
+   */
+  async settled(wanted: { readonly prefix: string }, signal: AbortSignal | undefined): Promise<RestEntry[]> {
+    let before = await this.all(wanted, signal);
+    if (before.length < REST_PAGE) return before;
+    for (let tries = 0; tries < LISTINGS; tries++) {
+      const again = await this.all(wanted, signal);
+      const known = new Set(before.map(({ id }) => id));
+      if (again.length === known.size && again.every(({ id }) => known.has(id))) return again;
+      before = again;
+    }
+    const { name, side } = this.connection;
+    throw new CacheError('UNREACHABLE', `${name}: the listing of ${wanted.prefix} changes each time`, { side });
   }
 
   /** The scope of the default branch, whose entries all branches read. */

@@ -146,6 +146,25 @@ test('a layer that an index of another branch may need stays, though the token d
   t.is((await collectGarbage(place)).removed.count, 1);
 });
 
+test('no cache is missing in a listing, though entries are evicted between two pages', async (t) => {
+  const { fake, place } = await open(t);
+  for (let number = 0; number < 150; number++) {
+    fake.add(`${indexKey(`app-${number}`, FEATURE.Scope)}1`, Buffer.from('{}'), { ref: FEATURE.Scope });
+  }
+  let isEvicted = false;
+  fake.fault = ({ url }) => {
+    if (!isEvicted && url.searchParams.get('page') === '2') {
+      isEvicted = true;
+      fake.entries = fake.entries.slice(1);
+    }
+    return false;
+  };
+  const names = (await listCaches(place)).map(({ tag }) => tag);
+  t.is(names.length, 149);
+  t.true(names.includes(`app-100@${FEATURE.Scope}`));
+  t.false(names.includes(`app-0@${FEATURE.Scope}`));
+});
+
 test('a layer that was looked for a short time ago stays', async (t) => {
   const { fake, place } = await filled(t);
   fake.add(layerKey('a'), Buffer.from('x'));
