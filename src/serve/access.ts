@@ -16,15 +16,25 @@ export function isRepositoryPattern(text: string): boolean {
   return text === ALL || /^[a-z0-9][a-z0-9._/-]*(?:\/\*)?$/.test(text);
 }
 
+/** A scope of GitHub's cache: a branch, a tag or a pull request. */
+export interface ScopeGrant {
+  /** Such as `refs/heads/main`. */
+  readonly ref: string;
+  readonly mayWrite: boolean;
+}
+
 /** What the caller of a request may do. */
 export class Access {
   /** Who it is, for the log. */
   readonly name: string;
+  /** The scopes for GitHub's cache, in the order in which they are looked in: its own come first. */
+  readonly scopes: readonly ScopeGrant[];
   readonly #grants: readonly Grant[];
 
-  constructor(name: string, grants: readonly Grant[]) {
+  constructor(name: string, grants: readonly Grant[], scopes: readonly ScopeGrant[] = []) {
     this.name = name;
     this.#grants = grants;
+    this.scopes = scopes.toSorted((a, b) => Number(b.mayWrite) - Number(a.mayWrite));
   }
 
   mayRead(repository: string): boolean {
@@ -52,6 +62,7 @@ export class Access {
     return new Access(
       this.name,
       this.#grants.map(({ repositories }) => ({ action: 'read', repositories })),
+      this.scopes.map(({ ref }) => ({ ref, mayWrite: false })),
     );
   }
 }

@@ -128,5 +128,10 @@ export function kindOf(path: string): string {
   if (kind !== undefined) return kind;
   if (/^\/v2\/.+\/blobs\/uploads(?:\/|$)/.test(path)) return 'uploads';
   if (/^\/v2\/.+\/blobs\//.test(path)) return 'blobs';
+  const [, method] =
+    /^\/twirp\/[\w.]+\/(CreateCacheEntry|FinalizeCacheEntryUpload|GetCacheEntryDownloadURL)$/.exec(path) ?? [];
+  if (method !== undefined) return method;
+  if (path.startsWith('/_apis/artifactcache/')) return 'artifactcache';
+  if (/^\/bkcache\/(?:entries|uploads)\//.test(path)) return 'entries';
   return /^\/v2\/?$/.test(path) ? 'v2' : 'other';
 }

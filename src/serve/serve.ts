@@ -7,10 +7,18 @@ import { type Layout, openLayout } from '../layout/layout.js';
 import type { LayoutSettings } from '../layout/settings.js';
 import type { ListenAddress } from './address.js';
 import { App } from './app.js';
+import { FolderGha } from './folder/folder-gha.js';
 import { FolderRegistry } from './folder/folder-registry.js';
+import { blockBlobHandler } from './gha/block-blobs.js';
+import type { GhaContext } from './gha/context.js';
+import { Reservations } from './gha/reservations.js';
+import { artifactCacheHandler } from './gha/service-v1.js';
+import { twirpHandler } from './gha/service-v2.js';
+import { SignedUrls } from './gha/signed-urls.js';
 import type { ServerLimits } from './limits.js';
 import { Metrics } from './metrics.js';
 import { registryHandler } from './registry/registry.js';
+import type { Handler } from './request.js';
 import { type RequestLog, type RunningServer, startServer } from './server.js';
 import type { Tokens } from './tokens.js';
 import { Uploads } from './uploads.js';
@@ -19,6 +27,12 @@ import { Uploads } from './uploads.js';
 const TEND_EVERY = 60_000;
 
 export interface ServeOptions {
+  /** What is served: an OCI registry, and the cache service of GitHub, which needs tokens. */
+  readonly services: { readonly registry: boolean; readonly gha: boolean };
+  /** The address that clients see; undefined where the Host of each request tells. */
+  readonly url?: URL | undefined;
+  /** What the entries of the cache service may need together, in bytes. */
+  readonly maxSize?: number | undefined;
   /** A folder of caches. It is made where it is missing, and may be written to. */
   readonly store: string;
   readonly layout: LayoutSettings;
@@ -30,33 +44,31 @@ export interface ServeOptions {
   readonly isPublic: boolean;
   readonly limits: ServerLimits;
   readonly onRequest: (line: RequestLog) => void;
+  /** Is told of what fails beside requests. */
+  readonly onError: (error: unknown) => void;
 }
 
 /** A server that runs, and the store that it serves. */
 export type Serving = Pick<RunningServer, 'origin' | 'stop' | 'renew'>;
 
 /**
- * Serves a folder of caches as a registry.
+ * Serves a folder of caches.
  *
  * @throws CacheError NOT_FOUND, CORRUPT for the folder; USAGE, FAILED for the address
  */
 export async function serve(options: ServeOptions): Promise<Serving> {
   const { isReadOnly, isPublic, tokens, limits, listen, tls } = options;
   const layout = await openStore(options);
-  const store = new FolderRegistry(layout, isReadOnly ? undefined : limits);
-  const uploads = new Uploads(limits);
+  const services = [
+    ...(options.services.registry ? [serveRegistry(layout, options)] : []),
+    ...(options.services.gha && tokens !== undefined ? [serveGha(layout, options, tokens)] : []),
+  ];
   const metrics = new Metrics();
-  const app = new App({
-    routes: [['/v2', registryHandler({ store, uploads })]],
-    tokens,
-    isPublic,
-    isReadOnly,
-    isLocal: tokens === undefined && !isPublic,
-    metrics,
-  });
+  const routes = services.flatMap((service) => service.routes);
+  const app = new App({ routes, tokens, isPublic, isReadOnly, isLocal: tokens === undefined && !isPublic, metrics });
   const close = async () => {
-    await uploads[Symbol.asyncDispose]();
-    await store[Symbol.asyncDispose]();
+    for (const service of services) await service[Symbol.asyncDispose]();
+    await layout[Symbol.asyncDispose]();
   };
   let server: RunningServer;
   try {
@@ -67,11 +79,11 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   }
   metrics.from({
     storeSize: () => sizeOf(layout),
-    openUploads: () => uploads.count,
+    openUploads: () => services.reduce((sum, service) => sum + service.openUploads(), 0),
     connections: () => server.connections(),
   });
   // An expiry that fails is tried again a minute later.
-  const tend = () => void Promise.all([uploads.expire(), store.expire()]).catch(() => undefined);
+  const tend = () => void Promise.all(services.map((service) => service.expire())).catch(options.onError);
   const tending = setInterval(tend, TEND_EVERY);
   return {
     origin: server.origin,
@@ -80,6 +92,63 @@ export async function serve(options: ServeOptions): Promise<Serving> {
       clearInterval(tending);
       await server.stop();
       await close();
+    },
+  };
+}
+
+/** A protocol that is served. Disposal ends its uploads and leases. */
+interface Service extends AsyncDisposable {
+  readonly routes: readonly (readonly [path: string, Handler])[];
+  openUploads(): number;
+  expire(): Promise<void>;
+}
+
+function serveRegistry(layout: Layout, { isReadOnly, limits }: ServeOptions): Service {
+  const store = new FolderRegistry(layout, isReadOnly ? undefined : limits);
+  const uploads = new Uploads(limits);
+  return {
+    routes: [['/v2', registryHandler({ store, uploads })]],
+    openUploads: () => uploads.count,
+    async expire() {
+      await uploads.expire();
+      await store.expire();
+    },
+    async [Symbol.asyncDispose]() {
+      await uploads[Symbol.asyncDispose]();
+      await store[Symbol.asyncDispose]();
+    },
+  };
+}
+
+function serveGha(
+  layout: Layout,
+  { isReadOnly, limits, maxSize, url, tls, onError }: ServeOptions,
+  tokens: Tokens,
+): Service {
+  const store = new FolderGha(layout, { ...limits, maxSize }, { isReadOnly, onError });
+  const reservations = new Reservations(store, limits.maxUploads);
+  const context: GhaContext = {
+    store,
+    reservations,
+    urls: new SignedUrls(tokens),
+    origin: url?.origin,
+    scheme: tls === undefined ? 'http' : 'https',
+    isReadOnly,
+  };
+  return {
+    routes: [
+      ['/twirp', twirpHandler(context)],
+      ['/_apis', artifactCacheHandler(context)],
+      ['/bkcache', blockBlobHandler(context)],
+    ],
+    openUploads: () => reservations.count,
+    async expire() {
+      await reservations.expire();
+      await store.expire();
+    },
+    async [Symbol.asyncDispose]() {
+      await reservations[Symbol.asyncDispose]();
+      await store[Symbol.asyncDispose]();
     },
   };
 }

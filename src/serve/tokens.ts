@@ -1,7 +1,7 @@
 import { createHmac, randomBytes, randomUUID, timingSafeEqual } from 'node:crypto';
 import * as v from 'valibot';
 import { CacheError } from '../errors.js';
-import { Access, type Grant } from './access.js';
+import { Access, type Grant, type ScopeGrant } from './access.js';
 
 const ISSUER = 'bkcache';
 /** The one algorithm. What a token itself says of its algorithm is compared, and never followed. */
@@ -11,11 +11,20 @@ const KEY_SIZE = 32;
 /** A longer text is no token of this server; in characters. */
 const LONGEST = 4096;
 
+/** The bits of a permission: tonistiigi/go-actions-cache, cache.go. */
+const READ = 1;
+const WRITE = 2;
+
 const schema = v.object({
   iss: v.literal(ISSUER),
   jti: v.string(),
   nbf: v.number(),
   exp: v.number(),
+  /** The scopes as GitHub's tokens have them, which clients read. */
+  ac: v.optional(
+    v.pipe(v.string(), v.parseJson(), v.array(v.object({ Scope: v.string(), Permission: v.number() }))),
+    '[]',
+  ),
   grants: v.array(v.object({ action: v.picklist(['read', 'write']), repositories: v.array(v.string()) })),
 });
 
@@ -51,10 +60,15 @@ export class Tokens {
    *
    * @param lifetime - in milliseconds
    */
-  sign(grants: readonly Grant[], lifetime: number, now = Date.now()): string {
+  sign(
+    grants: readonly Grant[],
+    lifetime: number,
+    { scopes = [], now = Date.now() }: { readonly scopes?: readonly ScopeGrant[]; readonly now?: number } = {},
+  ): string {
     // A minute back: clocks differ.
     const [nbf, exp] = [Math.floor(now / 1000) - 60, Math.ceil((now + lifetime) / 1000)];
-    const claims = { iss: ISSUER, jti: randomUUID(), nbf, exp, grants };
+    const ac = scopes.map(({ ref, mayWrite }) => ({ Scope: ref, Permission: mayWrite ? READ | WRITE : READ }));
+    const claims = { iss: ISSUER, jti: randomUUID(), nbf, exp, grants, ac: JSON.stringify(ac) };
     const signed = `${HEADER}.${encode(claims)}`;
     return `${signed}.${this.#signature(signed).toString('base64url')}`;
   }
@@ -68,8 +82,21 @@ export class Tokens {
     if (given.length !== expected.length || !timingSafeEqual(given, expected)) return undefined;
     const parsed = v.safeParse(v.pipe(v.string(), v.parseJson(), schema), Buffer.from(body, 'base64url').toString());
     if (!parsed.success) return undefined;
-    const { jti, nbf, exp, grants } = parsed.output;
-    return now < nbf * 1000 || now >= exp * 1000 ? undefined : new Access(jti, grants);
+    const { jti, nbf, exp, grants, ac } = parsed.output;
+    if (now < nbf * 1000 || now >= exp * 1000) return undefined;
+    const scopes = ac.map(({ Scope, Permission }) => ({ ref: Scope, mayWrite: (Permission & WRITE) !== 0 }));
+    return new Access(jti, grants, scopes);
+  }
+
+  /** A signature over a text of another kind, such as the address of a blob. */
+  seal(text: string): string {
+    return this.#signature(`seal ${text}`).toString('base64url');
+  }
+
+  /** Whether `seal` made a signature. */
+  isSealed(text: string, seal: string): boolean {
+    const [expected, given] = [this.#signature(`seal ${text}`), Buffer.from(seal, 'base64url')];
+    return given.length === expected.length && timingSafeEqual(given, expected);
   }
 
   #signature(text: string): Buffer {

@@ -41,7 +41,14 @@ test('--public without --read-only is refused', async (t) => {
 });
 
 test('mistakes are refused with a hint, and make no store', async (t) => {
-  t.regex(await refused(t), /add --registry/);
+  t.regex(await refused(t), /add --registry, --gha, or both/);
+  t.regex(await refused(t, '--gha'), /--gha needs --token-file/);
+  t.regex(await refused(t, '--registry', '--max-size', '1GB'), /--max-size is for --gha/);
+  t.regex(await refused(t, '--registry', '--scope', 'refs/heads/x'), /add --print-env/);
+  t.regex(await refused(t, '--registry', '--expires', '1d'), /add --print-token or --print-env/);
+  t.regex(await refused(t, '--print-env', '--print-token', 'read'), /leave one out/);
+  t.regex(await refused(t, '--print-env'), /--print-env needs --token-file/);
+  t.regex(await refused(t, '--print-env', '--scope', 'main'), /refs\/heads\/main/);
   t.regex(await refused(t, '--registry', '--listen', '5000'), /HOST:PORT/);
   t.regex(await refused(t, '--registry', '--listen', '127.0.0.1:99999'), /HOST:PORT/);
   t.regex(await refused(t, '--registry', '--url', 'cache.example'), /https:\/\/cache\.example/);
@@ -117,4 +124,33 @@ test('clients of this project log in with a token as their password', async (t) 
   t.is((await bkcache(['copy', ...words, ref], env)).code, 1);
   const login = ['--username', 'token', '--password-stdin'];
   t.is((await bkcache(['copy', '--quiet', ...login, ...words, ref], env, stdout)).code, 0);
+});
+
+test('what --print-env prints is all that a build with type=gha needs', async (t) => {
+  const folder = temporary(t);
+  const file = join(folder, 'key');
+  const { origin, child, outcome } = await started(t, join(folder, 'store'), '--gha', '--token-file', file);
+  const printed = await bkcache(['serve', '--print-env', '--token-file', file, '--url', origin]);
+  t.is(printed.code, 0, printed.stderr);
+  const env = Object.fromEntries(
+    printed.stdout
+      .trim()
+      .split('\n')
+      .map((line) => line.split(/=(.*)/s)),
+  );
+  const words = ['--import-cache', importOf('max-gzip'), '--export-cache', 'type=gha,scope=app,mode=max'];
+  const copied = await bkcache(['copy', '--quiet', ...words], env);
+  t.is(copied.code, 0, copied.stderr);
+  const back = join(folder, 'back');
+  t.is(
+    (await bkcache(['copy', '--quiet', '--import-cache', 'type=gha,scope=app', '--export-cache', back], env)).code,
+    0,
+  );
+  const digestOf = async (text: string) =>
+    (JSON.parse((await bkcache(['resolve', text])).stdout) as { digest: string }).digest;
+  t.is(await digestOf(`type=local,src=${back}`), await digestOf(importOf('max-gzip')));
+  child.kill('SIGTERM');
+  const { code, stdout } = await outcome;
+  t.is(code, 0);
+  for (const secret of [env['ACTIONS_RUNTIME_TOKEN'] ?? '', 'sig=']) t.false(stdout.includes(secret));
 });

@@ -67,6 +67,7 @@ export class ServedFolder {
     t.teardown(async () => {
       await uploads[Symbol.asyncDispose]();
       await store[Symbol.asyncDispose]();
+      await layout[Symbol.asyncDispose]();
     });
     return new ServedFolder(folder, app, { store, uploads });
   }

@@ -26,10 +26,12 @@ export async function startServing(t: ExecutionContext, { limits = {}, ...option
     store,
     layout: { ...DEFAULT_LAYOUT_SETTINGS, durable: false },
     listen: { host: '127.0.0.1', port: 0 },
+    services: { registry: true, gha: options.tokens !== undefined },
     isReadOnly: false,
     isPublic: false,
     limits: { ...LIMITS, ...limits },
     onRequest: (line) => log.push(line),
+    onError: (error) => t.fail(String(error)),
     ...options,
   });
   let stopping: Promise<void> | undefined;

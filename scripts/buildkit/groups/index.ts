@@ -10,6 +10,7 @@ import { min } from './min.js';
 import { objects } from './objects.js';
 import { registry, served } from './registry.js';
 import { selecting } from './selecting.js';
+import { servedGha } from './served-gha.js';
 import { store } from './store.js';
 import { upkeep } from './upkeep.js';
 
@@ -23,6 +24,7 @@ export const GROUPS: readonly Group[] = [
   livingTogether,
   registry,
   served,
+  servedGha,
   objects,
   gha,
   inline,

@@ -127,6 +127,11 @@ export class FileUpload implements BlobUpload {
     }
   }
 
+  /** The digest of what has come so far. */
+  get digest(): Digest {
+    return hashDigest(this.#algorithm, this.#hash.copy());
+  }
+
   async finish(digest: Digest): Promise<boolean> {
     if (this.#isBroken || (await this.#digest(digest)) !== digest) return false;
     settleBlob(this.#file.fd, this.#layout.root);
@@ -145,7 +150,7 @@ export class FileUpload implements BlobUpload {
   }
 
   async #digest(wanted: Digest): Promise<Digest> {
-    if (splitDigest(wanted)[0] === this.#algorithm) return hashDigest(this.#algorithm, this.#hash);
+    if (splitDigest(wanted)[0] === this.#algorithm) return this.digest;
     // The client has not said which algorithm it would ask for.
     const { algorithm, hash } = hasherFor(wanted);
     const buffer = Buffer.allocUnsafe(READ_SIZE);

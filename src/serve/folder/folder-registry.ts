@@ -1,7 +1,5 @@
-import { isSystemError } from '../../errors.js';
 import { KnownDamaged } from '../../layout/blobs/known-damaged.js';
 import { LeasedBlobs } from '../../layout/blobs/leased-blobs.js';
-import { openRegular } from '../../layout/files/open-file.js';
 import { updateIndex } from '../../layout/index/index-file.js';
 import { lastUsed, isStore, recordUse, usedNow } from '../../layout/index/last-used.js';
 import type { LayoutIndex } from '../../layout/index/index-json.js';
@@ -26,20 +24,19 @@ import type {
 import { FileUpload, refuseFullDisk, type SpaceLimits } from './blob-upload.js';
 import { withManifest, withoutManifest, withoutTagName } from './index-change.js';
 import { Contents } from './contents.js';
-import { IndexReader, type RepositoryView, repositoriesIn } from './index-view.js';
+import { IndexReader, type Repositories, type RepositoryView, repositoriesIn } from './index-view.js';
+import { openBlob } from './open-blob.js';
 import { RecentBlobs } from './recent.js';
 import { Subjects } from './subjects.js';
 
-/** In bytes: what is read while the bytes before are on their way. */
-const READ_SIZE = 256 * 1024;
 /** More frequent uses of a tag are not recorded; in milliseconds. */
 const USE_PRECISION = 10 * 60_000;
 
-/** A folder of caches as a registry serves it. */
+/** A folder of caches as a registry serves it. The layout stays open. */
 export class FolderRegistry implements RegistryStore, AsyncDisposable {
   readonly writer: RegistryWriter | undefined;
   readonly #layout: Layout;
-  readonly #index: IndexReader;
+  readonly #index: IndexReader<Repositories>;
   readonly #contents: Contents;
   readonly #subjects: Subjects;
   readonly #damaged: KnownDamaged;
@@ -50,7 +47,7 @@ export class FolderRegistry implements RegistryStore, AsyncDisposable {
   /** @param limits - left out for a folder that is served read-only: nothing is written to it then */
   constructor(layout: Layout, limits?: SpaceLimits) {
     this.#layout = layout;
-    this.#index = new IndexReader(layout);
+    this.#index = new IndexReader(layout, repositoriesIn);
     this.#contents = new Contents(layout);
     this.#subjects = new Subjects(layout);
     this.#damaged = new KnownDamaged(layout.root);
@@ -85,31 +82,7 @@ export class FolderRegistry implements RegistryStore, AsyncDisposable {
   }
 
   async open(digest: Digest): Promise<OpenContent | undefined> {
-    const handle = await openRegular(this.#layout.blobs.path(digest)).catch((error: unknown) => {
-      if (isSystemError(error, 'ENOENT', 'ENOTDIR')) return undefined;
-      throw error;
-    });
-    if (handle === undefined) return undefined;
-    try {
-      const { size } = await handle.stat();
-      if (!this.#damaged.has(digest)) {
-        const read = async function* (start: number, end: number): AsyncGenerator<Uint8Array, void, undefined> {
-          for (let at = start; at < end;) {
-            const length = Math.min(READ_SIZE, end - at);
-            const { bytesRead, buffer } = await handle.read(Buffer.allocUnsafeSlow(length), 0, length, at);
-            if (bytesRead === 0) return;
-            at += bytesRead;
-            yield buffer.subarray(0, bytesRead);
-          }
-        };
-        return { size, read, [Symbol.asyncDispose]: () => handle.close() };
-      }
-    } catch (error) {
-      await handle.close();
-      throw error;
-    }
-    await handle.close();
-    return undefined;
+    return this.#damaged.has(digest) ? undefined : openBlob(this.#layout, digest);
   }
 
   async unseen(access: Access, digests: readonly Digest[]): Promise<readonly Digest[]> {
@@ -155,7 +128,6 @@ export class FolderRegistry implements RegistryStore, AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(this.#recording);
     await this.#recent?.[Symbol.asyncDispose]();
-    await this.#layout[Symbol.asyncDispose]();
   }
 
   async #view(repository: string): Promise<RepositoryView | undefined> {
@@ -177,7 +149,7 @@ class FolderWriter implements RegistryWriter {
   readonly #limits: SpaceLimits;
   readonly #recent: RecentBlobs;
   readonly #contents: Contents;
-  readonly #index: IndexReader;
+  readonly #index: IndexReader<Repositories>;
 
   constructor(
     layout: Layout,
@@ -186,7 +158,7 @@ class FolderWriter implements RegistryWriter {
       recent,
       contents,
       index,
-    }: { readonly recent: RecentBlobs; readonly contents: Contents; readonly index: IndexReader },
+    }: { readonly recent: RecentBlobs; readonly contents: Contents; readonly index: IndexReader<Repositories> },
   ) {
     this.#layout = layout;
     this.#limits = limits;

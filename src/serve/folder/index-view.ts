@@ -49,22 +49,25 @@ export function repositoriesIn({ manifests }: LayoutIndex): Repositories {
 }
 
 /** Reads index.json when it has changed. */
-export class IndexReader {
+export class IndexReader<T> {
   readonly #layout: Layout;
-  #known: { readonly key: string; readonly repositories: Repositories } | undefined;
+  readonly #make: (index: LayoutIndex) => T;
+  #known: { readonly key: string; readonly made: T } | undefined;
 
-  constructor(layout: Layout) {
+  /** @param make - what is made of the index, and remembered */
+  constructor(layout: Layout, make: (index: LayoutIndex) => T) {
     this.#layout = layout;
+    this.#make = make;
   }
 
   /** @throws CacheError CORRUPT, BUSY; NOT_FOUND without a cache */
-  async read(): Promise<Repositories> {
+  async read(): Promise<T> {
     const stats = await statOf(indexPath(this.#layout));
     const key = stats && [stats.dev, stats.ino, stats.size, stats.mtimeMs, stats.ctimeMs].join(' ');
-    if (key !== undefined && key === this.#known?.key) return this.#known.repositories;
-    const repositories = repositoriesIn(await readIndexOrNone(this.#layout));
+    if (key !== undefined && key === this.#known?.key) return this.#known.made;
+    const made = this.#make(await readIndexOrNone(this.#layout));
     const isYoung = stats === undefined || Date.now() - Math.max(stats.mtimeMs, stats.ctimeMs) < YOUNG;
-    if (key !== undefined && !isYoung) this.#known = { key, repositories };
-    return repositories;
+    if (key !== undefined && !isYoung) this.#known = { key, made };
+    return made;
   }
 }
