@@ -1,4 +1,11 @@
-export type { Amount, FolderGcResult, GcResult, RequestCounts, TagUsage } from './backend/cache-store.js';
+export type {
+  Amount,
+  FolderGcResult,
+  GcResult,
+  RequestBudget,
+  RequestCounts,
+  TagUsage,
+} from './backend/cache-store.js';
 export type { Effect, Finding, FindingKind, Remedy } from './backend/finding.js';
 export type { RequiredBlob } from './backend/bundle/required.js';
 export type { ImageFit } from './backend/backend.js';
