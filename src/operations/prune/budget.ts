@@ -1,8 +1,9 @@
+import { IMPORT_LIMIT } from '../../buildkit/import-limit.js';
 import { canonical } from '../../graph/canonical.js';
 import { dropDeadKeys, evict, evictionOrder, type UsedGraph } from '../../graph/evict.js';
 import { blobsOf, type Graph } from '../../graph/graph.js';
 import { dropUnusedLayers } from '../../graph/keep.js';
-import { oversized, saveAs, type SavedCache } from '../../graph/save.js';
+import { saveAs, type SavedCache } from '../../graph/save.js';
 import type { Digest } from '../../oci/digest.js';
 import type { Document } from '../../oci/document.js';
 
@@ -72,10 +73,10 @@ export function fitSize(
   const places = new Map(order.map((blob, place) => [blob, place]));
   const cuttable = caches.map((cache) => new Cuttable(cache, order, places, sizes));
   const most = order.length + 1;
-  const step = least(most, (tried) => {
-    const fits = sizeOf(chain([others], cuttable, tried)) <= limit;
-    for (const one of cuttable) one.keep(fits);
-    return fits;
+  const step = least(most, limit, (tried) => {
+    const size = sizeOf(chain([others], cuttable, tried));
+    for (const one of cuttable) one.keep(size <= limit);
+    return size;
   });
   return { value: cuttable.map((one) => one.after(step ?? most)), fits: step !== undefined };
 }
@@ -176,21 +177,43 @@ export function fitImportLimit(used: UsedGraph, saved: Written): Fitted<ShrunkGr
     const graph = dropDeadKeys(tidy(evict(used.graph, new Set(order.slice(0, count)))));
     return { graph, saved: saveAs(saved, graph) };
   };
-  const count = least(order.length, (evicted) => oversized(after(evicted).saved).length === 0);
+  const count = least(order.length, IMPORT_LIMIT, (evicted) => largest(after(evicted).saved));
   return { value: after(count ?? order.length), fits: count !== undefined };
 }
 
-/** The least number up to `most` for which a test holds that holds for every larger one, too. */
-function least(most: number, test: (count: number) => boolean): number | undefined {
-  if (test(0)) return 0;
-  if (!test(most)) return undefined;
-  let [fails, holds] = [0, most];
-  while (holds - fails > 1) {
-    const middle = Math.floor((fails + holds) / 2);
-    if (test(middle)) holds = middle;
-    else fails = middle;
+/** The size of the largest document that has the limit, in bytes. */
+function largest({ shape, documents }: SavedCache): number {
+  return shape === undefined ? 0 : Math.max(...documents.map(({ descriptor }) => descriptor.size));
+}
+
+/** How often the least number is looked for where it is expected. */
+const EXPECTING = 8;
+
+/**
+ * The least number up to `most` after which a size is within a limit. A size falls as the number grows, and mostly evenly:
+ * so the first tries are at the number where the limit is expected, and in turn a little beside it, on the side where the
+ * least number must be. The rest is a search by halves.
+ */
+function least(most: number, limit: number, sizeAfter: (count: number) => number): number | undefined {
+  let over = { count: 0, size: sizeAfter(0) };
+  if (over.size <= limit) return 0;
+  let within = { count: most, size: sizeAfter(most) };
+  if (within.size > limit) return undefined;
+  let last = within;
+  for (let tries = 0; within.count - over.count > 1; tries++) {
+    const width = within.count - over.count;
+    let count = over.count + Math.floor(width / 2);
+    if (tries < EXPECTING) {
+      const beside = Math.ceil(width / 50);
+      if (tries % 2 === 1) count = last === within ? within.count - beside : over.count + beside;
+      else count = over.count + Math.round((width * (over.size - limit)) / (over.size - within.size));
+    }
+    count = Math.min(within.count - 1, Math.max(over.count + 1, count));
+    last = { count, size: sizeAfter(count) };
+    if (last.size <= limit) within = last;
+    else over = last;
   }
-  return holds;
+  return within.count;
 }
 
 function sum(numbers: Iterable<number>): number {
