@@ -1,11 +1,11 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { table } from '../../../src/report/text/table.js';
 import { makeLayout, makeTars } from '../input.js';
 import { median, type Run, run } from '../run.js';
-import { makeBlobs, makeTags } from './folders.js';
+import { makeBlobs, makeTags, makeWhole } from './folders.js';
 
 const MAIN = fileURLToPath(new URL('../../../src/cli/main.js', import.meta.url));
 const HERE = fileURLToPath(new URL('.', import.meta.url));
@@ -91,8 +91,8 @@ function prepared({ folder, changes = false }: Floor, work: string): string {
 
 async function makeFloors(folder: string, tree: string, only: string): Promise<Floor[]> {
   const [blobs, tags] = [join(folder, 'blobs'), join(folder, 'tags')];
-  if (!existsSync(blobs)) makeBlobs(blobs, BLOBS);
-  if (!existsSync(tags)) makeTags(tags, TAGS);
+  makeWhole(blobs, (path) => makeBlobs(path, BLOBS));
+  makeWhole(tags, (path) => makeTags(path, TAGS));
   const script = (name: string, path: string, ...more: readonly string[]) =>
     [process.execPath, join(HERE, name), path, ...more] as const;
   const floors: Floor[] = [

@@ -1,9 +1,18 @@
+import { existsSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { sha256 } from '../../../src/oci/digest.js';
 import { FolderMaker, type WrittenLayer, type WrittenRecord } from './folder-maker.js';
 
 // Folders of a build farm that nobody has cleaned for a year, each large in one way. The size is a number of things of
 // that kind: of tags, of blobs, …
+
+/** Makes a folder unless it is there; a run that was stopped leaves none. */
+export function makeWhole(folder: string, make: (folder: string) => void): void {
+  if (existsSync(folder)) return;
+  rmSync(`${folder}.new`, { recursive: true, force: true });
+  make(`${folder}.new`);
+  renameSync(`${folder}.new`, folder);
+}
 
 /** How many layers stand on each other in a build. */
 const STACK = 60;
