@@ -37,6 +37,7 @@ const packing = {
   compressionLevel: is((value) => Number.isSafeInteger(value), 'takes a whole number'),
   forceCompression: flag,
   have: texts,
+  split: is((value) => isWhole(value, 1), 'takes a whole number of bytes'),
   onWrite: listener,
 };
 const checking = { ...working, deep: flag };
@@ -59,7 +60,10 @@ const CALLS = {
   },
   unpackCaches: {
     options: v.strictObject(
-      { ...optional({ ...keeping, into: text, store: text, exports: texts }), bundle: texts },
+      {
+        ...optional({ ...keeping, into: text, store: text, exports: texts }),
+        bundle: is(isInput, 'takes an array of texts, or a stream'),
+      },
       NO_OBJECT,
     ),
   },
@@ -174,6 +178,12 @@ function isText(value: unknown): value is string {
 /** A path, or a stream; also one of a library, where `instanceof` fails. */
 function isOutput(value: unknown): boolean {
   return isText(value) || (typeof value === 'object' && value !== null && 'write' in value && 'end' in value);
+}
+
+/** Paths, or a stream. */
+function isInput(value: unknown): boolean {
+  if (Array.isArray(value)) return value.length > 0 && value.every((one) => isText(one));
+  return typeof value === 'object' && value !== null && Symbol.asyncIterator in value;
 }
 
 function isAttributes(value: unknown): boolean {

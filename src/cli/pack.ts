@@ -2,7 +2,7 @@ import { CacheError } from '../errors.js';
 import { jsonLine } from '../report/text/control-characters.js';
 import { untilInterrupted } from './interrupt.js';
 import { tellNote } from './note.js';
-import { parseChoice, parseCount, parseText } from './quantities.js';
+import { parseChoice, parseCount, parseSize, parseText } from './quantities.js';
 import { registryAccess } from './registry-access.js';
 import {
   JSON_OPTION,
@@ -22,6 +22,11 @@ const OPTIONS = {
     read: parseText,
     list: true,
     describe: 'What a receiver has ("bkcache have"): that stays out; of several receivers, what all of them have',
+  },
+  split: {
+    type: 'value',
+    read: parseSize,
+    describe: 'Cut the bundle into parts of this size, with a checksum file (FILE.001, …, FILE.sha256)',
   },
   mode: { type: 'value', read: parseChoice('min', 'max'), describe: 'min keeps what the image needs' },
   compression: {
@@ -74,6 +79,7 @@ export const pack = verb({
     if (isPiped && argv.json) {
       throw new CacheError('USAGE', 'the bundle goes to stdout, and --json too', { hint: 'name a file with -o FILE' });
     }
+    if (argv.split === 0) throw new CacheError('USAGE', '--split takes a size above 0', { hint: 'such as 4GB' });
     const [{ packCaches }, { ProgressView }] = await Promise.all([
       import('../operations/bundle/pack.js'),
       import('./progress.js'),
@@ -87,6 +93,7 @@ export const pack = verb({
           imports: argv.cache,
           output: isPiped ? process.stdout : argv.output,
           have: argv.have,
+          split: argv.split,
           mode: argv.mode,
           compression: argv.compression,
           compressionLevel: argv['compression-level'],

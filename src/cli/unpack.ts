@@ -1,3 +1,4 @@
+import { CacheError } from '../errors.js';
 import { jsonLine } from '../report/text/control-characters.js';
 import { untilInterrupted } from './interrupt.js';
 import { tellNote } from './note.js';
@@ -19,11 +20,22 @@ export const unpack = verb({
   name: 'unpack',
   describe: 'Unpack a bundle into the store or another place',
   words: {
-    bundle: { type: 'value', read: parseText, list: true, required: true, describe: 'The file of the bundle' },
+    bundle: {
+      type: 'value',
+      read: parseText,
+      list: true,
+      required: true,
+      describe: 'The file of the bundle, its parts in any order, or - for stdin',
+    },
   },
   options: OPTIONS,
-  examples: [['Into a folder', 'bkcache unpack caches.tar --export-cache ./cache']],
+  examples: [
+    ['Into a folder', 'bkcache unpack caches.tar --export-cache ./cache'],
+    ['Through a pipe, such as that of ssh HOST', 'bkcache pack ./cache | bkcache unpack -'],
+  ],
   async run(argv) {
+    const isPiped = argv.bundle.includes('-');
+    if (isPiped) refuseForStdin(argv.bundle, argv['password-stdin']);
     const [{ unpackCaches }, { ProgressView }] = await Promise.all([
       import('../operations/bundle/unpack.js'),
       import('./progress.js'),
@@ -33,7 +45,7 @@ export const unpack = verb({
       const registry = await registryAccess(argv);
       const run = (signal: AbortSignal) =>
         unpackCaches({
-          bundle: argv.bundle,
+          bundle: isPiped ? process.stdin : argv.bundle,
           into: argv.into,
           store: argv.store,
           exports: argv['export-cache'],
@@ -54,9 +66,29 @@ export const unpack = verb({
       const result = await untilInterrupted(run);
       progress.end();
       if (argv.json) process.stdout.write(jsonLine(result));
-      else if (!argv.quiet) process.stdout.write((await import('../report/text/bundle.js')).unpackText(result));
+      else if (!argv.quiet)
+        process.stdout.write((await import('../report/text/bundle.js')).unpackText(result, isPiped));
     } finally {
       progress.end();
     }
   },
 });
+
+/** @throws CacheError USAGE */
+function refuseForStdin(bundle: readonly string[], isPasswordThere: boolean): void {
+  if (bundle.length > 1) {
+    throw new CacheError('USAGE', '- is the bundle on stdin, and there are files too', {
+      hint: 'unpack one bundle at a time',
+    });
+  }
+  if (isPasswordThere) {
+    throw new CacheError('USAGE', 'the bundle comes on stdin, and so does the password', {
+      hint: 'use "docker login" before, or unpack the bundle from a file',
+    });
+  }
+  if (process.stdin.isTTY) {
+    throw new CacheError('USAGE', 'the bundle comes on stdin, and stdin is a terminal', {
+      hint: 'bkcache pack … -o - | bkcache unpack -',
+    });
+  }
+}

@@ -1,3 +1,4 @@
+import { bundle } from './bundle.js';
 import { controls } from './controls.js';
 import { conversions } from './conversions.js';
 import { faults } from './faults.js';
@@ -20,6 +21,7 @@ export const GROUPS: readonly Group[] = [
   min,
   merging,
   store,
+  bundle,
   selecting,
   livingTogether,
   registry,

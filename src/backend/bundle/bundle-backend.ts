@@ -60,8 +60,8 @@ async function openRepository({ name, path = name }: Location, session: Session)
 /** A bundle that is opened once in a session, and closed at its end. */
 async function sharedBundle({ name, path = name }: Location, session: Session): Promise<Bundle> {
   return session.once(`bundle ${path}`, async () => {
-    const { Bundle } = await import('./bundle.js');
-    return Bundle.open([name], name, session.signal);
+    const [{ Bundle }, { filesOf }] = await Promise.all([import('./bundle.js'), import('./parts.js')]);
+    return Bundle.open(await filesOf([name]), name, session.signal);
   });
 }
 

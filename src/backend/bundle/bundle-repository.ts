@@ -38,7 +38,7 @@ export interface BundleSettings {
   /** For a thin bundle. */
   readonly receivers?: Receivers | undefined;
   /** Takes the bundle instead of its file, such as stdout. The folder is for temporary files. */
-  readonly output?: ((folder: string) => Promise<BundleOutput>) | undefined;
+  readonly output?: ((folder: string, size: number) => Promise<BundleOutput>) | undefined;
   /** For several caches: `publish` collects them, and `commit` writes the bundle. */
   readonly isCollecting?: boolean;
   /** Called with the size of the whole bundle, and then with the bytes that were written. */
@@ -135,7 +135,7 @@ export class BundleRepository implements Repository {
     const before = await identityOf(this.#path);
     await writingTo(dirname(this.#path), async () => {
       const { path: folder } = await this.#workFolder();
-      await using to = await (output?.(folder) ?? FileOutput.create(this.#path, folder, durable));
+      await using to = await (output?.(folder, bytes.size) ?? FileOutput.create(this.#path, folder, durable));
       onBytes?.(0, bytes.size);
       for await (const chunk of bytes.open(signal)) {
         signal?.throwIfAborted();

@@ -28,7 +28,7 @@ export interface EndOfTar {
 }
 
 /** The most zeros behind the end of a tar, in bytes: tar fills its last record, of 10 KiB or more. */
-const MAX_END = 1024 * 1024;
+export const MAX_END = 1024 * 1024;
 
 /**
  * Reads the headers of a bundle in one pass, and the few files that are no blobs. No blob is read.
@@ -82,6 +82,7 @@ export async function readHeader(bytes: ByteQueue, where: string, isFirst: boole
         cause: error,
       });
     }
+    if ((await bytes.some(1)).length === 0) throw cutOff(where, error);
     throw damagedBundle(where, 'here is the header of a file, and it cannot be read', error);
   }
 }
@@ -89,7 +90,7 @@ export async function readHeader(bytes: ByteQueue, where: string, isFirst: boole
 /** Two blocks of zeros end a tar, and only zeros follow. */
 async function expectEnd(file: BundleFile, offset: number, read: number): Promise<void> {
   if (read < TAR_BLOCK || file.size < offset + 2 * TAR_BLOCK) {
-    throw damagedBundle(file.at(offset), 'it ends before the end of the tar: the rest is missing');
+    throw cutOff(file.at(offset));
   }
   if (file.size - offset > MAX_END) throw damagedBundle(file.at(offset), 'data follows the end of the tar');
   let at = offset;
@@ -98,6 +99,15 @@ async function expectEnd(file: BundleFile, offset: number, read: number): Promis
     if (wrong !== -1) throw damagedBundle(file.at(at + wrong), 'data follows the end of the tar');
     at += bytes.length;
   }
+}
+
+/** The error for bytes that end before the tar does. */
+export function cutOff(where: string, cause?: unknown): CacheError {
+  return new CacheError('CORRUPT', `${where}: the bundle ends here, before its end`, {
+    hint: 'fetch the rest; of a pipe, see why the sender stopped, and run both again: layers that are here are not written again',
+    wrong: 'format',
+    cause,
+  });
 }
 
 function cutShort(file: BundleFile, offset: number, name: string): CacheError {

@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import type { Writable } from 'node:stream';
 import { locateAll } from '../../backend/backends.js';
 import { refusePlace, StreamOutput } from '../../backend/bundle/bundle-output.js';
-import { BundleRepository } from '../../backend/bundle/bundle-repository.js';
+import { BundleRepository, type BundleSettings } from '../../backend/bundle/bundle-repository.js';
+import { SplitOutput } from '../../backend/bundle/split-output.js';
 import type { RequiredBlob } from '../../backend/bundle/required.js';
 import { realPath } from '../../backend/local/real-path.js';
 import { readExport, readPlace } from '../../backend/option-string.js';
@@ -40,6 +41,8 @@ export interface PackOptions extends SessionOptions, TransferOptions, PackEncodi
   readonly allowOversize?: boolean | undefined;
   /** Files that `listLayers` made on the machines that will get the bundle: what all of them have stays out. */
   readonly have?: readonly string[] | undefined;
+  /** Cuts the bundle into parts of this size, in bytes: `PATH.001` and so on, and `PATH.sha256` with their checksums. */
+  readonly split?: number | undefined;
   /** Called with the bytes of the bundle that were written, and how many it will have. */
   readonly onWrite?: ((bytes: number, total: number) => void) | undefined;
 }
@@ -77,7 +80,10 @@ export async function packCaches(options: PackOptions): Promise<PackResult> {
     const have = await readHave(options.have ?? []);
     await using session = new Session(options);
     const locations = await locateAll(places, 'import', session);
-    const { output } = options;
+    const { output, split } = options;
+    if (split !== undefined && typeof output !== 'string') {
+      throw new CacheError('USAGE', 'a stream cannot be split', { hint: 'name a file for the parts, or use split(1)' });
+    }
     const path = typeof output === 'string' ? await realPath(output) : undefined;
     if (path !== undefined) await refusePlace(path);
     const travellers: Traveller[] = [];
@@ -94,7 +100,7 @@ export async function packCaches(options: PackOptions): Promise<PackResult> {
         durable: session.layout.durable,
         isCollecting: true,
         receivers: have && { hasBlob: (blob) => hasLayer(have, blob) },
-        output: typeof output === 'string' ? undefined : () => Promise.resolve(new StreamOutput(output)),
+        output: outputOf(options, path, session.layout.durable),
         onBytes(bytes, total) {
           size = total;
           options.onWrite?.(bytes, total);
@@ -106,6 +112,17 @@ export async function packCaches(options: PackOptions): Promise<PackResult> {
     const required = await bundle.commit(session.signal);
     return { entries, size, required, duration: performance.now() - start };
   });
+}
+
+/** What takes the bundle, where that is not one file. */
+function outputOf(
+  { output, split }: PackOptions,
+  path: string | undefined,
+  durable: boolean,
+): BundleSettings['output'] {
+  if (typeof output !== 'string') return () => Promise.resolve(new StreamOutput(output));
+  if (split === undefined || path === undefined) return undefined;
+  return (folder, total) => Promise.resolve(new SplitOutput(path, folder, { size: split, total, durable }));
 }
 
 interface PackJob {
@@ -163,7 +180,7 @@ function refuseTwice(travellers: readonly Traveller[]): void {
 async function readHave(paths: readonly string[]): Promise<HaveList | undefined> {
   const lists: HaveList[] = [];
   for (const path of paths) {
-    const bytes = await bytesOfFile(path);
+    const bytes = await bytesOfFile(await realPath(path));
     if (bytes === undefined) {
       throw new CacheError('NOT_FOUND', `there is no file ${path}`, {
         hint: '"bkcache have -o FILE" makes it, on the machine that will get the bundle',

@@ -1,4 +1,4 @@
-import type { Location, TargetSettings } from '../../backend/backend.js';
+import type { CacheTarget, Location, TargetSettings } from '../../backend/backend.js';
 import { backends, locate, openTarget } from '../../backend/backends.js';
 import type { BundleIndex } from '../../backend/bundle/bundle.js';
 import type { RequiredBlob } from '../../backend/bundle/required.js';
@@ -20,6 +20,8 @@ export interface Receiver extends AsyncDisposable {
   readonly at: Location;
   /** Undefined for a place that takes caches alone. */
   readonly repository: Repository | undefined;
+  /** Takes layers, one by one. */
+  readonly layers: Pick<CacheTarget, 'name' | 'present' | 'write'>;
   /** For layers of the bundle that it has in another compression: its own. */
   readonly reused: ReadonlyMap<Digest, Descriptor>;
   /** The bytes of a layer that it has. */
@@ -50,8 +52,9 @@ export async function openReceiver(
       return {
         at,
         repository,
+        layers: target,
         reused,
-        blob: (blob) => store?.blob(blob),
+        blob: (blob) => repository?.blob(blob) ?? store?.blob(blob),
         async [Symbol.asyncDispose]() {
           await target[Symbol.asyncDispose]();
           await store?.[Symbol.asyncDispose]();

@@ -2,7 +2,8 @@ import { availableParallelism } from 'node:os';
 import type { Cache, Location } from '../../backend/backend.js';
 import { backends, locate, openTarget } from '../../backend/backends.js';
 import { Bundle } from '../../backend/bundle/bundle.js';
-import { bundleReader } from '../../backend/bundle/bundle-reader.js';
+import { filesOf } from '../../backend/bundle/parts.js';
+import { StreamedBundle } from '../../backend/bundle/streamed-bundle.js';
 import { treeOf } from '../../backend/bundle/tree.js';
 import { readExport } from '../../backend/option-string.js';
 import { type CacheOptions, formatOptions } from '../../buildkit/options.js';
@@ -19,12 +20,16 @@ import { readRequest } from '../copy/export.js';
 import { type RunResult, stageExport } from '../copy/run-export.js';
 import { checkCacheName, storePath } from '../store.js';
 import { stageImage } from './copy-image.js';
+import { bundleInFiles, type OpenBundle, streamedBundle } from './open-bundle.js';
 import { openReceiver, type Receiver, withBlobOf } from './receiver.js';
 import { renamed, type Traveller, travellerOf } from './travellers.js';
 
 export interface UnpackOptions extends Omit<CopyOptions, 'imports' | 'exports'> {
-  /** The file of a bundle. */
-  readonly bundle: readonly string[];
+  /**
+   * The file of a bundle, its parts in any order, or a stream of its bytes. From a stream, layers go to the one place as they
+   * are.
+   */
+  readonly bundle: readonly string[] | AsyncIterable<Uint8Array>;
   /** The tag for the one cache in the bundle; those of the bundle when left out. */
   readonly into?: string | undefined;
   /** The store to unpack into, where no exports are named. */
@@ -69,11 +74,12 @@ export async function unpackCaches(options: UnpackOptions): Promise<UnpackResult
   const exported = texts.map((text) => readExport(text, onNote));
   return abortable(options.signal, async () => {
     await using session = new Session(options);
+    refuseForStream(options.bundle, exported);
     const bundle = await openBundle(options.bundle, session);
     const tags = tagsOf(bundle, into);
     const travellers: Traveller[] = [];
     for (const [index, descriptor] of bundle.index.manifests.entries()) {
-      travellers.push(await travellerOf(bundleReader(bundle), descriptor, tags[index] ?? '', session));
+      travellers.push(await travellerOf(bundle.reader, descriptor, tags[index] ?? '', session));
     }
     const entries: UnpackedEntry[] = [];
     let reused = 0;
@@ -90,14 +96,34 @@ export async function unpackCaches(options: UnpackOptions): Promise<UnpackResult
   });
 }
 
-async function openBundle(paths: readonly string[], session: Session): Promise<Bundle> {
-  const bundle = await Bundle.open(paths, paths[0] ?? '', session.signal);
+async function openBundle(input: UnpackOptions['bundle'], session: Session): Promise<OpenBundle> {
+  if (!isPaths(input)) return streamedBundle(await StreamedBundle.open(input, 'the bundle'));
+  const files = await filesOf(input);
+  const bundle = await Bundle.open(files, files[0] ?? '', session.signal);
   session.defer(bundle);
-  return bundle;
+  return bundleInFiles(bundle);
+}
+
+function isPaths(input: UnpackOptions['bundle']): input is readonly string[] {
+  return Array.isArray(input);
+}
+
+/** What is read once goes to one place, and as it is. */
+function refuseForStream(input: UnpackOptions['bundle'], exports: readonly CacheOptions[]): void {
+  if (isPaths(input)) return;
+  const converts = exports.some(({ attributes }) =>
+    Object.keys(attributes).some((name) => name.includes('compression')),
+  );
+  if (exports.length === 1 && !converts) return;
+  const what = converts ? 'its layers are not converted on the way' : 'it goes to one place';
+  throw new CacheError('USAGE', `a bundle from a pipe is read once: ${what}`, {
+    hint: 'write the bundle to a file, and unpack that file; or unpack it into a folder, and copy from there (bkcache copy)',
+    side: 'export',
+  });
 }
 
 /** The tags of the entries of a bundle. */
-function tagsOf({ name, index }: Bundle, into: string | undefined): readonly string[] {
+function tagsOf({ name, index }: OpenBundle, into: string | undefined): readonly string[] {
   const { manifests } = index;
   if (into !== undefined) {
     if (manifests.length === 1) return [into];
@@ -118,7 +144,7 @@ function shortOf(digest: string): string {
 }
 
 interface Unpacking {
-  readonly bundle: Bundle;
+  readonly bundle: OpenBundle;
   readonly travellers: readonly Traveller[];
   readonly isRenamed: boolean;
   readonly options: UnpackOptions;
@@ -139,10 +165,12 @@ async function unpackTo(
   if (first === undefined) return { entries: [], reused: 0, duration: 0 };
   await using receiver = await openReceiver(first, bundle, session, settings);
   await refuseLackOfImages(travellers, receiver, session);
+  await bundle.deliver?.(receiver.layers, travellers, options);
   const staged: (() => Promise<UnpackedEntry>)[] = [];
   for (const [index, traveller] of travellers.entries()) {
+    const told = bundle.deliver === undefined ? options : { ...options, onProgress: undefined };
     if (traveller.kind === 'image') {
-      staged.push(await stageImageTo(receiver, traveller, isRenamed, options));
+      staged.push(await stageImageTo(receiver, traveller, isRenamed, told));
       continue;
     }
     const at = locations[index] ?? first;
@@ -150,7 +178,7 @@ async function unpackTo(
     session.defer(target);
     const cache = fromBundle(traveller.cache, bundle, receiver);
     const request = readRequest(at.options, traveller.cache.saved?.shape);
-    const layers = await stageExport({ cache, target, request, options });
+    const layers = await stageExport({ cache, target, request, options: told });
     staged.push(async () => ({ kind: 'cache', tag: traveller.tag, ...(await layers.publish()) }));
   }
   const entries: UnpackedEntry[] = [];
@@ -187,7 +215,7 @@ async function locationsOf(
 }
 
 /** A cache whose layers come from a bundle; those that the bundle leaves out are the receiver's. */
-function fromBundle(cache: Cache, bundle: Bundle, receiver: Receiver): Cache {
+function fromBundle(cache: Cache, bundle: OpenBundle, receiver: Receiver): Cache {
   const layers = [...cache.graph.descriptors.values()];
   const replacements = new Map(
     layers.flatMap((layer) => {
@@ -202,10 +230,7 @@ function fromBundle(cache: Cache, bundle: Bundle, receiver: Receiver): Cache {
     ...cache,
     graph,
     ...(isSaved ? {} : { saved: saveGraph(graph, saved.shape, saved.fields) }),
-    blob(blob) {
-      const isHere = bundle.sizeOf(blob.digest) !== undefined;
-      return (isHere ? undefined : receiver.blob(blob)) ?? bundle.content(blob);
-    },
+    blob: (blob) => bundle.content(blob) ?? receiver.blob(blob) ?? cache.blob(blob),
   };
 }
 

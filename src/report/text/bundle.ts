@@ -16,11 +16,15 @@ export function packText(output: string, { entries, size, required, duration }: 
   ]);
 }
 
-/** The result of an unpack as text. */
-export function unpackText({ entries, reused, duration }: UnpackResult): string {
+/**
+ * The result of an unpack as text.
+ *
+ * @param isPiped - whether its layers were written before the caches, so that each cache found all of them
+ */
+export function unpackText({ entries, reused, duration }: UnpackResult, isPiped: boolean): string {
   return escapedLines([
     ...entries.map(({ kind, target, tag, descriptor, ...entry }) => {
-      const written = 'actions' in entry ? `, ${entry.actions.present} already there` : '';
+      const written = 'actions' in entry && !isPiped ? `, ${entry.actions.present} already there` : '';
       return `${target}: ${tag}: ${kind} ${descriptor.digest}, ${quantity(entry.layers, 'layer')}${written}`;
     }),
     ...(reused === 0 ? [] : [`  ${quantity(reused, 'layer')} used in the compression that the receiver has`]),
