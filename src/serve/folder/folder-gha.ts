@@ -29,6 +29,9 @@ import { RecentBlobs } from './recent.js';
 /** More frequent uses are not recorded; in milliseconds. */
 const USE_PRECISION = 10 * 60_000;
 
+/** How often gc is asked again while something waits for it, in milliseconds. */
+const GC_EVERY = 10 * 60_000;
+
 export interface GhaLimits extends SpaceLimits {
   /** What all entries together may need, in bytes. */
   readonly maxSize?: number | undefined;
@@ -51,6 +54,8 @@ export class FolderGha implements GhaStore, AsyncDisposable {
   /** Manifests never change. */
   readonly #parts = new Map<Digest, CacheParts>();
   #evicting: Promise<void> | undefined;
+  /** When gc is to remove what an eviction has left in quarantine, in milliseconds since 1970. */
+  #nextGc = Number.POSITIVE_INFINITY;
 
   /** @param onError - is told what keeps entries from being evicted */
   constructor(
@@ -314,7 +319,10 @@ export class FolderGha implements GhaStore, AsyncDisposable {
       for (const digest of digests) users.set(digest, (users.get(digest) ?? 0) + 1);
     }
     let total = [...sizes.values()].reduce((sum, size) => sum + size, 0);
-    if (total <= maxSize) return;
+    if (total <= maxSize) {
+      if (Date.now() >= this.#nextGc) await this.#gc();
+      return;
+    }
     const dropped: StoredEntry[] = [];
     const former = new Set<Digest>();
     for (const entry of entries) {
@@ -334,7 +342,14 @@ export class FolderGha implements GhaStore, AsyncDisposable {
       return manifests.length === index.manifests.length ? index : { ...index, manifests };
     };
     await updateIndex(this.#layout, change);
-    await gc(this.#layout, { former });
+    await this.#gc(former);
+  }
+
+  /** What a build might still need goes to quarantine first, and is removed by a gc after the period of grace. */
+  async #gc(former: ReadonlySet<Digest> = new Set()): Promise<void> {
+    this.#nextGc = Date.now() + GC_EVERY;
+    const { setAside, young } = await gc(this.#layout, { former });
+    if (setAside.count === 0 && young.count === 0) this.#nextGc = Number.POSITIVE_INFINITY;
   }
 
   #read(digest: Digest): Promise<Buffer> {
