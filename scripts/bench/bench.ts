@@ -6,6 +6,7 @@ import { parseArgs } from 'node:util';
 import { table } from '../../src/report/text/table.js';
 import { measureAgainst } from './against.js';
 import { measureDelay } from './delay.js';
+import { measureDeltas, printDeltas } from './deltas.js';
 import { measureLevels } from './levels.js';
 import { makeRows, type Row } from './rows.js';
 import { median, run } from './run.js';
@@ -20,9 +21,12 @@ import { measureScale } from './scale/scale.js';
  * measures how the time of each verb grows with what is in a folder, and fails where that is faster than the folder; then
  * some verbs beside the least that their work could be. `--sizes small` leaves out the largest folders, and the latter.
  *
- * Peers: apt-get install skopeo pigz zstd (Debian 12); apt-get install oras (Debian 13).
+ * With `--deltas` it measures deltas between layers instead; two tars as arguments are one more pair.
+ *
+ * Peers: apt-get install skopeo pigz zstd xdelta3 (Debian 12); apt-get install oras (Debian 13).
  */
-const { values } = parseArgs({
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
   options: {
     runs: { type: 'string', default: '5' },
     tree: { type: 'string', default: '/usr' },
@@ -31,6 +35,7 @@ const { values } = parseArgs({
     only: { type: 'string' },
     levels: { type: 'boolean', default: false },
     scale: { type: 'boolean', default: false },
+    deltas: { type: 'boolean', default: false },
     sizes: { type: 'string', default: 'all' },
     keep: { type: 'boolean', default: false },
   },
@@ -98,6 +103,10 @@ try {
     const floors = small ? [] : await measureFloors({ work, tree, runs: Number(values.runs), only: only ?? '' });
     printJson({ rows, floors });
     if (rows.some(({ fits }) => !fits)) process.exitCode = 1;
+  } else if (values.deltas) {
+    const rows = await measureDeltas(tree, work, { pair: positionals, isInstalled });
+    printDeltas(rows);
+    printJson({ rows });
   } else if (against === undefined) await measurePeers();
   else printJson({ rows: await measureAgainst({ against, only, tree, work, runs: Number(values.runs) }) });
 } finally {

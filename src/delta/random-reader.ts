@@ -1,4 +1,5 @@
 import { readSync } from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
 
 /**
  * Bytes that are read at any position. Reads are synchronous: a delta needs millions of small ones, and files of the
@@ -11,9 +12,13 @@ export interface RandomReader {
   read(into: Uint8Array, position: number): number;
 }
 
-/** An open file. The caller closes it. */
-export function fileReader(file: number, size: number): RandomReader {
-  return { size, read: (into, position) => readSync(file, into, 0, into.length, position) };
+/**
+ * An open file. The caller closes it. The reader keeps the handle: Node closes a FileHandle that nothing refers to.
+ *
+ * @param size - of the file, in bytes
+ */
+export function fileReader(file: Pick<FileHandle, 'fd'>, size: number): RandomReader {
+  return { size, read: (into, position) => readSync(file.fd, into, 0, into.length, position) };
 }
 
 /** Bytes in memory. */

@@ -5,8 +5,8 @@ import type { Turns } from './turns.js';
 export type DeltaLevel = 'normal' | 'max';
 
 const OUTPUT_CHUNK = 256 * 1024;
-/** What readers allow without being asked: zstd's own limit of the window, as a logarithm of bytes. */
-const WINDOW_LOG = 27;
+/** As a logarithm of bytes. zstd and the readers of other programs take 27; 26 needs 64 MB less on both sides. */
+const WINDOW_LOG = 26;
 const MIB = 1024 * 1024;
 const EMPTY = Buffer.alloc(0);
 /** The most that is compressed in one call, in bytes: it keeps the thread some milliseconds. */

@@ -20,7 +20,7 @@ export interface Place {
 }
 
 /** The memory for pages of sources, in bytes. */
-const PAGE_MEMORY = 32 * 1024 * 1024;
+const PAGE_MEMORY = 16 * 1024 * 1024;
 
 /**
  * All sources as one row of bytes, with gaps between them, so that a number says where something is. Sources begin at whole
