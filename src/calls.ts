@@ -90,6 +90,10 @@ const CALLS = {
     folder: text,
     options: options({ ...freeing, grace: milliseconds, manifestsPrefixes: texts, quarantine, force: flag }),
   },
+  touchCaches: {
+    place: text,
+    options: options({ registry, signal, olderThan: milliseconds, names: flag, dryRun: flag }),
+  },
   prune: {
     folder: text,
     options: options({

@@ -5,6 +5,7 @@ export type {
   RequestBudget,
   RequestCounts,
   TagUsage,
+  TouchResult,
 } from './backend/cache-store.js';
 export type { Effect, Finding, FindingKind, Remedy } from './backend/finding.js';
 export type { RequiredBlob } from './backend/bundle/required.js';
@@ -79,6 +80,7 @@ export type { RepairAction } from './operations/repair/action.js';
 export type { LackedBlob } from './operations/repair/copies.js';
 export { repairFolder, type RepairOptions, type RepairResult } from './operations/repair/repair.js';
 export { resolveCache } from './operations/resolve.js';
+export { touchCaches, type TouchCachesOptions } from './operations/touch.js';
 export { storePath } from './operations/store.js';
 export type { Sample } from './operations/verify/sample.js';
 export {

@@ -90,6 +90,12 @@ export interface CacheStore extends DocumentReader, AsyncDisposable {
    * recently used first, until it is kept. Left out where prune evicts results from caches.
    */
   readonly hasQuota?: boolean;
+  /**
+   * Makes what entries need as young as if it were new, for a place whose old objects expire. Left out where nothing does.
+   *
+   * @throws CacheError for a listing that is not whole
+   */
+  touch?(options: TouchOptions): Promise<TouchResult>;
   /** Whether gc has to be told more than prune knows, and so is a step of its own; says which one. */
   readonly freedBy?: string;
   /**
@@ -117,7 +123,7 @@ export interface RequestCounts {
 }
 
 /** Verbs that some places cannot do. */
-export type StoreVerb = 'gc' | 'prune' | 'repair';
+export type StoreVerb = 'gc' | 'prune' | 'repair' | 'touch';
 
 /** A name, or several, and the document behind it: a manifest, or a cacheconfig alone. */
 export interface StoreEntry {
@@ -229,6 +235,32 @@ export interface GcOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+export interface TouchOptions {
+  /** Only what is older, in milliseconds; 24 hours when left out, as BuildKit's exports do it. */
+  readonly olderThan?: number | undefined;
+  /** The names, too. */
+  readonly names?: boolean | undefined;
+  /** Only say what would be touched. */
+  readonly dryRun?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface TouchResult {
+  /** Blobs that are young now, or would be. */
+  readonly touched: Amount;
+  /** Blobs that were young already. */
+  readonly young: Amount;
+  /** How many names were touched, or would be. */
+  readonly names: number;
+  /** What entries need and is missing. */
+  readonly missing: readonly string[];
+  /** What the service did not make young. */
+  readonly refused: readonly string[];
+  /** Entries whose needs could not be read. */
+  readonly unread: readonly { readonly name: string; readonly reason: string }[];
+  readonly requests?: RequestCounts;
+}
+
 /** What repair needs of a place. Disposal ends its leases. */
 export interface StoreRepair extends AsyncDisposable {
   /**
@@ -239,6 +271,8 @@ export interface StoreRepair extends AsyncDisposable {
   salvage?(signal?: AbortSignal): Promise<Salvage | undefined>;
   /** The manifests of caches that no entry names. Left out for a place without manifests. */
   untagged?(entries: readonly StoreEntry[], signal?: AbortSignal): Promise<readonly Descriptor[]>;
+  /** Whether an entry stays that stands for no cache: other things may have names there. */
+  readonly keepsOthers?: true;
   /** Whether anything stands in the place of a blob. */
   has(digest: Digest): Promise<boolean>;
   /** Whether the bytes of a blob are those of its digest. Bytes that cannot be read are not. */

@@ -14,10 +14,8 @@ export function mistakenHint(verb: Verb, values: Arguments<Table>): string | und
       .filter((word) => typeof word === 'string');
   const folder = named('cache').find((word) => !/type=|^\.{0,2}\//.test(word) && existsSync(word));
   if (folder !== undefined) return `${folder} is taken for a reference in a registry; the folder is ./${folder}`;
-  const reference = named('folder', 'folder or bucket', 'folder or cache').find(looksLikeReference);
+  const reference = named('folder or bucket', 'folder or cache').find(looksLikeReference);
   if (reference === undefined) return undefined;
-  if (named('folder').includes(reference))
-    return `${reference} is taken for a folder, and ${verb.name} is for folders only`;
   return named('folder or bucket').includes(reference)
     ? `${reference} is taken for a folder, and ${verb.name} does not work on registries`
     : `${reference} is taken for a folder; in a registry it is type=registry,ref=${reference}`;

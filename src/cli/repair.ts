@@ -40,6 +40,7 @@ export const repair = verb({
   options: OPTIONS,
   examples: [
     ['Show what would be done', 'bkcache repair --dry-run ./cache'],
+    ['A bucket', 'bkcache repair type=s3,bucket=team-cache,region=eu-west-3'],
     ['With the intact blobs of another folder', 'bkcache repair --from ./cache-main ./cache'],
     ['Caches of GitHub Actions', 'bkcache repair --from ./cache type=gha'],
   ],

@@ -1,16 +1,11 @@
 import { MAX_LAYER_SIZE, WINDOW_MEMORY } from '../codec/limits.js';
 import { DEFAULT_LAYOUT_SETTINGS, type LayoutSettings } from '../layout/settings.js';
-import { parseCount, parseDuration, parseFolder, parseSize, parseText } from './quantities.js';
+import { parseCount, parseDuration, parseSize, parseText } from './quantities.js';
 import type { Table, Words } from './verb.js';
 
 // The units of default values, which are those of the library: in milliseconds, and in bytes.
 const SECOND = 1000;
 const GIB = 1024 ** 3;
-
-/** The folder that a verb works on. */
-export const FOLDER_WORD = {
-  folder: { type: 'value', read: parseFolder, names: 'folder', describe: 'An OCI layout; the store when left out' },
-} as const satisfies Words;
 
 /** The folder, bucket or repository of GitHub that a verb works on. */
 export const BUCKET_WORD = {

@@ -25,7 +25,7 @@ export interface Value {
   /** May be given several times. */
   readonly list?: true;
   /** The kind of the value, where folders and references are easily confused. */
-  readonly names?: 'cache' | 'folder' | 'folder or cache' | 'folder or bucket';
+  readonly names?: 'cache' | 'folder or cache' | 'folder or bucket';
   readonly describe: string;
 }
 

@@ -20,6 +20,7 @@ export const VERBS: ReadonlyMap<string, () => Promise<Verb>> = new Map([
   ['repair', async () => (await import('./repair.js')).repair],
   ['gc', async () => (await import('./gc.js')).gc],
   ['prune', async () => (await import('./prune.js')).prune],
+  ['touch', async () => (await import('./touch.js')).touch],
   ['serve', async () => (await import('./serve.js')).serve],
 ]);
 

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
 import type { ObjectStore } from '../../src/backend/config/bucket/object-store.js';
 import { collect } from '../../src/bytes/collect.js';
+import { CacheError } from '../../src/errors.js';
 import { contentOf } from '../../src/oci/content.js';
 import { copyCache, type ExportResult } from '../../src/operations/copy/copy.js';
 import { inspectCache } from '../../src/operations/inspect.js';
@@ -170,6 +171,36 @@ export function bucketTests(
     t.is(await runUpload(upload), 0);
     t.like(await store.head('blobs/killed'), { state: 'there', value: { size: bytes.length } });
     if (hasParts) t.true(bytes.equals(await collect(store.content('blobs/killed', bytes.length).open())));
+  });
+
+  test(`${service}: objects are deleted together, whatever their keys are`, async (t) => {
+    const to = await open(t);
+    const keys = ['blobs/a b+c', 'blobs/&<"é', 'blobs/.bkcache/x/y', 'blobs/%2F'];
+    for (const key of [...keys, 'stays']) await to.store.put(key, contentOf(Buffer.of(1)).open(), 1);
+    t.deepEqual(await to.store.cleaning.removeAll([...keys, 'missing']), []);
+    t.deepEqual([...(await bytesAt(to)).keys()], ['stays']);
+    t.deepEqual(await to.store.cleaning.retention(), []);
+    // A service that does not list uploads says so.
+    const uploads = async () => {
+      for await (const page of to.store.cleaning.uploads?.('blobs/') ?? []) t.deepEqual(page, []);
+    };
+    await uploads().catch((error: unknown) => t.true(error instanceof CacheError));
+  });
+
+  test(`${service}: an object is deleted unless it is younger than it was`, async (t) => {
+    const { store } = await open(t);
+    const key = 'blobs/a b';
+    await store.put(key, contentOf(Buffer.of(1)).open(), 1);
+    const answer = await store.head(key);
+    if (answer.state !== 'there') return t.fail('it is not there');
+    await sleep(1100);
+    const isTouched = await store.cleaning.refresh(answer.value);
+    const now = await store.head(key);
+    if (now.state !== 'there') return t.fail('it is gone');
+    t.is(now.value.modified > answer.value.modified, isTouched, 'what is said of a touch is so');
+    t.true(await store.cleaning.removeUnchanged(now.value));
+    t.deepEqual(await store.head(key), { state: 'missing' });
+    return undefined;
   });
 
   test(`${service}: an object is deleted, and one that is missing may be`, async (t) => {

@@ -30,6 +30,7 @@ export function folderStore(layout: Layout): CacheStore {
     change: async (wanted, signal) => (await changes()).change(layout, wanted, signal),
     gc: async (options) => (await import('./folder-gc.js')).gcOf(layout, options),
     remove: async (names, signal) => (await changes()).remove(layout, names, signal),
+    instead: { touch: 'nothing in a folder expires; import, export and resolve record when a cache was used' },
     repair: async () => (await import('./folder-repair.js')).folderRepair(layout),
     [Symbol.asyncDispose]: () => layout[Symbol.asyncDispose](),
   };

@@ -25,6 +25,7 @@ export function registryStore(place: RegistryPlace, options: CacheOptions): Cach
     instead: {
       gc: FREES_ITSELF,
       prune: FREES_ITSELF,
+      touch: 'rules of a registry go by tags: pull or push what has to stay, or except its tag from the rule',
       repair: 'copy the caches into a folder, run "bkcache repair" on that folder, and copy them back',
     },
   };

@@ -1,4 +1,10 @@
-import { type Changes, type GcResult, type CacheStore, refuseWithout } from '../../backend/cache-store.js';
+import {
+  type CacheStore,
+  type Changes,
+  type GcResult,
+  refuseWithout,
+  type RequestCounts,
+} from '../../backend/cache-store.js';
 import { locate, openStore } from '../../backend/backends.js';
 import { readWholePlace } from '../../backend/option-string.js';
 import { checkCall } from '../../calls.js';
@@ -53,6 +59,8 @@ export interface PruneResult {
   readonly collected?: GcResult;
   /** Why nothing was freed, for a place without gc: what frees blobs there. */
   readonly notFreed?: string;
+  /** Of a bucket: the requests that it took. */
+  readonly requests?: RequestCounts;
 }
 
 /**
@@ -141,6 +149,7 @@ class Pruning {
       size: sizeOf(this.#needsAfter(kept, shrinking)),
       unmet: [...this.#unmet, ...this.#overQuota(freed)],
       ...freed,
+      ...(this.#store.requests === undefined ? {} : { requests: this.#store.requests }),
     };
   }
 

@@ -38,12 +38,12 @@ export class Fetching {
   }
 
   /** Fetches what the sources have. @returns what is known of the blobs after that */
-  async all({ findings, walk, read }: Examination, documents: Documents): Promise<Evidence> {
+  async all({ findings, needs, read }: Examination, documents: Documents): Promise<Evidence> {
     const bad = new Set<Digest>();
     const proofs = new Map(read.proofs);
     const lost = new Map(findings.filter(isLoss).map((finding) => [finding.digest, finding]));
     for (const [digest, { wrong, found }] of [...lost].toSorted(([a = ''], [b = '']) => (a < b ? -1 : 1))) {
-      const need = walk.needs.get(digest);
+      const need = needs.get(digest);
       if (digest === undefined) continue;
       const outcome = need === undefined ? 'lacked' : await this.#fetch(need, documents, wrong === 'format');
       if (typeof outcome === 'object') {
@@ -53,7 +53,7 @@ export class Fetching {
       // What this user may not read is whole for others, perhaps.
       if (outcome === 'lacked' && found !== 'EACCES' && found !== 'EPERM') bad.add(digest);
     }
-    return { bad, proofs, replacements: await this.#recompressAll(walk, proofs), signal: this.#options.signal };
+    return { bad, proofs, replacements: await this.#recompressAll(needs, proofs), signal: this.#options.signal };
   }
 
   get #isDry(): boolean {
@@ -61,12 +61,12 @@ export class Fetching {
   }
 
   /** Compresses layers again that have zeros behind their gzip stream. */
-  async #recompressAll(walk: Examination['walk'], proofs: Evidence['proofs']): Promise<Evidence['replacements']> {
+  async #recompressAll(needs: Examination['needs'], proofs: Evidence['proofs']): Promise<Evidence['replacements']> {
     const { maxLayerSize: maxSize, windowMemory, signal } = this.#options;
     const { name: where } = this.#store;
     const replacements = new Map<Digest, Descriptor>();
     for (const [digest, { size, decompressed }] of proofs) {
-      if (decompressed?.padding === undefined || !walk.needs.has(digest)) continue;
+      if (decompressed?.padding === undefined || !needs.has(digest)) continue;
       const options = { blob: { digest, size }, diffID: undefined, encoding: GZIP, where, maxSize, windowMemory };
       const { content } = recompress(this.#store.blob({ digest, size }), options);
       const blob = this.#isDry ? await hashContent(content, signal) : await this.#repair.write(content, signal);

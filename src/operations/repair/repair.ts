@@ -2,7 +2,9 @@ import {
   type CacheStore,
   type EntryChange,
   refuseWithout,
+  type RequestCounts,
   type Salvage,
+  type StoreEntry,
   type StoreRepair,
 } from '../../backend/cache-store.js';
 import type { Finding } from '../../backend/finding.js';
@@ -42,6 +44,8 @@ export interface RepairResult {
   readonly sound: boolean;
   /** What was asked of a place that `from` names, and is missing or damaged there. */
   readonly lacked: readonly LackedBlob[];
+  /** Of a bucket: the requests that it took, without those to the places of `from`. */
+  readonly requests?: RequestCounts;
 }
 
 /**
@@ -77,15 +81,16 @@ async function repair(
   await using mending = await store.repair();
   const { actions, findings } = await new Repair(store, mending, copies, options).run();
   const { lacked } = copies;
+  const requests = store.requests === undefined ? {} : { requests: store.requests };
   const isSound = (list: readonly Finding[]) => list.every(({ severity }) => severity === 'note');
   if (options.dryRun === true || actions.length === 0) {
-    return { actions, findings, sound: isSound(findings), lacked };
+    return { actions, findings, sound: isSound(findings), lacked, ...requests };
   }
   const { deep, concurrency, maxLayerSize, windowMemory, signal } = options;
   // What was sound before has been read already; with its size, everything else was written just now.
   const sample = deep === true ? undefined : { bytes: 0 };
   const after = await verifyStore(store, target, { deep, concurrency, maxLayerSize, windowMemory, signal, sample });
-  return { actions, findings: after.findings, sound: after.sound, lacked };
+  return { actions, findings: after.findings, sound: after.sound, lacked, ...requests };
 }
 
 /** The result of an attempt; undefined when another process has changed the place, and the attempt has to be repeated. */
@@ -142,7 +147,8 @@ class Repair {
       const { descriptor, names } = entry;
       const find = entry.isBare === true ? bareFateOf : fateOf;
       const fate = renamed.get(descriptor.digest) ?? (await find(documents, descriptor, evidence));
-      if (fate.kind === 'stays') continue;
+      // What is no cacheconfig may be somebody's.
+      if (fate.kind === 'stays' || (fate.kind === 'goes' && this.#repair.keepsOthers === true)) continue;
       changes.push({ entry, to: placeAfter(fate) });
       actions.push(actionOf(fate, names[0], descriptor));
       if ('documents' in fate) written.push(...fate.documents);

@@ -8,7 +8,7 @@ import { knownOfStacks } from '../../graph/graph.js';
 import { isMisspelt } from '../../graph/mend.js';
 import type { Descriptor } from '../../oci/descriptor.js';
 import type { Digest } from '../../oci/digest.js';
-import type { Needs } from './need.js';
+import type { NeedSink } from './need.js';
 import type { Origin } from './origin.js';
 import { readRectified } from './rectify.js';
 import type { Report } from './report.js';
@@ -16,7 +16,7 @@ import type { Report } from './report.js';
 /** Where what is found goes. */
 export interface Context {
   readonly report: Report;
-  readonly needs: Needs;
+  readonly needs: NeedSink;
   /** The manifest that is looked at. */
   readonly origin: Origin;
 }

@@ -1,5 +1,7 @@
 import { allRead, type CacheStore, type StoreEntry } from '../../backend/cache-store.js';
 import type { Finding } from '../../backend/finding.js';
+import { examineBare } from './examine-bare.js';
+import type { Needs } from './need.js';
 import { lookForBlobs } from './presence.js';
 import { type Read, readBlobs } from './read-blobs.js';
 import { Report } from './report.js';
@@ -9,7 +11,8 @@ import { type Restore, Walk } from './walk.js';
 /** A place, looked at from end to end. */
 export interface Examination {
   readonly entries: readonly StoreEntry[];
-  readonly walk: Walk;
+  /** Everything that was referred to; of caches without a manifest what may be wrong, and what was read. */
+  readonly needs: Needs;
   readonly read: Read;
   readonly findings: readonly Finding[];
 }
@@ -33,17 +36,25 @@ export async function examineStore(store: CacheStore, options: VerifyOptions, ai
     entries: allRead(await store.entries(signal)),
     faults: [],
   };
+  if (listsBlobs(store) && entries.length > 0 && entries.every(({ isBare }) => isBare === true)) {
+    const examination = await examineBare(store, entries, options);
+    return { ...examination, findings: await stillThere(store, entries, examination.findings, signal) };
+  }
   const report = new Report();
   for (const fault of faults) report.say(fault);
   const walk = new Walk(store, { restore: aid.restore, signal });
   await walk.entries(entries);
   const presence = store.blobs && (await lookForBlobs(store, store.blobs(signal), walk.needs, signal));
   const known = [...report.findings(), ...(presence?.findings ?? [])];
-  const read = await readBlobs(store, walk, known, options, presence?.present);
+  const read = await readBlobs(store, walk, known, options, { present: presence?.present });
   if (presence !== undefined) await store.remember?.(read.verdicts, presence.present);
   const findings = [...known, ...walk.findings, ...read.findings];
-  if (aid.entries !== undefined) return { entries, walk, read, findings };
-  return { entries, walk, read, findings: await stillThere(store, entries, findings, signal) };
+  if (aid.entries !== undefined) return { entries, needs: walk.needs, read, findings };
+  return { entries, needs: walk.needs, read, findings: await stillThere(store, entries, findings, signal) };
+}
+
+function listsBlobs(store: CacheStore): store is CacheStore & Required<Pick<CacheStore, 'blobs'>> {
+  return store.blobs !== undefined;
 }
 
 /** Leaves out findings about entries that another process has removed or replaced in the meantime. */

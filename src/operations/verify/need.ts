@@ -64,6 +64,9 @@ export function originsOf({ statements }: Need): Origin[] {
   return statements.flatMap(({ origins }) => origins);
 }
 
+/** Where statements of documents about blobs go. */
+export type NeedSink = Pick<Needs, 'add'>;
+
 /** Everything that was referred to. */
 export class Needs {
   readonly #needs = new Map<Digest, { readonly digest: Digest; readonly statements: Statement[] }>();

@@ -31,7 +31,7 @@ export async function lookForBlobs(
   const unused = { count: 0, bytes: 0 };
   for await (const { digest, size, at, other } of blobs) {
     if (digest === undefined) {
-      report.say({ severity: 'note', kind: 'unknown', message: 'a file is not named as a blob', file: at });
+      sayUnnamed(report, at);
     } else if (other === undefined) {
       present.set(digest, size);
       if (needs.has(digest)) continue;
@@ -50,11 +50,17 @@ export async function lookForBlobs(
   const found = digests.length === 0 ? undefined : await store.look?.(digests, signal);
   for (const [digest, size] of found ?? []) present.set(digest, size);
   for (const need of unseen) if (!present.has(need.digest)) sayMissing(report, store, need);
-  if (unused.count > 0) {
-    const message = `${unused.count} blobs that nothing refers to, ${unused.bytes} bytes`;
-    report.say({ severity: 'note', kind: 'unused', message });
-  }
+  sayUnused(report, unused);
   return { present, findings: report.findings() };
+}
+
+export function sayUnnamed(report: Report, at: string): void {
+  report.say({ severity: 'note', kind: 'unknown', message: 'a file is not named as a blob', file: at });
+}
+
+export function sayUnused(report: Report, { count, bytes }: { readonly count: number; readonly bytes: number }): void {
+  if (count === 0) return;
+  report.say({ severity: 'note', kind: 'unused', message: `${count} blobs that nothing refers to, ${bytes} bytes` });
 }
 
 function sayMissing(

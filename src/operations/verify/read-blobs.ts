@@ -30,6 +30,14 @@ export interface Read {
   readonly bytes: number;
 }
 
+/** What is known of the blobs before they are read. */
+interface Choice {
+  /** What is there, and how large it is, in bytes; everything is tried where that is not known. */
+  readonly present?: ReadonlyMap<Digest, number> | undefined;
+  /** Which blobs are read that are not doubtful; the sample of the options where that is not decided. */
+  readonly isChosen?: ((digest: Digest) => boolean) | undefined;
+}
+
 /** A blob to be read, and what is said of it. */
 interface Suspect {
   readonly digest: Digest;
@@ -48,14 +56,13 @@ interface Suspect {
  * that is what is doubtful, unless all or a sample is asked for.
  *
  * @param known - what was found before: blobs that are wrong already are not read
- * @param present - what is known to be there, and how large it is, in bytes; everything is tried where that is not known
  */
 export async function readBlobs(
   reader: DocumentReader & Pick<CacheStore, 'readsOnRequest'>,
-  walk: Walk,
+  walk: Pick<Walk, 'needs' | 'sound'>,
   known: readonly Finding[],
   options: VerifyOptions,
-  present?: ReadonlyMap<Digest, number>,
+  { present, isChosen }: Choice = {},
 ): Promise<Read> {
   const {
     deep = false,
@@ -78,7 +85,10 @@ export async function readBlobs(
   );
   const suspects = suspectsOf(reader, walk, present).filter(({ digest }) => !gone.has(digest));
   const isAll = deep || reader.readsOnRequest !== true;
-  const blobs = chosenOf(suspects, isAll ? options.sample : (options.sample ?? NOTHING));
+  const blobs =
+    isChosen === undefined
+      ? chosenOf(suspects, isAll ? options.sample : (options.sample ?? NOTHING))
+      : suspects.filter(({ digest, isDoubtful }) => isDoubtful || isChosen(digest));
   const bytes = blobs.reduce((sum, { size }) => sum + size, 0);
   onProgress?.({ type: 'start', blobs: blobs.length, bytes });
   const largestFirst = blobs.toSorted((a, b) => b.size - a.size);
@@ -118,7 +128,7 @@ export async function readBlobs(
 
 function suspectsOf(
   reader: DocumentReader,
-  { needs, sound }: Walk,
+  { needs, sound }: Pick<Walk, 'needs' | 'sound'>,
   present: ReadonlyMap<Digest, number> | undefined,
 ): readonly Suspect[] {
   const needed = [...needs.values()]
@@ -151,7 +161,7 @@ function suspectsOf(
 /** A part of the blobs; those that are doubtful are always read. */
 function chosenOf(suspects: readonly Suspect[], sample: Sample | undefined): readonly Suspect[] {
   if (sample === undefined) return suspects;
-  const chosen = new Set(sampleOf(suspects, sample).map(({ digest }) => digest));
+  const chosen = new Set(sampleOf(suspects, sample, (one) => one).map(({ digest }) => digest));
   return suspects.filter(({ digest, isDoubtful }) => isDoubtful || chosen.has(digest));
 }
 

@@ -13,25 +13,33 @@ export type Sample =
 /**
  * Chooses blobs.
  *
- * @param random - 0 up to 1, as Math.random
+ * @param describe - the blob that an item stands for
  */
-export function sampleOf<T extends BlobId>(
+export function sampleOf<T>(
   blobs: readonly T[],
   sample: Sample | undefined,
-  random: () => number = Math.random,
+  describe: (item: T) => BlobId,
 ): readonly T[] {
   if (sample === undefined) return blobs;
-  if ('part' in sample) return blobs.filter(({ digest }) => partOf(digest, sample.of) === sample.part);
-  const shuffled = blobs
-    .map((blob) => ({ blob, order: random() }))
-    .toSorted((a, b) => a.order - b.order)
-    .map(({ blob }) => blob);
+  if ('part' in sample) return blobs.filter((blob) => partOf(describe(blob).digest, sample.of) === sample.part);
+  const shuffled = shuffle(blobs);
   if ('share' in sample) return shuffled.slice(0, Math.ceil(shuffled.length * sample.share));
   let left = sample.bytes;
-  return shuffled.filter(({ size }, index) => {
-    left -= size;
+  return shuffled.filter((blob, index) => {
+    left -= describe(blob).size;
     return left >= 0 || index === 0;
   });
+}
+
+/** Fisher and Yates, as Knuth has it (TAOCP, volume 2, 3.4.2, algorithm P). */
+function shuffle<T>(items: readonly T[]): T[] {
+  const shuffled = [...items];
+  for (let last = shuffled.length - 1; last > 0; last--) {
+    const other = Math.floor(Math.random() * (last + 1));
+    const [a, b] = [shuffled[last], shuffled[other]];
+    if (a !== undefined && b !== undefined) [shuffled[last], shuffled[other]] = [b, a];
+  }
+  return shuffled;
 }
 
 function partOf(digest: string, of: number): number {

@@ -1,5 +1,5 @@
 import { checkCall } from '../../calls.js';
-import type { CacheStore, StoreEntry } from '../../backend/cache-store.js';
+import type { CacheStore, RequestCounts, StoreEntry } from '../../backend/cache-store.js';
 import type { Finding } from '../../backend/finding.js';
 import type { Location } from '../../backend/backend.js';
 import { locate, openSource, openStore } from '../../backend/backends.js';
@@ -39,6 +39,8 @@ export interface VerifyResult {
   readonly blobs: number;
   readonly read: number;
   readonly bytesRead: number;
+  /** Of a bucket: the requests that it took. */
+  readonly requests?: RequestCounts;
 }
 
 /**
@@ -96,7 +98,7 @@ async function verifyAt(at: Location, target: string, options: VerifyOptions, se
   if (walk.caches === 0) refuseOther(at.name, walk.findings);
   const presence = store.look && (await lookForBlobs(store, [], walk.needs, signal));
   const known = presence?.findings ?? [];
-  const read = await readBlobs(store, walk, known, options, presence?.present);
+  const read = await readBlobs(store, walk, known, options, { present: presence?.present });
   return result(store, target, entries.length, [...known, ...walk.findings, ...read.findings], read);
 }
 
@@ -140,5 +142,6 @@ function result(
     blobs: total,
     read: blobs,
     bytesRead: bytes,
+    ...(store.requests === undefined ? {} : { requests: store.requests }),
   };
 }

@@ -12,7 +12,7 @@ import { isImageType } from '../../oci/media-types.js';
 import { contentsOf } from '../../oci/successors.js';
 import { cacheConfig, checkBare, checkCache } from './check-cache.js';
 import { checkImage, imageConfig, type ImageContent, MAKE_AGAIN } from './check-image.js';
-import { Needs } from './need.js';
+import { Needs, type NeedSink } from './need.js';
 import { Origin } from './origin.js';
 import { readRectified } from './rectify.js';
 import { Report } from './report.js';
@@ -42,6 +42,13 @@ interface Visited {
   isRead: boolean;
 }
 
+export interface WalkOptions {
+  readonly restore?: Restore | undefined;
+  /** Where statements of caches without a manifest about their layers go; `needs` when left out. */
+  readonly layers?: NeedSink | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
 /**
  * Reads the documents of a repository, from the entries down, and says what is wrong with them; the layers are left to
  * those who look at the blobs. Documents are hashed as they are read, each once. What is found does not depend on the
@@ -57,16 +64,15 @@ export class Walk {
   readonly #report = new Report();
   readonly #reader: DocumentReader;
   readonly #restore: Restore | undefined;
+  readonly #layers: NeedSink;
   readonly #signal: AbortSignal | undefined;
   readonly #visited = new Map<Digest, Visited>();
   readonly #configs = new Map<Digest, Promise<Buffer | undefined>>();
 
-  constructor(
-    reader: DocumentReader,
-    { restore, signal }: { readonly restore?: Restore | undefined; readonly signal?: AbortSignal | undefined } = {},
-  ) {
+  constructor(reader: DocumentReader, { restore, layers = this.needs, signal }: WalkOptions = {}) {
     this.#reader = reader;
     this.#restore = restore;
+    this.#layers = layers;
     this.#signal = signal;
   }
 
@@ -106,7 +112,7 @@ export class Walk {
       const bytes = await readDocument(content, digest, this.#reader.name, limits);
       this.sound.set(digest, bytes.length);
       this.caches++;
-      checkBare({ report: this.#report, needs: this.needs, origin }, bytes, digest);
+      checkBare({ report: this.#report, needs: this.#layers, origin }, bytes, digest);
     } catch (error) {
       if (this.#signal?.aborted === true || !(error instanceof CacheError) || isOutOfReach(error)) throw error;
       const { message, wrong = 'format' } = error;

@@ -1,6 +1,7 @@
 import prettyBytes from 'pretty-bytes';
 import type { PruneResult } from '../../operations/prune/prune.js';
 import { gcText } from './gc.js';
+import { requestsText } from './phrases.js';
 import { escapedLines } from './control-characters.js';
 
 const SAID_BY: Readonly<Record<PruneResult['dropped'][number]['lastUsedBy'], string>> = {
@@ -11,7 +12,7 @@ const SAID_BY: Readonly<Record<PruneResult['dropped'][number]['lastUsedBy'], str
 
 /** The result of prune as text: what the policy did to each tag, and what was freed. */
 export function pruneText(result: PruneResult, dryRun: boolean): string {
-  const { dropped, shrunk, sizeBefore, size, unmet, collected, notFreed } = result;
+  const { dropped, shrunk, sizeBefore, size, unmet, collected, notFreed, requests } = result;
   const would = dryRun ? 'would be ' : '';
   const lines = [
     ...dropped.map(({ tag, reason, lastUsed, lastUsedBy }) => {
@@ -23,6 +24,7 @@ export function pruneText(result: PruneResult, dryRun: boolean): string {
     `size: ${prettyBytes(sizeBefore)} -> ${prettyBytes(size)}`,
     ...unmet.map((reason) => `note: not reached: ${reason}`),
     ...(notFreed === undefined ? [] : [`note: no blob was freed: ${notFreed}`]),
+    ...(requests === undefined ? [] : [requestsText(requests)]),
   ];
   return `${escapedLines(lines)}${collected === undefined ? '' : gcText(collected, dryRun)}`;
 }

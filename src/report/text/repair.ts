@@ -1,12 +1,12 @@
 import type { RepairAction } from '../../operations/repair/action.js';
 import type { RepairResult } from '../../operations/repair/repair.js';
 import { escapedLines } from './control-characters.js';
-import { quantity } from './phrases.js';
+import { quantity, requestsText } from './phrases.js';
 
 /** The result of repair as text: a line for each action, and what is still wrong. */
 export function repairText(
   folder: string,
-  { actions, findings, sound, lacked }: RepairResult,
+  { actions, findings, sound, lacked, requests }: RepairResult,
   dryRun: boolean,
 ): string {
   const wrong = findings.filter(({ severity }) => severity === 'corrupt');
@@ -14,6 +14,7 @@ export function repairText(
     ...lacked.map(({ reason }) => `not to be had: ${reason}`),
     ...actions.flatMap(actionLines).map((line) => (dryRun ? `would have ${line}` : line)),
     ...(dryRun ? [] : wrong.map(({ message, digest = '' }) => `still wrong: ${message} ${digest}`.trimEnd())),
+    ...(requests === undefined ? [] : [requestsText(requests)]),
     ending(folder, actions.length, sound, dryRun),
   ];
   return escapedLines(lines);

@@ -2,7 +2,7 @@ import prettyBytes from 'pretty-bytes';
 import type { Effect, Finding } from '../../backend/finding.js';
 import type { VerifyResult } from '../../operations/verify/verify.js';
 import { escapedLines } from './control-characters.js';
-import { quantity, plural } from './phrases.js';
+import { quantity, plural, requestsText } from './phrases.js';
 
 /** The effects in words. */
 const EFFECT_WORDS: Readonly<Record<Effect, string>> = {
@@ -16,12 +16,13 @@ const EFFECT_WORDS: Readonly<Record<Effect, string>> = {
 
 /** The result of verify as text: a paragraph for each finding, and a summary line. */
 export function verifyText(result: VerifyResult): string {
-  const { target, sound, findings, tags, blobs, read, bytesRead } = result;
+  const { target, sound, findings, tags, blobs, read, bytesRead, requests } = result;
   const wrong = findings.filter(({ severity }) => severity === 'corrupt').length;
   const part = read === blobs ? `${read}` : `${read} of ${blobs}`;
   const what = `${quantity(tags, 'entry', 'entries')}, ${part} blobs read (${prettyBytes(bytesRead)})`;
   const verdict = sound ? 'sound' : `${quantity(wrong, 'thing is', 'things are')} wrong`;
-  return escapedLines([...findings.flatMap(lines), `${target}: ${verdict}; ${what}`]);
+  const asked = requests === undefined ? [] : [requestsText(requests)];
+  return escapedLines([...findings.flatMap(lines), ...asked, `${target}: ${verdict}; ${what}`]);
 }
 
 function lines(finding: Finding): string[] {

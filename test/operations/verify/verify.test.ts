@@ -185,11 +185,11 @@ test('a layer that has no end is given up at the limit', async (t) => {
 
 test('parts of the blobs: seven sevenths are all, a share is a share, and a size is not exceeded', async (t) => {
   const blobs = Array.from({ length: 100 }, (_, index) => ({ digest: sha256(`${index}`), size: index }));
-  const parts = [1, 2, 3, 4, 5, 6, 7].flatMap((part) => sampleOf(blobs, { part, of: 7 }));
+  const parts = [1, 2, 3, 4, 5, 6, 7].flatMap((part) => sampleOf(blobs, { part, of: 7 }, (blob) => blob));
   t.is(new Set(parts).size, 100);
   t.is(parts.length, 100);
-  t.is(sampleOf(blobs, { share: 0.1 }).length, 10);
-  const chosen = sampleOf(blobs, { bytes: 500 });
+  t.is(sampleOf(blobs, { share: 0.1 }, (blob) => blob).length, 10);
+  const chosen = sampleOf(blobs, { bytes: 500 }, (blob) => blob);
   t.true(chosen.reduce((sum, { size }) => sum + size, 0) <= 500);
   const { read, blobs: all } = await verifyFolder(fixture('max-gzip'), { sample: { share: 0.5 } });
   t.true(read < all);

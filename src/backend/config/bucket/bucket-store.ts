@@ -1,22 +1,20 @@
 import { parallel } from '../../../bytes/parallel.js';
-import { type CacheOptions, shownOptions } from '../../../buildkit/options.js';
+import type { CacheOptions } from '../../../buildkit/options.js';
 import { CacheError } from '../../../errors.js';
 import type { Content } from '../../../oci/content.js';
 import type { Digest } from '../../../oci/digest.js';
 import type { CacheStore } from '../../cache-store.js';
 import type { DocumentReader } from '../../repository/repository.js';
-import { type Finding, quoted, type Remedy } from '../../finding.js';
 import { needsOf } from '../needs-of.js';
 import { BucketEntries } from './bucket-entries.js';
 import { blobKey, type BucketKeys } from './bucket-keys.js';
 import { listBlobs } from './bucket-listing.js';
 import { countedStore } from './counted-store.js';
+import { bucketRemedy, FREED_BY } from './bucket-remedy.js';
 import { CONCURRENCY, namesToRead, noCache, readConfig } from './bucket-source.js';
 import type { ObjectStore } from './object-store.js';
 
 const HEADS_AT_ONCE = 16;
-const FREED_BY = '"bkcache gc --manifests-prefix …" frees blobs, or rules of the bucket do: see docs/object-stores.md';
-const BY_WAY_OF_A_FOLDER = 'copy the caches into a folder, run "bkcache repair" on that folder, and copy them back';
 
 const changes = () => import('./bucket-changes.js');
 
@@ -53,12 +51,13 @@ export function bucketStore(service: ObjectStore, keys: BucketKeys, options: Cac
     writtenAt: ({ modified }) => Promise.resolve(modified),
     needs: (list, signal) => needsOf(reader, list, signal),
     ...reader,
-    remedy: (finding) => remedyFor(finding, { keys, options, nameOf: (key) => store.nameOf(key) }),
+    remedy: (finding) => bucketRemedy(finding, options),
     change: async (wanted, signal) => (await changes()).change(store, keys, wanted, signal),
     remove: async (names, signal) => (await changes()).removeNames(store, keys, names, signal),
+    touch: async (wanted) => (await import('./bucket-touch.js')).touchBucket(store, keys, wanted),
     gc: async (wanted) => (await import('./bucket-gc.js')).gcBucket(store, keys, wanted),
     freedBy: FREED_BY,
-    instead: { repair: BY_WAY_OF_A_FOLDER },
+    repair: async () => (await import('./bucket-repair.js')).bucketRepair(store, keys),
     [Symbol.asyncDispose]: () => entries[Symbol.asyncDispose](),
   };
 }
@@ -89,36 +88,4 @@ function noDocument({ name }: ObjectStore, digest: Digest): Content {
       throw new CacheError('CORRUPT', `${name}: no name stands for the document ${digest}`, { wrong: 'missing' });
     },
   };
-}
-
-/** Where a finding is, for the words of its remedy. */
-interface Place {
-  readonly keys: BucketKeys;
-  readonly options: CacheOptions;
-  readonly nameOf: (key: string) => string;
-}
-
-/** A copy writes what is missing or has another size. Neither BuildKit nor bkcache writes over an object of the right size. */
-function remedyFor({ kind, wrong, digest, tags: [name] }: Finding, { keys, options, nameOf }: Place): Remedy {
-  const { attributes } = options;
-  const to = shownOptions({ ...options, attributes: name === undefined ? attributes : { ...attributes, name } });
-  const copy = { repair: `bkcache copy --import-cache OPTS --export-cache ${quoted(to)}` };
-  switch (kind) {
-    case 'ends':
-      return { hint: BY_WAY_OF_A_FOLDER };
-    case 'missing':
-      return copy;
-    case 'damaged':
-      if (wrong === 'size') return copy;
-      return digest === undefined
-        ? {}
-        : { hint: `delete ${nameOf(blobKey(keys, digest))}, and export the cache again` };
-    case 'unused':
-      return { hint: FREED_BY };
-    case 'document':
-    case 'graph':
-      return { hint: 'export the cache again' };
-    default:
-      return {};
-  }
 }

@@ -11,12 +11,21 @@ import { listNames, type NamedObject } from './bucket-listing.js';
 import { CONCURRENCY } from './bucket-source.js';
 import type { ObjectStore, StoredObject } from './object-store.js';
 
+/** What a needed blob is: a layer, or something that a later BuildKit may write. */
+const [LAYER, OTHER] = [2, 1];
+
 /** A name, and the rows of the blobs that it needs. */
 interface NameNeeds {
   readonly name: string;
   readonly object: StoredObject;
   readonly digest: Digest;
   readonly rows: Uint32Array;
+}
+
+interface NeededOptions {
+  readonly signal: AbortSignal | undefined;
+  /** Is told of a name that is no cacheconfig, or is refused; left out where such a name is an error. */
+  readonly onUnread?: ((name: string, problem: CacheError) => void) | undefined;
 }
 
 /** The blobs that names need, by all readings so far: what was needed once is left alone until the next gc. */
@@ -30,28 +39,30 @@ export class NeededBlobs {
   readonly #places: readonly BucketKeys[];
   readonly #store: ObjectStore;
   readonly #signal: AbortSignal | undefined;
+  readonly #onUnread: NeededOptions['onUnread'];
 
   /** @param table - gets the digests of the blobs */
   constructor(
     store: ObjectStore,
     table: DigestTable,
     places: readonly BucketKeys[],
-    { signal }: { readonly signal: AbortSignal | undefined },
+    { signal, onUnread }: NeededOptions,
   ) {
     this.#store = store;
     this.#table = table;
     this.#places = places;
     this.#signal = signal;
-  }
-
-  /** How many names there were at the last reading. */
-  get names(): number {
-    return this.#names.size;
+    this.#onUnread = onUnread;
   }
 
   /** Whether the blob in a row of the table is needed. */
   has(row: number): boolean {
     return this.#needed.has(row);
+  }
+
+  /** Whether the blob in a row of the table is a layer of a cache. */
+  isLayer(row: number): boolean {
+    return this.#needed.at(row) === LAYER;
   }
 
   /**
@@ -67,12 +78,28 @@ export class NeededBlobs {
         await parallel([...page.entries()], CONCURRENCY, this.#signal, async ([index, named], inner) => {
           const known = this.#names.get(named.object.key);
           const isKnown = known !== undefined && isSameObject(known.object, named.object);
-          found[index] = isKnown ? known : await this.#readName(named, inner);
+          found[index] = isKnown ? known : await this.#tryName(named, inner);
         });
         for (const needs of found) if (needs !== undefined) names.set(needs.object.key, needs);
       }
     }
     this.#names = names;
+  }
+
+  /** The objects of the names that were read. */
+  objects(): StoredObject[] {
+    return Array.from(this.#names.values(), ({ object }) => object);
+  }
+
+  async #tryName(named: NamedObject, signal: AbortSignal): Promise<NameNeeds | undefined> {
+    try {
+      return await this.#readName(named, signal);
+    } catch (error) {
+      signal.throwIfAborted();
+      if (this.#onUnread === undefined || !(error instanceof CacheError) || error.code === 'UNREACHABLE') throw error;
+      this.#onUnread(named.name, error);
+      return undefined;
+    }
   }
 
   /** @returns undefined for a name that was removed after the listing */
@@ -89,16 +116,23 @@ export class NeededBlobs {
   #rowsOf(bytes: Buffer, where: string): Uint32Array {
     const { layers, records } = decodeCacheConfig(bytes, where);
     const blobs = new Set<string>(layers.map(({ blob }) => blob));
-    const others = new Set([
-      ...layers.map(({ annotations }) => annotations?.diffID),
-      ...records.map((one) => one.digest),
-    ]);
+    // Digests that are none of blobs.
+    const others = new Set<string>();
+    for (const { annotations } of layers) if (annotations !== undefined) others.add(annotations.diffID);
+    for (const { digest, inputs } of records) {
+      others.add(digest);
+      for (const { selector } of inputs.flat()) others.add(selector);
+    }
+    const found = new Set<string>();
     // More than its layers: what a later BuildKit writes in fields that are not known yet is needed, too.
     for (const [text] of bytes.toString('latin1').matchAll(/\bsha(?:256:[0-9a-f]{64}|512:[0-9a-f]{128})\b/g)) {
-      if (!others.has(text)) blobs.add(text);
+      if (!others.has(text) && !blobs.has(text)) found.add(text);
     }
-    const rows = Uint32Array.from(blobs, (blob) => this.#table.add(blob));
-    for (const row of rows) this.#needed.set(row, 1);
+    const rows = Uint32Array.from([...blobs, ...found], (blob) => this.#table.add(blob));
+    for (const [index, row] of rows.entries()) {
+      if (index < blobs.size) this.#needed.set(row, LAYER);
+      else if (!this.has(row)) this.#needed.set(row, OTHER);
+    }
     return rows;
   }
 

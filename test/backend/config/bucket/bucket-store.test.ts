@@ -13,7 +13,9 @@ import { copyCache } from '../../../../src/operations/copy/copy.js';
 import { listCaches } from '../../../../src/operations/list.js';
 import { prune } from '../../../../src/operations/prune/prune.js';
 import { repairFolder } from '../../../../src/operations/repair/repair.js';
+import { touchCaches } from '../../../../src/operations/touch.js';
 import { verifyCache, verifyFolder } from '../../../../src/operations/verify/verify.js';
+import { touchText } from '../../../../src/report/text/touch.js';
 import { listText } from '../../../../src/report/text/list.js';
 import { BucketBackend } from '../../../support/bucket-backend.js';
 import { fixture, importOf, temporary } from '../../../support/fixtures.js';
@@ -117,7 +119,7 @@ test('verify of one name asks for its blobs alone', async (t) => {
   bucket.objects.delete(lost);
   const { findings } = await verifyCache(one);
   t.like(findings, { length: 1, 0: { kind: 'missing', effect: 'build-fails', tags: ['tiny'] } });
-  t.regex(findings[0]?.repair ?? '', /--export-cache .*name=tiny.*secret_access_key=\*\*\*/);
+  t.regex(findings[0]?.repair ?? '', /^bkcache repair --from OPTS .*secret_access_key=\*\*\*/);
   await t.throwsAsync(verifyCache(`${place},name=nobody`), { code: 'NOT_FOUND' });
 });
 
@@ -128,10 +130,10 @@ test('a blob of another size is read, and so is a statement that is wrong found'
   const { findings, read } = await verifyFolder(place);
   t.is(read, 2);
   t.like(findings, { length: 1, 0: { kind: 'damaged', wrong: 'size', tags: ['tiny'] } });
-  t.regex(findings[0]?.repair ?? '', /^bkcache copy /);
+  t.regex(findings[0]?.repair ?? '', /^bkcache repair --from OPTS /);
 });
 
-test('what a deep verify finds damaged has to be deleted, since nobody writes over it', async (t) => {
+test('a deep verify finds what is damaged, and repair writes over it or deletes it', async (t) => {
   const { bucket, place } = buildkits();
   const [bad = ''] = blobsIn(bucket);
   const bytes = Buffer.from(bucket.objects.get(bad)?.bytes ?? Buffer.of());
@@ -140,7 +142,17 @@ test('what a deep verify finds damaged has to be deleted, since nobody writes ov
   t.true((await verifyFolder(place)).sound, 'presence and size say nothing of the bytes');
   const { findings } = await verifyFolder(place, { deep: true });
   t.like(findings, { length: 1, 0: { kind: 'damaged', wrong: 'digest' } });
-  t.is(findings[0]?.hint, `delete memory://bucket/${bad}, and export the cache again`);
+  t.regex(findings[0]?.repair ?? '', /^bkcache repair --from OPTS /);
+  t.like(await repairFolder(place, { deep: true, from: [fixture('max-gzip'), buildkits().place] }), { sound: true });
+  t.deepEqual(bucket.objects.get(bad)?.bytes, MemoryStore.of(fixture('s3-bucket')).objects.get(bad)?.bytes);
+  bucket.set(bad, bytes);
+  const { actions, sound } = await repairFolder(place, { deep: true });
+  t.deepEqual(
+    actions.map(({ type }) => type),
+    ['cut', 'set-aside'],
+  );
+  t.true(sound);
+  t.false(bucket.objects.has(bad), 'the next export sends it');
 });
 
 test('a blob that a listing does not show is asked for before it is called missing', async (t) => {
@@ -320,4 +332,78 @@ test('a string with a name is for one cache, and repair takes blobs from a bucke
   t.false(bucket.requests.some((request) => request.startsWith('get')));
   await copyCache({ imports: [importOf('max-gzip')], exports: [`${place},name=main`] });
   t.like(await verifyFolder(place, { deep: true }), { sound: true, tags: 2 });
+});
+
+test('repair sends what is missing from another cache, and leaves out the results whose blobs nobody has', async (t) => {
+  const { bucket, place } = buildkits();
+  const [first = '', second = ''] = blobsIn(bucket);
+  const config = bucket.objects.get('manifests/tiny')?.bytes;
+  for (const key of [first, second]) bucket.objects.delete(key);
+  const other = buildkits();
+  other.bucket.objects.delete(second);
+  const before = new Map(bucket.objects);
+  const plan = await repairFolder(place, { from: [other.place], dryRun: true });
+  t.deepEqual(bucket.objects, before);
+  t.false(plan.sound);
+  const { actions, sound, lacked } = await repairFolder(place, { from: [other.place] });
+  t.deepEqual(actions, plan.actions);
+  t.like(actions, { length: 2, 0: { type: 'fetched' }, 1: { type: 'cut', tag: 'tiny' } });
+  t.is(lacked.length, 1);
+  t.true(sound);
+  t.true(bucket.objects.has(first));
+  t.notDeepEqual(bucket.objects.get('manifests/tiny')?.bytes, config);
+  const writes = bucket.requests.filter((request) => request.startsWith('put'));
+  t.is(writes[0], `put ${first}`);
+  t.is(writes.at(-1), 'put manifests/tiny', 'blobs come before the name');
+  t.false(bucket.objects.has(second));
+  t.like(await verifyFolder(place, { deep: true }), { sound: true, tags: 1 });
+  t.like(await repairFolder(place), { actions: [], sound: true });
+  const folder = temporary(t);
+  await copyCache({ imports: [`${place},name=tiny`], exports: [folder] });
+  t.true((await verifyFolder(folder, { deep: true })).sound);
+});
+
+test('repair leaves a name alone that was written again meanwhile, and what is no cacheconfig', async (t) => {
+  const { bucket, place } = buildkits();
+  const [lost = ''] = blobsIn(bucket);
+  bucket.set('manifests/note', Buffer.from('a note'));
+  bucket.objects.delete(lost);
+  const whole = MemoryStore.of(fixture('s3-bucket')).objects.get('manifests/tiny')?.bytes ?? Buffer.of();
+  const written = Buffer.from(`${whole.toString()} `);
+  bucket.asked = (request) => {
+    if (request === `head ${lost}`) bucket.set('manifests/tiny', written);
+  };
+  await repairFolder(place);
+  t.deepEqual(bucket.objects.get('manifests/tiny')?.bytes, written);
+  t.is(bucket.objects.get('manifests/note')?.bytes.toString(), 'a note');
+});
+
+test('touch makes old blobs young that names need, with requests for these alone', async (t) => {
+  const { bucket, place } = buildkits();
+  const [old = '', lost = '', ...others] = blobsIn(bucket);
+  const before = Date.now() - 30 * 3_600_000;
+  bucket.set(old, bucket.objects.get(old)?.bytes ?? Buffer.of(), before);
+  const garbage = `blobs/${sha256('garbage')}`;
+  bucket.set(garbage, Buffer.from('garbage'), before);
+  const bytes = bucket.objects.get(old)?.bytes.length ?? 0;
+  const plan = await touchCaches(place, { dryRun: true });
+  t.like(plan, { touched: { count: 1, bytes }, young: { count: others.length + 1 }, names: 0, missing: [] });
+  t.is(bucket.objects.get(old)?.modified, before);
+  bucket.requests.length = 0;
+  t.like(await touchCaches(place), { touched: { count: 1, bytes }, refused: [] });
+  t.deepEqual(counted(bucket), { 'list manifests/': 1, 'get manifests/tiny': 1, 'list blobs/': 1, 'touch blobs/': 1 });
+  t.true((bucket.objects.get(old)?.modified ?? 0) > before);
+  t.is(bucket.objects.get(garbage)?.modified, before);
+  bucket.set('manifests/tiny', bucket.objects.get('manifests/tiny')?.bytes ?? Buffer.of(), before);
+  bucket.set('manifests/note', Buffer.from('a note'));
+  bucket.objects.delete(lost);
+  const result = await touchCaches(place, { names: true });
+  t.like(result, { names: 1, missing: [`memory://bucket/${lost}`], unread: { length: 1, 0: { name: 'note' } } });
+  t.regex(touchText(result, false), /^missing: .*\nnot read: note: .*\nrequests: 2 list, 2 get, 1 copy$/m);
+  bucket.touches = false;
+  t.like(await touchCaches(place, { olderThan: 0, names: true }), { touched: { count: 0 }, names: 0 });
+  t.is((await touchCaches(place, { olderThan: 0 })).refused.length, others.length + 1);
+  for (const text of [fixture('grown'), 'type=registry,ref=localhost:1/a']) {
+    await t.throwsAsync(touchCaches(text), { code: 'USAGE', message: /touch cannot work on/ });
+  }
 });
