@@ -25,16 +25,19 @@ export const list = verb({
     ['A bucket', 'bkcache list type=s3,bucket=team-cache,region=eu-west-3'],
   ],
   async run(argv) {
-    const [{ listCaches }, { folderOrStore }] = await Promise.all([
+    const [{ listPlace }, { folderOrStore }] = await Promise.all([
       import('../operations/list.js'),
       import('./place.js'),
     ]);
-    const entries = await listCaches(await folderOrStore(argv.place, argv.store), {
+    const listing = await listPlace(await folderOrStore(argv.place, argv.store), {
       registry: await registryAccess(argv),
       layout: layoutSettings(argv),
       onNote: tellNote,
     });
-    if (argv.json) process.stdout.write(jsonLine(entries));
-    else process.stdout.write((await import('../report/text/list.js')).listText(entries));
+    if (argv.json) process.stdout.write(jsonLine(listing.entries));
+    else {
+      const { listText } = await import('../report/text/list.js');
+      process.stdout.write(listText(listing.entries, Date.now(), listing));
+    }
   },
 });

@@ -1,4 +1,11 @@
-import { type CacheStore, isUnread, shownNames, type StoreEntry } from '../backend/cache-store.js';
+import {
+  type Amount,
+  type CacheStore,
+  isUnread,
+  type RequestCounts,
+  shownNames,
+  type StoreEntry,
+} from '../backend/cache-store.js';
 import { locate, openStore } from '../backend/backends.js';
 import { readPlace } from '../backend/option-string.js';
 import { Outage } from '../backend/outage.js';
@@ -6,7 +13,10 @@ import { loadEntry } from '../backend/load-entry.js';
 import { parallel } from '../bytes/parallel.js';
 import { checkCall } from '../calls.js';
 import { abortable, CacheError, isOutOfReach } from '../errors.js';
+import { blobsOf } from '../graph/graph.js';
+import type { BlobId } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
+import { DigestTable } from '../oci/digest-table.js';
 import { Session, type SessionOptions } from '../session.js';
 import { type CacheSummary, summarize } from './cache-summary.js';
 
@@ -26,6 +36,14 @@ export interface ListEntry {
   readonly problem?: string;
 }
 
+/** The rows of a place, and what they come to. */
+export interface Listing {
+  readonly entries: readonly ListEntry[];
+  /** The layers of all caches, each blob counted once. */
+  readonly total: Amount;
+  readonly requests?: RequestCounts | undefined;
+}
+
 /**
  * What a folder, a repository of a registry or a bucket has under its tags or names. An entry that cannot be read, or that a registry
  * refuses, has the reason in its row; in a registry, where caches stand among images, what is no cache is left out.
@@ -36,16 +54,36 @@ export interface ListEntry {
  */
 export async function listCaches(text: string, access: SessionOptions = {}): Promise<ListEntry[]> {
   checkCall('listCaches', { text, options: access });
+  return [...(await listPlace(text, access)).entries];
+}
+
+/** As `listCaches`, with the totals. */
+export async function listPlace(text: string, access: SessionOptions): Promise<Listing> {
   const { signal, onNote } = access;
   const place = await readPlace(text, onNote);
   return abortable(signal, async () => {
     await using session = new Session(access);
     await using store = await openStore(await locate(place, 'import', session), session);
-    return await list(store, signal);
+    const total = new Total();
+    const entries = await list(store, total, signal);
+    return { entries, total, requests: store.requests };
   });
 }
 
-async function list(store: CacheStore, signal: AbortSignal | undefined): Promise<ListEntry[]> {
+/** Blobs, each counted once. */
+class Total implements Amount {
+  count = 0;
+  bytes = 0;
+  readonly #known = new DigestTable();
+
+  add({ digest, size }: BlobId): void {
+    if (this.#known.add(digest) < this.count) return;
+    this.count++;
+    this.bytes += size;
+  }
+}
+
+async function list(store: CacheStore, total: Total, signal: AbortSignal | undefined): Promise<ListEntry[]> {
   const entries = await store.entries(signal);
   const rows: ListEntry[][] = [];
   const outage = new Outage();
@@ -56,7 +94,7 @@ async function list(store: CacheStore, signal: AbortSignal | undefined): Promise
     }
     const tags = shownNames(entry);
     try {
-      const row = await rowOf(store, entry, inner);
+      const row = await rowOf(store, entry, total, inner);
       rows[index] = row === undefined ? [] : tags.map((tag) => ({ tag, ...dated(entry), ...row }));
       outage.answered();
     } catch (error) {
@@ -78,12 +116,14 @@ function dated({ modified }: Pick<StoreEntry, 'modified'>): Pick<ListEntry, 'las
 async function rowOf(
   store: CacheStore,
   entry: StoreEntry,
+  total: Total,
   signal: AbortSignal,
 ): Promise<Omit<ListEntry, 'tag'> | undefined> {
   const { digest, mediaType } = entry.descriptor;
   try {
     const cache = await loadEntry(store, entry, signal);
     const { layers, records } = cache.graph;
+    for (const blob of blobsOf(cache.graph)) total.add(blob);
     return { digest, mediaType, cache: { ...summarize(cache), layers: layers.length, records: records.length } };
   } catch (error) {
     if (!(error instanceof CacheError) || isOutOfReach(error)) throw error;

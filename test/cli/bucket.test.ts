@@ -15,7 +15,7 @@ test('a bucket is listed and verified by its string, and its secret is not shown
   const { fake, place } = await bucket(t);
   const listed = await bkcache(['list', place]);
   t.is(listed.code, 0, listed.stderr);
-  t.regex(listed.stdout, /^TAG .*AGE +LAST MODIFIED\ntiny .* 2026-11-27T00:00:00Z\n$/);
+  t.regex(listed.stdout, /^TAG .*AGE +LAST MODIFIED\ntiny .* 2026-11-27T00:00:00Z\nrequests: 1 list, 1 get\n$/);
   const sound = await bkcache(['verify', '--json', place]);
   t.is(sound.code, 0, sound.stderr);
   t.like(JSON.parse(sound.stdout), { sound: true, tags: 1, blobs: 7, read: 1 });

@@ -4,7 +4,6 @@ import {
   refuseWithout,
   type RequestCounts,
   type Salvage,
-  type StoreEntry,
   type StoreRepair,
 } from '../../backend/cache-store.js';
 import type { Finding } from '../../backend/finding.js';

@@ -1,19 +1,23 @@
 import prettyBytes from 'pretty-bytes';
 import type { Digest } from '../../oci/digest.js';
-import type { ListEntry } from '../../operations/list.js';
+import type { ListEntry, Listing } from '../../operations/list.js';
 import { escapedLines } from './control-characters.js';
-import { shapeText, shortDigest } from './phrases.js';
+import { quantity, requestsText, shapeText, shortDigest } from './phrases.js';
 import { table } from './table.js';
 
 const COLUMNS = ['TAG', 'DIGEST', 'SHAPE', 'MODE', 'LAYERS', 'RESULTS', 'SIZE'];
 
 /**
- * A listing as text: a table with a row for each tag, and the reasons why caches cannot be read. Caches of a bucket have
+ * A listing as text: a table with a row for each tag, the reasons why caches cannot be read, and the size of all caches. Caches of a bucket have
  * an age, too.
  *
  * @param now - in milliseconds since 1970
  */
-export function listText(entries: readonly ListEntry[], now = Date.now()): string {
+export function listText(
+  entries: readonly ListEntry[],
+  now = Date.now(),
+  { total, requests }: Partial<Pick<Listing, 'total' | 'requests'>> = {},
+): string {
   const isDated = entries.some(({ lastModified }) => lastModified !== undefined);
   const rows = entries.map(({ tag = '-', digest, cache, lastModified }) => [
     tag,
@@ -32,7 +36,14 @@ export function listText(entries: readonly ListEntry[], now = Date.now()): strin
   const problems = entries.flatMap(({ tag, digest, problem }) =>
     problem === undefined ? [] : [`${tag ?? shortOrDash(digest)}: ${problem}`],
   );
-  return table(isDated ? [...COLUMNS, 'AGE', 'LAST MODIFIED'] : COLUMNS, rows) + escapedLines(problems);
+  const isSum = entries.filter(({ cache }) => cache !== undefined).length > 1;
+  const sums = [
+    ...(isSum && total !== undefined
+      ? [`total: ${prettyBytes(total.bytes)} in ${quantity(total.count, 'blob')}, each counted once`]
+      : []),
+    ...(requests === undefined ? [] : [requestsText(requests)]),
+  ];
+  return table(isDated ? [...COLUMNS, 'AGE', 'LAST MODIFIED'] : COLUMNS, rows) + escapedLines([...problems, ...sums]);
 }
 
 const UNITS = [

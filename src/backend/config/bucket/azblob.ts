@@ -66,7 +66,14 @@ export function azblobStore(azblob: AzblobConnection): ObjectStore {
     },
     put: (key, bytes, size, signal) => store(azblob, { key, bytes, size }, signal),
     create: (key, bytes, size, signal) => store(azblob, { key, bytes, size, look: () => head(key, signal) }, signal),
-    copy: (object, to, signal) => copyBlob(azblob, object.key, azblob.addressOf(object.key), to, signal),
+    async copy(object, to, signal) {
+      if (!(await copyBlob(azblob, object.key, azblob.addressOf(object.key), to, signal))) return false;
+      const answer = await head(to, signal);
+      if (answer.state === 'there' && answer.value.size === object.size) return true;
+      throw new CacheError('FAILED', `${azblob.name}: the service said that it copied ${object.key}, and did not`, {
+        side: azblob.side,
+      });
+    },
     async copyFrom({ name, service, source }, to, { size }, signal) {
       const container = source.slice(0, source.lastIndexOf('/'));
       if (service !== azblob.service || refused.has(container)) return false;

@@ -43,6 +43,8 @@ export class Inventory {
   readonly copies: Objects;
   /** The objects that list marked blobs. */
   readonly marks: StoredObject[] = [];
+  /** What tells the time to a gc, or told it to one that was killed. */
+  readonly clocks: StoredObject[] = [];
   readonly #keys: BucketKeys;
 
   constructor(keys: BucketKeys) {
@@ -53,10 +55,11 @@ export class Inventory {
 
   /** @throws CacheError for a listing that is not whole */
   async read(store: ObjectStore, signal: AbortSignal | undefined): Promise<void> {
-    const { quarantine, marks } = privateKeys(this.#keys);
+    const { quarantine, marks, clock } = privateKeys(this.#keys);
     for await (const page of store.list(this.#keys.blobs, signal)) {
       for (const object of page) {
         if (object.key.startsWith(marks)) this.marks.push(object);
+        else if (object.key.startsWith(clock)) this.clocks.push(object);
         else if (object.key.startsWith(quarantine)) this.#add(this.copies, object, quarantine);
         else this.#add(this.blobs, object, this.#keys.blobs);
       }

@@ -10,6 +10,8 @@ import type { Refused } from './object-cleaning.js';
 import type { ObjectStore, StoredObject } from './object-store.js';
 
 const SECOND = 1000;
+/** A gc looks at the time within this, in milliseconds. */
+const CLOCK_USE = 3_600_000;
 
 /** How a gc of a bucket goes about it. */
 export interface SweepOptions {
@@ -94,7 +96,7 @@ export class Sweep {
       await this.#inBatches(garbage ?? [], (some) => this.#sweepBlobs(some));
       await this.#restoreNeeded(garbage ?? []);
     }
-    if (!dryRun) await this.#dropMarks(marks, signal);
+    if (!dryRun) await this.#dropOwn(marks, signal);
     return {
       removed: this.#removed,
       quarantined: this.#quarantined,
@@ -192,10 +194,13 @@ export class Sweep {
     if (!dryRun) await writeMarks(this.#store, this.#keys, this.#inventory, unmarked, signal);
   }
 
-  /** Marks that were honoured, or that a gc with copies does not need. */
-  async #dropMarks(marks: boolean, signal: AbortSignal | undefined): Promise<void> {
+  /** Deletes marks that were honoured, or that a gc with copies does not need, and what a killed gc has left. */
+  async #dropOwn(marks: boolean, signal: AbortSignal | undefined): Promise<void> {
     const { cutoff } = this.#options;
-    const done = this.#inventory.marks.filter(({ modified }) => !marks || modified < cutoff).map(({ key }) => key);
+    const { clocks, marks: known } = this.#inventory;
+    const isLeft = ({ modified }: StoredObject) => modified < Math.min(cutoff, Date.now() - CLOCK_USE);
+    const isDone = ({ modified }: StoredObject) => !marks || modified < cutoff;
+    const done = [...known.filter(isDone), ...clocks.filter(isLeft)].map(({ key }) => key);
     if (done.length > 0) this.#refused.push(...(await this.#store.cleaning.removeAll(done, signal)));
   }
 

@@ -3,7 +3,10 @@ import type { Content } from '../../../oci/content.js';
 import type { ObjectCleaning } from './object-cleaning.js';
 import type { ObjectStore } from './object-store.js';
 
-/** A store that counts what is asked of it. Attempts that are repeated count once, and so do the parts of a large object. */
+/**
+ * A store that counts what is asked of it. Attempts that are repeated count once, and so do the parts of a large object. The
+ * drivers look at each copy that they have made.
+ */
 export interface CountedStore extends ObjectStore {
   readonly requests: RequestCounts;
 }
@@ -45,6 +48,7 @@ export function countedStore(store: ObjectStore): CountedStore {
     },
     copy(object, to, signal) {
       requests.copy++;
+      requests.head++;
       return store.copy(object, to, signal);
     },
     remove(key, signal) {
@@ -64,10 +68,11 @@ export function countedStore(store: ObjectStore): CountedStore {
       : {
           async touch(object, signal) {
             requests.copy++;
+            requests.head++;
             return (await store.touch?.(object, signal)) === true;
           },
         }),
-    cleaning: countedCleaning(store.cleaning, requests),
+    cleaning: countedCleaning(store.cleaning, requests, store.touch !== undefined),
   };
 }
 
@@ -76,7 +81,8 @@ type Counts = { -readonly [Kind in keyof RequestCounts]: RequestCounts[Kind] };
 /** How many objects S3 deletes with one request. */
 export const DELETED_AT_ONCE = 1000;
 
-function countedCleaning(cleaning: ObjectCleaning, requests: Counts): ObjectCleaning {
+/** @param isS3 - whether a touch is a copy, and versions and locks are two questions */
+function countedCleaning(cleaning: ObjectCleaning, requests: Counts, isS3: boolean): ObjectCleaning {
   return {
     removeUnchanged(object, signal) {
       requests.delete++;
@@ -87,11 +93,20 @@ function countedCleaning(cleaning: ObjectCleaning, requests: Counts): ObjectClea
       return cleaning.removeAll(keys, signal);
     },
     refresh(object, signal) {
-      requests.copy++;
+      requests.head++;
+      if (isS3) requests.copy++;
+      else {
+        requests.put++;
+        requests.get++;
+      }
       return cleaning.refresh(object, signal);
     },
     retention(signal) {
-      requests.get++;
+      if (isS3) requests.get += 2;
+      else {
+        requests.head++;
+        requests.list++;
+      }
       return cleaning.retention(signal);
     },
     ...(cleaning.uploads === undefined

@@ -381,6 +381,15 @@ test('uploads of writers that ended long ago are aborted, and no others', async 
   );
 });
 
+test('what told the time to a gc that was killed is deleted, and not what tells it to another', async (t) => {
+  const store = filled();
+  store.set('blobs/.bkcache/clock-dead', Buffer.of(1), Date.now() - 60 * HOUR);
+  store.set('blobs/.bkcache/clock-alive', Buffer.of(1));
+  await gc(store);
+  await gcBucket(store, KEYS, { manifests: MANIFESTS, grace: 0 });
+  t.deepEqual([...store.objects.keys()].filter(isClock), ['blobs/.bkcache/clock-alive']);
+});
+
 test('copies in quarantine are deleted a thousand at once', async (t) => {
   const store = filled();
   for (let index = 0; index < 1500; index++) store.set(copyOf(`${index}`), Buffer.from('x'), Date.now() - 99 * HOUR);
