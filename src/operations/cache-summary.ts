@@ -1,6 +1,6 @@
 import type { Cache } from '../backend/backend.js';
 import { blobsOf, hasResults } from '../graph/graph.js';
-import { min } from '../graph/min.js';
+import { isMin } from '../graph/min.js';
 import type { Shape } from '../graph/save.js';
 
 /** What `list` and `inspect` both say of a cache. */
@@ -21,7 +21,7 @@ export function summarize({ graph, saved, platforms }: Cache): CacheSummary {
   return {
     shape: saved?.shape,
     ...(platforms ? { platforms } : {}),
-    mode: min(graph) === graph ? 'min' : 'max',
+    mode: isMin(graph) ? 'min' : 'max',
     size: blobsOf(graph).reduce((sum, { size }) => sum + size, 0),
     results: graph.records.filter(hasResults).length,
   };

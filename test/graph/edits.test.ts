@@ -6,7 +6,7 @@ import { canonical } from '../../src/graph/canonical.js';
 import { checkConfig } from '../../src/graph/check.js';
 import { type Graph, hasResults } from '../../src/graph/graph.js';
 import { merge } from '../../src/graph/merge.js';
-import { min } from '../../src/graph/min.js';
+import { isMin, min } from '../../src/graph/min.js';
 import { replaceBlobs } from '../../src/graph/replace.js';
 import { saveGraph } from '../../src/graph/save.js';
 import { FIXTURES, loadFixture } from '../support/fixtures.js';
@@ -69,6 +69,16 @@ test('merging and replacing blobs commute, also where several blobs become one',
 
 test('what is merged is sound', (t) => {
   fc.assert(fc.property(graphs, graphs, (a, b) => t.notThrows(() => checkConfig(merge([a, b]), 'test'))));
+});
+
+test('a cache is of mode=min when mode=min keeps it as it is', (t) => {
+  fc.assert(
+    fc.property(graphs, (graph) => {
+      t.is(isMin(graph), min(graph) === graph);
+      // Records that are equal become one record, which may be no final record any more.
+      t.true(isMin(min(canonical(graph))));
+    }),
+  );
 });
 
 test('min is idempotent, keeps every key and never adds a layer or a result', (t) => {
