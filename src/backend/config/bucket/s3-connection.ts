@@ -18,6 +18,7 @@ import {
   type S3Refusal,
   type S3Request,
 } from './s3-error.js';
+import { keptCredentials } from './s3-credentials.js';
 import { type SdkHandlerOptions, type SdkRequest, sendFor } from './s3-handler.js';
 
 type Sdk = typeof sdk;
@@ -276,11 +277,11 @@ export class S3Connection {
       credentialDefaultProvider: (init: object) => {
         // Some of its requests would go over connections of their own.
         const find = defaultProvider({ ...init, clientConfig: { requestHandler, logger: SILENT } });
-        return async () => {
-          const found = await find();
+        return keptCredentials(async () => {
+          const found = await find({ forceRefresh: true });
           this.#addSecrets(found);
           return found;
-        };
+        });
       },
     };
     if (this.#anonymous !== undefined) {

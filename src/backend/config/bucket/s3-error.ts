@@ -166,7 +166,9 @@ export function isCredentialsError(error: unknown): error is Error {
 
 function noCredentials(cause: Error, what: string, side: Side): CacheError {
   const why = codeOf(cause) === undefined ? cause.message : `${cause.message} (${codeOf(cause)})`;
-  return new CacheError('DENIED', `${what}: there are no credentials: ${why.slice(0, 300)}`, {
+  const { AWS_PROFILE: profile = '' } = process.env;
+  const where = profile === '' ? '' : `, and AWS_PROFILE is ${JSON.stringify(profile)}`;
+  return new CacheError('DENIED', `${what}: there are no credentials: ${why.slice(0, 300)}${where}`, {
     side,
     hint: 'give access_key_id= and secret_access_key=, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE or another source of AWS',
   });
