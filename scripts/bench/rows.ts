@@ -175,6 +175,17 @@ export async function makeRows({ tree, work }: Settings): Promise<Row[]> {
       ),
     },
     {
+      work: 'a bundle of a cache of 1 GB, in a file',
+      needs: ['tar', 'sha256sum'],
+      limit: 1.2,
+      ours: ours('bkcache pack', ['pack', '--quiet', '--no-fsync', gigabyte.folder, '-o', out], () =>
+        checkArchive(out, gigabyte),
+      ),
+      peer: shell('tar, sha256sum', `tar -C '${gigabyte.folder}' -cf '${out}' . && sha256sum '${out}'`, () =>
+        checkArchive(out, gigabyte),
+      ),
+    },
+    {
       work: 'bkcache resolve',
       needs: [],
       limit: 2,
@@ -211,6 +222,11 @@ function checkLayers(out: string, input: Input, compression: string): void {
       .map((name) => digestOf(`${unpack} < '${blobIn(out, name)}'`)),
   );
   for (const { diffID } of input.layers) assert(found.has(diffID), `no ${compression} layer unpacks to ${diffID}`);
+}
+
+function checkArchive(file: string, { layers }: Input): void {
+  const names = execFileSync('tar', ['-tf', file], { encoding: 'utf8' });
+  for (const { digest } of layers) assert(names.includes(digest), `${digest} is not in the tar`);
 }
 
 function digestOf(script: string): string {

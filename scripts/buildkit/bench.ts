@@ -100,7 +100,7 @@ export class Bench {
   }
 
   /** Builds a branch on what BuildKit still knows. */
-  private async buildOn(branch: Branch, options: Options): Promise<Build> {
+  async buildOn(branch: Branch, options: Options): Promise<Build> {
     const made = await build(this.builder, { ...(await this.request(branch)), ...options }, this.folder);
     const { cacheFrom = [], cacheTo = [] } = options;
     if (cacheFrom.length > 0) {

@@ -10,6 +10,7 @@ import { type CacheOptions, formatOptions } from '../../buildkit/options.js';
 import { checkCall } from '../../calls.js';
 import { abortable, CacheError } from '../../errors.js';
 import { replaceBlobs } from '../../graph/replace.js';
+import { UNCOMPRESSED } from '../../oci/descriptor.js';
 import { saveGraph } from '../../graph/save.js';
 import { namesOf } from '../../layout/index/index-json.js';
 import { markStore } from '../../layout/index/last-used.js';
@@ -68,6 +69,11 @@ export async function unpackCaches(options: UnpackOptions): Promise<UnpackResult
   checkCall('unpackCaches', { options });
   const start = performance.now();
   const { into, onNote } = options;
+  if (options.store !== undefined && options.exports !== undefined) {
+    throw new CacheError('USAGE', 'both a store and exports are named', {
+      hint: 'leave the store out to unpack to another place',
+    });
+  }
   if (into !== undefined) checkCacheName(into);
   const store = options.exports === undefined ? storePath(options.store) : undefined;
   const texts = options.exports ?? [formatOptions({ type: 'local', attributes: { dest: store ?? '' } })];
@@ -220,7 +226,9 @@ function fromBundle(cache: Cache, bundle: OpenBundle, receiver: Receiver): Cache
   const replacements = new Map(
     layers.flatMap((layer) => {
       const found = receiver.reused.get(layer.digest);
-      return found === undefined ? [] : [[layer.digest, withBlobOf(layer, found)] as const];
+      // The bundle's list of required blobs and its caches have to agree.
+      const isSame = found?.annotations?.[UNCOMPRESSED] === layer.annotations?.[UNCOMPRESSED];
+      return found === undefined || !isSame ? [] : [[layer.digest, withBlobOf(layer, found)] as const];
     }),
   );
   const graph = replaceBlobs(cache.graph, replacements);
