@@ -181,6 +181,7 @@ test('a blob is copied by the service from another container of the account, and
   if (object === undefined) return t.fail();
   t.true(await store.copyFrom?.(object, 'to', { digest, size: 1000 }));
   t.true(fake.blobs.get('to')?.bytes.equals(bytes));
+  t.false(await store.copyFrom?.(store.content('to', 1000).object ?? object, 'to', { digest, size: 1000 }), 'itself');
   t.false(await store.copyFrom?.(object, 'to', { digest, size: 999 }), 'another size');
   t.false(await store.copyFrom?.({ ...object, service: 'azblob of others' }, 'to', { digest, size: 1000 }));
   t.false(await store.copyFrom?.(store.content('missing', 1000).object ?? object, 'x', { digest, size: 1000 }));

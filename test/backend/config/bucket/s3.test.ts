@@ -262,6 +262,9 @@ test('a blob is copied by the service from another bucket of it, and sent where 
   t.true(await store.copyFrom?.(object, 'to', blob));
   t.true(fake.objects.get('to')?.equals(bytes));
   t.deepEqual(fake.seen, ['PUT to', 'HEAD to']);
+  const own = store.content('to', 1000).object ?? object;
+  t.false(await store.copyFrom?.(own, 'to', blob), 'a copy onto itself makes nothing young');
+  t.is(fake.seen.length, 2);
   const missing = fake.open(t, { bucket: 'other' }).content('missing', 1).object;
   t.false(await store.copyFrom?.(missing ?? object, 'x', blob));
   t.false(await store.copyFrom?.(object, 'to', { ...blob, size: 999 }), 'another size');
