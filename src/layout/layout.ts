@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CacheError, isSystemError } from '../errors.js';
-import { statOf } from './blobs/blob-file.js';
+import { statOf } from './files/local-disk.js';
 import { namesIn } from './blobs/blob-list.js';
 import { Blobs } from './blobs/blobs.js';
 import { DEFAULT_LAYOUT_SETTINGS, type LayoutSettings } from './settings.js';

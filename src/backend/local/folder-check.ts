@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CacheError, type Wrong } from '../../errors.js';
-import { statOf } from '../../layout/blobs/blob-file.js';
+import { statOf } from '../../layout/files/local-disk.js';
 import { KnownDamaged } from '../../layout/blobs/known-damaged.js';
 import { exists } from '../../layout/files/durable.js';
 import { bytesOfFile } from '../../layout/files/small-file.js';

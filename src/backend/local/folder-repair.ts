@@ -1,6 +1,7 @@
 import type { Stats } from 'node:fs';
 import { rm } from 'node:fs/promises';
-import { checkContent, statOf } from '../../layout/blobs/blob-file.js';
+import { checkContent } from '../../layout/blobs/blob-file.js';
+import { statOf } from '../../layout/files/local-disk.js';
 import { LeasedBlobs } from '../../layout/blobs/leased-blobs.js';
 import { LostBlobs } from '../../layout/blobs/lost-blobs.js';
 import { moveToQuarantine } from '../../layout/gc/quarantine.js';

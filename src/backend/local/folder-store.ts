@@ -1,4 +1,4 @@
-import { statOf } from '../../layout/blobs/blob-file.js';
+import { statOf } from '../../layout/files/local-disk.js';
 import { listBlobs } from '../../layout/blobs/blob-list.js';
 import { readIndexOrNone } from '../../layout/index/index-read.js';
 import type { Layout } from '../../layout/layout.js';

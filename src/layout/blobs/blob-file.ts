@@ -1,5 +1,6 @@
-import { closeSync, fstatSync, lstatSync, readSync, type Stats } from 'node:fs';
+import { closeSync, fstatSync, readSync } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { letOthersRun } from '../../bytes/let-others-run.js';
 import { CacheError, isSystemError } from '../../errors.js';
 import { type Content, type Range, verified } from '../../oci/content.js';
@@ -7,11 +8,15 @@ import type { BlobId } from '../../oci/descriptor.js';
 import type { Digest } from '../../oci/digest.js';
 import { type FileContent, isLargeFile, withFile } from '../../thread/large-file.js';
 import type { copyBlob } from './copy-blob.js';
+import { isLocal } from '../files/local-disk.js';
 import { openRegular, openRegularNow } from '../files/open-file.js';
 
 /** The largest buffer, in bytes. */
 const READ_SIZE = 1024 * 1024;
-/** What is read at once, without another thread, in bytes: most documents, and the beginnings of layers. */
+/**
+ * The first buffer, in bytes, and what is read at once, without another thread: most documents, and the beginnings of
+ * layers. To allocate a large buffer costs more than to read them.
+ */
 const READ_NOW = 64 * 1024;
 
 /** For reading a blob with the checks on the way. */
@@ -77,19 +82,24 @@ async function* readBlobFile(
   signal?: AbortSignal,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   signal?.throwIfAborted();
-  const small = readNow(path, digest, start, end);
-  if (small !== undefined) {
-    if (small.length > 0) yield small;
-    await letOthersRun();
-    return;
+  if (await isLocal(dirname(path))) {
+    const small = readNow(path, digest, start, end);
+    if (small !== undefined) {
+      if (small.length > 0) yield small;
+      await letOthersRun();
+      return;
+    }
   }
   await using handle = await openBlobFile(path, digest);
+  let size = READ_NOW;
   for (let at = start; at < end;) {
     signal?.throwIfAborted();
-    const length = Math.min(READ_SIZE, end - at);
+    const length = Math.min(size, end - at);
     const { bytesRead, buffer } = await handle.read(Buffer.allocUnsafe(length), 0, length, at);
     if (bytesRead === 0) return;
     at += bytesRead;
+    // A file that fills its buffer goes on; after a short read only its end is left.
+    if (bytesRead === size) size = Math.min(8 * size, READ_SIZE);
     yield buffer.subarray(0, bytesRead);
   }
 }
@@ -116,17 +126,6 @@ function openNow(path: string, digest: Digest): number {
     return openRegularNow(path);
   } catch (error) {
     throw isSystemError(error, 'ENOENT', 'ENOTDIR') ? missing(digest, path) : error;
-  }
-}
-
-/** What is at a path, links not followed; undefined when nothing is. */
-export async function statOf(path: string): Promise<Stats | undefined> {
-  await letOthersRun();
-  try {
-    return lstatSync(path, { throwIfNoEntry: false });
-  } catch (error) {
-    if (isSystemError(error, 'ENOTDIR')) return undefined;
-    throw error;
   }
 }
 

@@ -3,7 +3,7 @@ import { lstat, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isSystemError } from '../../errors.js';
 import { type Digest, isDigest } from '../../oci/digest.js';
-import { statOf } from './blob-file.js';
+import { statOf } from '../files/local-disk.js';
 
 /** Something in a folder of `blobs/`. */
 interface BlobEntry {

@@ -4,7 +4,8 @@ import type { Content } from '../../oci/content.js';
 import type { BlobId } from '../../oci/descriptor.js';
 import { type Digest, splitDigest } from '../../oci/digest.js';
 import { refuseOthers } from '../files/open-file.js';
-import { blobFile, checkContent, statOf } from './blob-file.js';
+import { blobFile, checkContent } from './blob-file.js';
+import { statOf } from '../files/local-disk.js';
 
 /**
  * The blobs of a layout on disk, each in a file named by its digest: image-spec image-layout.md, "Blobs". They are

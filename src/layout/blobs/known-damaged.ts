@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { isSystemError } from '../../errors.js';
 import type { Digest } from '../../oci/digest.js';
 import { namesIn } from './blob-list.js';
-import { existsNow, makeFolder, writeNewFile } from '../files/durable.js';
+import { exists, makeFolder, writeNewFile } from '../files/durable.js';
 import { digestOfName, portableName } from '../files/portable-name.js';
 import { WORKSPACE_FOLDER } from '../workspace/workspace.js';
 
@@ -20,8 +20,9 @@ export class KnownDamaged {
     this.#folder = join(root, WORKSPACE_FOLDER);
   }
 
-  has(digest: Digest): boolean {
-    return this.#paths(digest).some(existsNow);
+  async has(digest: Digest): Promise<boolean> {
+    for (const path of this.#paths(digest)) if (await exists(path)) return true;
+    return false;
   }
 
   async list(): Promise<ReadonlySet<Digest>> {
@@ -50,10 +51,10 @@ export class KnownDamaged {
   }
 
   async remove(digest: Digest): Promise<void> {
-    const marks = this.#paths(digest).filter(existsNow);
-    if (marks.length === 0) return;
+    // Hardly any blob is marked: to look for a file costs less than to fail to remove it.
+    if (!(await this.has(digest))) return;
     try {
-      for (const path of marks) await rm(path, { force: true });
+      for (const path of this.#paths(digest)) await rm(path, { force: true });
     } catch (error) {
       if (!isSystemError(error, 'EACCES', 'EPERM', 'EROFS')) throw error;
     }

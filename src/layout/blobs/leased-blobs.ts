@@ -1,5 +1,5 @@
-import { lstatSync, renameSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
+import { lstatSync } from 'node:fs';
+import { rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { isSystemError } from '../../errors.js';
 import type { Content } from '../../oci/content.js';
@@ -56,7 +56,7 @@ export class LeasedBlobs implements AsyncDisposable {
     if ((await this.#blobs.size(blob.digest)) !== blob.size) return false;
     // Its writer may not have synced the name yet.
     this.#unsynced.add(dirname(this.#blobs.path(blob.digest)));
-    const isSuspect = this.#heal || this.#knownDamaged.has(blob.digest);
+    const isSuspect = this.#heal || (await this.#knownDamaged.has(blob.digest));
     if (isSuspect && !(await this.#blobs.isWhole(blob, signal))) return false;
     this.#sizes.set(blob.digest, blob.size);
     return true;
@@ -119,7 +119,7 @@ export class LeasedBlobs implements AsyncDisposable {
     const path = this.#blobs.path(blob.digest);
     await makeFolder(dirname(path), { durable: this.#durable });
     if (await this.has(blob, signal)) return false;
-    renameSync(temporary, path);
+    await rename(temporary, path);
     this.#unsynced.add(dirname(path));
     this.#sizes.set(blob.digest, blob.size);
     await this.#knownDamaged.remove(blob.digest);

@@ -3,7 +3,8 @@ import { copyFile, link } from 'node:fs/promises';
 import { isSystemError } from '../../errors.js';
 import type { Content } from '../../oci/content.js';
 import type { BlobId } from '../../oci/descriptor.js';
-import { blobFile, checkContent, missing, statOf } from './blob-file.js';
+import { blobFile, checkContent, missing } from './blob-file.js';
+import { statOf } from '../files/local-disk.js';
 import { refuseOthers } from '../files/open-file.js';
 
 /** How the bytes of a blob in another folder get here. */

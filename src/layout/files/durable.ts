@@ -1,8 +1,7 @@
-import { lstatSync } from 'node:fs';
 import { type FileHandle, mkdir, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { letOthersRun } from '../../bytes/let-others-run.js';
 import { isSystemError } from '../../errors.js';
+import { statOf } from './local-disk.js';
 import { createFile, openFolder } from './open-file.js';
 import { inheritFolder, inheritOwnership } from './ownership.js';
 
@@ -47,7 +46,7 @@ interface FolderOptions {
 export async function makeFolder(path: string, options: FolderOptions): Promise<void> {
   const { durable, inherit = 'owner' } = options;
   // Most are there: to fail to make a folder takes longer than to look for it.
-  if (lstatSync(path, { throwIfNoEntry: false })?.isDirectory() === true) return;
+  if ((await statOf(path))?.isDirectory() === true) return;
   try {
     await mkdir(path);
   } catch (error) {
@@ -95,16 +94,5 @@ export async function writeNewFile(
 
 /** Whether there is anything at a path, even a link to nowhere. */
 export async function exists(path: string): Promise<boolean> {
-  await letOthersRun();
-  return existsNow(path);
-}
-
-/** The same at once. */
-export function existsNow(path: string): boolean {
-  try {
-    return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
-  } catch (error) {
-    if (isSystemError(error, 'ENOTDIR')) return false;
-    throw error;
-  }
+  return (await statOf(path)) !== undefined;
 }

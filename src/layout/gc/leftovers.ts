@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { CacheError, isSystemError } from '../../errors.js';
 import { splitDigest } from '../../oci/digest.js';
 import { quarantinedBlobs, isQuarantine, removeQuarantine } from './quarantine.js';
-import { statOf } from '../blobs/blob-file.js';
+import { statOf } from '../files/local-disk.js';
 import { namesIn } from '../blobs/blob-list.js';
 import { KnownDamaged } from '../blobs/known-damaged.js';
 import { exists } from '../files/durable.js';

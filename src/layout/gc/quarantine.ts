@@ -1,11 +1,11 @@
 import { linkSync, lstatSync, mkdirSync, renameSync, rmSync } from 'node:fs';
-import { rmdir } from 'node:fs/promises';
+import { rm, rmdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { letOthersRun } from '../../bytes/let-others-run.js';
 import { isSystemError } from '../../errors.js';
 import { type Digest, splitDigest } from '../../oci/digest.js';
-import { statOf } from '../blobs/blob-file.js';
 import { namesIn } from '../blobs/blob-list.js';
+import { isLocal, statOf } from '../files/local-disk.js';
 import { inheritFolder } from '../files/ownership.js';
 import { digestOfName, portableName } from '../files/portable-name.js';
 import { WORKSPACE_FOLDER } from '../workspace/workspace.js';
@@ -123,8 +123,10 @@ function isThere(path: string): boolean {
 /** Deletes blobs in quarantine, and the folders that are empty then, `.bkcache` included. */
 export async function removeQuarantined(root: string, blobs: readonly QuarantinedBlob[]): Promise<void> {
   for (const { path } of blobs) {
-    rmSync(path, { recursive: true, force: true });
-    await letOthersRun();
+    if (await isLocal(dirname(path))) {
+      rmSync(path, { recursive: true, force: true });
+      await letOthersRun();
+    } else await rm(path, { recursive: true, force: true });
   }
   for (const folder of new Set(blobs.map(({ path }) => dirname(path)))) await removeQuarantine(folder);
   await removeWhenEmpty(join(root, WORKSPACE_FOLDER));

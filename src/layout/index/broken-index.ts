@@ -1,6 +1,6 @@
 import { rmdir } from 'node:fs/promises';
 import { CacheError } from '../../errors.js';
-import { statOf } from '../blobs/blob-file.js';
+import { statOf } from '../files/local-disk.js';
 import { namesIn } from '../blobs/blob-list.js';
 import { writeNewFile } from '../files/durable.js';
 import { addMissed, keptIndexPath, replaceIndex, type UpdateOptions } from './index-file.js';

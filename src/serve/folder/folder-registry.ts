@@ -78,11 +78,11 @@ export class FolderRegistry implements RegistryStore, AsyncDisposable {
 
   async size(digest: Digest): Promise<number | undefined> {
     const size = await this.#layout.blobs.size(digest);
-    return size === undefined || this.#damaged.has(digest) ? undefined : size;
+    return size === undefined || (await this.#damaged.has(digest)) ? undefined : size;
   }
 
   async open(digest: Digest): Promise<OpenContent | undefined> {
-    return this.#damaged.has(digest) ? undefined : openBlob(this.#layout, digest);
+    return (await this.#damaged.has(digest)) ? undefined : openBlob(this.#layout, digest);
   }
 
   async unseen(access: Access, digests: readonly Digest[]): Promise<readonly Digest[]> {

@@ -1,4 +1,4 @@
-import { statOf } from '../../layout/blobs/blob-file.js';
+import { statOf } from '../../layout/files/local-disk.js';
 import { namesOf, type LayoutIndex } from '../../layout/index/index-json.js';
 import { indexPath, readIndexOrNone } from '../../layout/index/index-read.js';
 import type { Layout } from '../../layout/layout.js';
