@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import type { ExecutionContext } from 'ava';
 import { s3Store } from '../../src/backend/config/bucket/s3.js';
@@ -49,10 +49,15 @@ export class FakeS3 {
   fault: S3Fault = () => false;
   #ids = 0;
 
-  static async start(t: ExecutionContext, fault?: S3Fault): Promise<FakeS3> {
+  static async start(
+    t: ExecutionContext,
+    fault?: S3Fault,
+    make: (listener: (request: IncomingMessage, answer: ServerResponse) => void) => Server = (listener) =>
+      createServer(listener),
+  ): Promise<FakeS3> {
     const fake = new FakeS3();
     if (fault !== undefined) fake.fault = fault;
-    const server = createServer((request, answer) => void fake.#answer(request, answer));
+    const server = make((request, answer) => void fake.#answer(request, answer));
     server.on('connection', () => fake.connections++);
     fake.host = await listening(t, server);
     t.teardown(() => server.closeAllConnections());

@@ -1,5 +1,6 @@
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
+import { createServer as createSecureServer } from 'node:https';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import type { ObjectStore } from '../../../../src/backend/config/bucket/object-store.js';
@@ -7,6 +8,7 @@ import { s3Store } from '../../../../src/backend/config/bucket/s3.js';
 import { S3Connection } from '../../../../src/backend/config/bucket/s3-connection.js';
 import { collect } from '../../../../src/bytes/collect.js';
 import type { CacheError, Side } from '../../../../src/errors.js';
+import { makeCertificate } from '../../../support/certificate.js';
 import { bkcache } from '../../../support/command.js';
 import { loginWithSso, RoutedHttp, startCredentialSources, userOfAws } from '../../../support/credential-sources.js';
 import { FakeS3, refuse } from '../../../support/fake-s3.js';
@@ -199,4 +201,16 @@ test.serial('nothing of the official client reaches stdout or stderr', async (t)
   t.regex(stdout, /^\{[^\n]*\}\n$/);
   t.is(stderr, '');
   t.is(lastId(fake), 'AKIACI');
+});
+
+test.serial('the file of --registry-ca is trusted here too, and a server that it does not sign is named', async (t) => {
+  const { key, certificate } = await makeCertificate(temporary(t));
+  const options = { key: readFileSync(key), cert: readFileSync(certificate) };
+  const fake = await FakeS3.start(t, undefined, (listener) => createSecureServer(options, listener));
+  const at = `${fake.fill().replace('http://', 'https://')},name=tiny`;
+  const trusted = await bkcache(['resolve', at, '--registry-ca', certificate]);
+  t.is(trusted.code, 0, trusted.stderr);
+  const refused = await bkcache(['resolve', at]);
+  t.is(refused.code, 1);
+  t.regex(refused.stderr, /--registry-ca/);
 });
