@@ -67,7 +67,7 @@ async function measure(verb: string, blobs: number, layers: number): Promise<Mea
     locate: (options) => Promise.resolve({ options, name: bucket.name, selection: '', key: bucket.name }),
     source: () => Promise.reject(new Error('nothing is imported')),
     store({ options }) {
-      const store = bucketStore(bucket, s3Keys(options), options);
+      const store = bucketStore(bucket, s3Keys, options);
       requests = store.requests;
       return Promise.resolve(store);
     },

@@ -218,7 +218,7 @@ export interface RequestBudget {
 export interface GcOptions {
   /** How long an unneeded blob stays after its last change, in milliseconds; the place has a default. */
   readonly grace?: number | undefined;
-  /** For a bucket: what the keys of all names start with whose caches use its blobs. */
+  /** For a bucket: every `manifests_prefix` whose caches use its blobs. */
   readonly manifests?: readonly string[] | undefined;
   /** For a bucket: whether a copy of a blob, or a mark, tells the next gc of it; a copy when left out. */
   readonly quarantine?: 'copy' | 'mark' | undefined;

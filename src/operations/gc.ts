@@ -31,7 +31,6 @@ export async function collectGarbage(folder: string, options: GarbageOptions = {
   checkCall('collectGarbage', { folder, options });
   const { grace, dryRun, manifestsPrefixes, quarantine, force, signal } = options;
   const place = await readWholePlace(folder, options.onNote);
-  const { prefix = '' } = place.attributes;
   const isBucket = 'manifests_prefix' in ATTRIBUTES[place.type].import;
   const forBuckets = {
     '--manifests-prefix': manifestsPrefixes,
@@ -42,12 +41,11 @@ export async function collectGarbage(folder: string, options: GarbageOptions = {
     if (!isBucket && value !== undefined)
       throw new CacheError('USAGE', `${name} is for buckets`, { hint: 'leave it out' });
   }
-  const manifests = manifestsPrefixes?.map((one) => `${prefix}${one}`);
   return abortable(signal, async () => {
     await using session = new Session(options);
     await using store = await openStore(await locate(place, 'import', session), session);
     refuseWithout(store, 'gc', 'gc');
-    const result = await store.gc({ grace, dryRun, manifests, quarantine, force, signal });
+    const result = await store.gc({ grace, dryRun, manifests: manifestsPrefixes, quarantine, force, signal });
     return store.requests === undefined ? result : { ...result, requests: store.requests };
   });
 }

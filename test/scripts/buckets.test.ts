@@ -16,7 +16,7 @@ for (const [blobs, manifests] of [
   const bucket = () => new SimulatedBucket({ blobs, manifests, layers: 20 });
 
   test(`a bucket of ${blobs} blobs takes no request for a blob that is needed`, async (t) => {
-    await using store = bucketStore(bucket(), KEYS, { type: 's3', attributes: {} });
+    await using store = bucketStore(bucket(), s3Keys, { type: 's3', attributes: {} });
     t.like(await verifyStore(store, 'bucket', {}), { sound: true, blobs: blobs + manifests });
     const read = { list: pages(blobs) + pages(manifests), get: manifests, head: 0, put: 0, copy: 0, delete: 0 };
     t.deepEqual(store.requests, read);
@@ -24,7 +24,7 @@ for (const [blobs, manifests] of [
     const { young } = await touchBucket(service, KEYS, {});
     t.true(young.count > 0);
     t.deepEqual(service.requests, read);
-    await using other = bucketStore(bucket(), KEYS, { type: 's3', attributes: {} });
+    await using other = bucketStore(bucket(), s3Keys, { type: 's3', attributes: {} });
     const garbage = blobs / 10;
     t.is((await other.gc?.({ manifests: ['manifests/'] }))?.setAside.count, garbage);
     t.like(other.requests, { get: manifests + 2, copy: garbage, head: 2 * garbage + 1, delete: garbage + 1, put: 1 });

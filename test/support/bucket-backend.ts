@@ -27,7 +27,7 @@ export class BucketBackend implements Backend {
   }
 
   store({ name, options }: Location): Promise<CacheStore> {
-    return Promise.resolve(bucketStore(this.bucket(name), s3Keys(options), options));
+    return Promise.resolve(bucketStore(this.bucket(name), s3Keys, options));
   }
 
   bucket(name: string): MemoryStore {

@@ -49,7 +49,7 @@ export const azblobBackend: Backend = {
   tagged: withName,
   async store(at, session) {
     const { bucketStore } = await import('./bucket-store.js');
-    return bucketStore(await openStore(at.options, session, 'import'), azblobKeys(at.options), at.options);
+    return bucketStore(await openStore(at.options, session, 'import'), azblobKeys, at.options);
   },
 };
 

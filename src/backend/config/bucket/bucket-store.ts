@@ -3,7 +3,7 @@ import type { CacheOptions } from '../../../buildkit/options.js';
 import { CacheError } from '../../../errors.js';
 import type { Content } from '../../../oci/content.js';
 import type { Digest } from '../../../oci/digest.js';
-import type { CacheStore } from '../../cache-store.js';
+import type { CacheStore, GcOptions } from '../../cache-store.js';
 import type { DocumentReader } from '../../repository/repository.js';
 import { needsOf } from '../needs-of.js';
 import { BucketEntries } from './bucket-entries.js';
@@ -21,9 +21,17 @@ const changes = () => import('./bucket-changes.js');
 /**
  * The caches of a bucket: a name, and a cacheconfig without a manifest behind it.
  *
- * @param options - those that lead here, for the commands in findings
+ * @param keysOf - the keys of the type
+ * @param options - those that lead here, for the keys and the commands in findings
  */
-export function bucketStore(service: ObjectStore, keys: BucketKeys, options: CacheOptions): CacheStore {
+export function bucketStore(
+  service: ObjectStore,
+  keysOf: (options: CacheOptions) => BucketKeys,
+  options: CacheOptions,
+): CacheStore {
+  const keys = keysOf(options);
+  const manifestsUnder = (prefix: string) =>
+    keysOf({ ...options, attributes: { ...options.attributes, manifests_prefix: prefix } }).manifests;
   const store = countedStore(service);
   const entries = new BucketEntries(store, keys);
   const reader: DocumentReader = {
@@ -55,11 +63,16 @@ export function bucketStore(service: ObjectStore, keys: BucketKeys, options: Cac
     change: async (wanted, signal) => (await changes()).change(store, keys, wanted, signal),
     remove: async (names, signal) => (await changes()).removeNames(store, keys, names, signal),
     touch: async (wanted) => (await import('./bucket-touch.js')).touchBucket(store, keys, wanted),
-    gc: async (wanted) => (await import('./bucket-gc.js')).gcBucket(store, keys, wanted),
+    gc: async (wanted) => (await import('./bucket-gc.js')).gcBucket(store, keys, withPrefixes(wanted, manifestsUnder)),
     freedBy: FREED_BY,
     repair: async () => (await import('./bucket-repair.js')).bucketRepair(store, keys),
     [Symbol.asyncDispose]: () => entries[Symbol.asyncDispose](),
   };
+}
+
+/** The options with what all keys start with in the place of each `manifests_prefix`. */
+function withPrefixes(wanted: GcOptions, manifestsUnder: (prefix: string) => string): GcOptions {
+  return { ...wanted, manifests: wanted.manifests?.map(manifestsUnder) };
 }
 
 /**

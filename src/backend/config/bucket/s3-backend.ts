@@ -42,7 +42,7 @@ export const s3Backend: Backend = {
   tagged: withName,
   async store(at, session) {
     const { bucketStore } = await import('./bucket-store.js');
-    return bucketStore(await openStore(at.options, session, 'import'), s3Keys(at.options), at.options);
+    return bucketStore(await openStore(at.options, session, 'import'), s3Keys, at.options);
   },
 };
 

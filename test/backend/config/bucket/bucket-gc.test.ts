@@ -1,7 +1,8 @@
 import test, { type ExecutionContext } from 'ava';
 import fc from 'fast-check';
 import { gcBucket } from '../../../../src/backend/config/bucket/bucket-gc.js';
-import { s3Keys } from '../../../../src/backend/config/bucket/bucket-keys.js';
+import { azblobKeys, s3Keys } from '../../../../src/backend/config/bucket/bucket-keys.js';
+import { bucketStore } from '../../../../src/backend/config/bucket/bucket-store.js';
 import { CacheError, type ErrorCode } from '../../../../src/errors.js';
 import { sha256 } from '../../../../src/oci/digest.js';
 import { MemoryStore, untouched } from '../../../support/object-store.js';
@@ -274,6 +275,22 @@ test('caches under every prefix that gc is told of keep their blobs', async (t) 
   await gcBucket(store, KEYS, { manifests: ['other team/'] });
   for (const blob of ['old', 'shared']) t.true(store.objects.has(keyOf(blob)));
   t.false(store.objects.has(keyOf('garbage')));
+});
+
+test('a prefix that gc is told of stands below prefix=, as in an option string of that service', async (t) => {
+  const old = Date.now() - 10 * 24 * HOUR;
+  for (const [type, keysOf, blobs, name] of [
+    ['s3', s3Keys, 'teamblobs/', 'teamother/x'],
+    ['azblob', azblobKeys, 'team/blobs/', 'team/other/x'],
+  ] as const) {
+    const bucket = new MemoryStore();
+    for (const blob of ['needed', 'garbage']) bucket.set(`${blobs}${digestOf(blob)}`, Buffer.from(blob), old);
+    bucket.set(name, config(['needed']));
+    await using store = bucketStore(bucket, keysOf, { type, attributes: { prefix: 'team' } });
+    await store.gc?.({ manifests: ['other/'] });
+    t.true(bucket.objects.has(`${blobs}${digestOf('needed')}`), type);
+    t.false(bucket.objects.has(`${blobs}${digestOf('garbage')}`), type);
+  }
 });
 
 test('gc deletes nothing where the clocks differ', async (t) => {

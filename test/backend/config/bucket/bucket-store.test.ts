@@ -224,7 +224,7 @@ test('only what was written again is read again', async (t) => {
   const { bucket } = buildkits();
   const bytes = bucket.objects.get('manifests/tiny')?.bytes ?? Buffer.of();
   for (const name of ['a', 'b', 'c']) bucket.set(`manifests/${name}`, bytes, 1000);
-  await using store = bucketStore(bucket, s3Keys({ type: 's3', attributes: {} }), { type: 's3', attributes: {} });
+  await using store = bucketStore(bucket, s3Keys, { type: 's3', attributes: {} });
   t.is((await store.entries()).length, 4);
   bucket.requests.length = 0;
   // As many bytes, in the same second.
@@ -300,7 +300,7 @@ test('blobs do not expire before a cache that was made smaller', async (t) => {
 test('what an export writes under a name while prune works stays', async (t) => {
   const { bucket, place } = buildkits();
   bucket.set('manifests/pr-7', bucket.objects.get('manifests/tiny')?.bytes ?? Buffer.of());
-  await using store = bucketStore(bucket, s3Keys({ type: 's3', attributes: {} }), { type: 's3', attributes: {} });
+  await using store = bucketStore(bucket, s3Keys, { type: 's3', attributes: {} });
   const entries = allRead(await store.entries());
   await copyCache({ imports: [importOf('max-gzip')], exports: [`${place},name=pr-7`] });
   const written = bucket.objects.get('manifests/pr-7');
