@@ -7,7 +7,7 @@ import { trustedCertificates } from './certificates.js';
 import { ConnectionError, cutOff, timedOut } from './network-error.js';
 import { isPrivate, isPublicHost, publicOnly, privateAddressError } from './private-address.js';
 import { proxyAuthorization, proxyFor, proxyPeer, proxyRefusal } from './proxy.js';
-import { until } from './until.js';
+import { until } from '../../bytes/until.js';
 
 export interface HttpRequest {
   readonly method: 'GET' | 'HEAD' | 'POST' | 'PATCH' | 'PUT' | 'DELETE';

@@ -8,7 +8,7 @@ import { sendRedirected } from '../http/redirects.js';
 import { apiHost } from './registry-address.js';
 import { isTransient, retryAfterOf, TransientError } from '../http/retry.js';
 import { Secrets } from '../http/secrets.js';
-import { until } from '../http/until.js';
+import { until } from '../../bytes/until.js';
 import {
   BASIC,
   basic,

@@ -5,7 +5,7 @@ import { isSameService, namedAddress } from '../http/named-address.js';
 import { ConnectionError, describeFailure } from '../http/network-error.js';
 import { sendRedirected } from '../http/redirects.js';
 import { isTransient, type RetryPolicy, retryAfterOf, withRetries } from '../http/retry.js';
-import { until } from '../http/until.js';
+import { until } from '../../bytes/until.js';
 import { Abilities } from './abilities.js';
 import { Authorizer } from './authorizer.js';
 import type { FoundCredentials } from './docker-credentials.js';

@@ -5,6 +5,7 @@ import { Bundle } from '../../backend/bundle/bundle.js';
 import { filesOf } from '../../backend/bundle/parts.js';
 import { StreamedBundle } from '../../backend/bundle/streamed-bundle.js';
 import { treeOf } from '../../backend/bundle/tree.js';
+import { untilAborted } from '../../bytes/until-aborted.js';
 import { readExport } from '../../backend/option-string.js';
 import { type CacheOptions, formatOptions } from '../../buildkit/options.js';
 import { checkCall } from '../../calls.js';
@@ -103,7 +104,8 @@ export async function unpackCaches(options: UnpackOptions): Promise<UnpackResult
 }
 
 async function openBundle(input: UnpackOptions['bundle'], session: Session): Promise<OpenBundle> {
-  if (!isPaths(input)) return streamedBundle(await StreamedBundle.open(input, 'the bundle'));
+  if (!isPaths(input))
+    return streamedBundle(await StreamedBundle.open(untilAborted(input, session.signal), 'the bundle'));
   const files = await filesOf(input);
   const bundle = await Bundle.open(files, files[0] ?? '', session.signal);
   session.defer(bundle);

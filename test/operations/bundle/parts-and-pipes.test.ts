@@ -201,3 +201,19 @@ test('a receiver that is killed in the middle leaves no cache, and what it wrote
   t.true(actions.includes('present'));
   await assertUnpacked(t, out);
 });
+
+test('an unpack stops at once when it is aborted, also while it waits for a pipe that is silent', async (t) => {
+  const bytes = readFileSync(await whole(t));
+  const out = join(temporary(t), 'new');
+  const stop = new AbortController();
+  const bundle = (async function* () {
+    yield bytes.subarray(0, 700);
+    stop.abort(new Error('enough'));
+    await new Promise(() => undefined);
+  })();
+  const error = await t.throwsAsync(unpackCaches({ bundle, exports: into(out), signal: stop.signal }), {
+    instanceOf: CacheError,
+  });
+  t.like(error, { code: 'ABORTED', message: 'enough' });
+  t.false(existsSync(out));
+});
