@@ -49,6 +49,9 @@ export async function gcBucket(store: ObjectStore, keys: BucketKeys, options: Gc
   const swept = await new Sweep(store, keys, inventory, needed, sweep).run();
   if (!dryRun) for (const upload of dead.uploads) await store.cleaning.abort?.(upload, signal);
   const retention = await store.cleaning.retention(signal);
+  const unnamed = needed
+    .withoutNames()
+    .map((prefix) => `there is no cache under ${store.nameOf(prefix)}: is --manifests-prefix spelt right?`);
   return {
     removed: swept.removed,
     setAside: swept.quarantined,
@@ -61,7 +64,7 @@ export async function gcBucket(store: ObjectStore, keys: BucketKeys, options: Gc
     quarantine: isMarking ? 'mark' : 'copy',
     abortedUploads: dead.uploads.length,
     refused: swept.refused.map(({ key, reason }) => ({ path: store.nameOf(key), reason })),
-    notes: dead.note === undefined ? retention : [...retention, dead.note],
+    notes: [...unnamed, ...retention, ...(dead.note === undefined ? [] : [dead.note])],
   };
 }
 

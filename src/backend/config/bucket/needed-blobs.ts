@@ -91,6 +91,12 @@ export class NeededBlobs {
     return Array.from(this.#names.values(), ({ object }) => object);
   }
 
+  /** What the keys of names start with in the places that have no name. */
+  withoutNames(): string[] {
+    const keys = [...this.#names.keys()];
+    return this.#places.flatMap(({ manifests }) => (keys.some((key) => key.startsWith(manifests)) ? [] : manifests));
+  }
+
   async #tryName(named: NamedObject, signal: AbortSignal): Promise<NameNeeds | undefined> {
     try {
       return await this.#readName(named, signal);

@@ -277,6 +277,14 @@ test('caches under every prefix that gc is told of keep their blobs', async (t) 
   t.false(store.objects.has(keyOf('garbage')));
 });
 
+test('gc names a prefix that has no cache, since the blobs of a misspelt one would be lost', async (t) => {
+  const notes = async (...manifests: string[]) => (await gcBucket(filled(), KEYS, { manifests, dryRun: true })).notes;
+  t.deepEqual(await notes(...MANIFESTS), []);
+  t.deepEqual(await notes(...MANIFESTS, 'mainfests/'), [
+    'there is no cache under memory://bucket/mainfests/: is --manifests-prefix spelt right?',
+  ]);
+});
+
 test('a prefix that gc is told of stands below prefix=, as in an option string of that service', async (t) => {
   const old = Date.now() - 10 * 24 * HOUR;
   for (const [type, keysOf, blobs, name] of [
