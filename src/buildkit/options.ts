@@ -190,7 +190,7 @@ export function checkHasType(text: string, side: Side): void {
   const name = /(?:^|,)\s*(\w+)=/.exec(text)?.[1]?.toLowerCase();
   if (isPath(text) || isOptionString(text) || name === undefined || !NAMES.has(name)) return;
   throw new CacheError('USAGE', `there is ${name}=, and the option string has no type`, {
-    hint: `it begins with type=; the types are ${TYPES.join(', ')}`,
+    hint: `it begins with type=; the types are ${TYPES.join(', ')}; a folder with such a name begins with ./ or /`,
     side,
   });
 }
