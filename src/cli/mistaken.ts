@@ -14,6 +14,14 @@ export function mistakenHint(verb: Verb, values: Arguments<Table>): string | und
       .filter((word) => typeof word === 'string');
   const folder = named('cache').find((word) => !/type=|^\.{0,2}\//.test(word) && existsSync(word));
   if (folder !== undefined) return `${folder} is taken for a reference in a registry; the folder is ./${folder}`;
+  const address = named('cache', 'folder or bucket', 'folder or cache')
+    .map((word) => /^(?:s3|azblob|az):\/\/([^/]+)/.exec(word))
+    .find((match) => match !== null);
+  if (address?.[1] !== undefined) {
+    return address[0].startsWith('s3')
+      ? `a bucket is written type=s3,bucket=${address[1]},region=…`
+      : 'a container is written type=azblob,account_url=https://ACCOUNT.blob.core.windows.net,container=…';
+  }
   const reference = named('folder or bucket', 'folder or cache').find(looksLikeReference);
   if (reference === undefined) return undefined;
   return named('folder or bucket').includes(reference)

@@ -102,3 +102,17 @@ test('a bucket whose listing is refused is not verified', async (t) => {
   const one = await bkcache(['verify', `${place},name=tiny`]);
   t.is(one.code, 0, one.stderr);
 });
+
+test('a string that is nearly one of a bucket gets an error that says what to write', async (t) => {
+  const cases = [
+    ['type=s3,bucket=team/sub,region=r', /^bkcache: .*bucket=team\/sub is not the name.*\n  hint: .*prefix=/],
+    ['type=s3,bucket=team,region=us east', /region=us east is not a region/],
+    ['type=azblob,account_url=https://a.blob.core.windows.net/box', /hint: the container belongs into container=/],
+  ] as const;
+  for (const [text, said] of cases) {
+    const { code, stderr } = await bkcache(['list', text]);
+    t.is(code, 2, stderr);
+    t.regex(stderr, said);
+  }
+  t.regex((await bkcache(['list', 's3://team/main'])).stderr, /hint: a bucket is written type=s3,bucket=team,region=…/);
+});

@@ -80,6 +80,11 @@ export function azblobSettings({ attributes }: CacheOptions): AzblobSettings {
       hint: 'give secret_access_key=, or a SAS behind "?"',
     });
   }
+  if (hostname.endsWith('.blob.core.windows.net') && /[^/]/.test(pathname)) {
+    throw new CacheError('USAGE', 'account_url= has a path, and the address of an account has none', {
+      hint: 'the container belongs into container=, and folders in it into prefix=',
+    });
+  }
   const { account_name: accountName = hostname.split('.')[0] ?? '' } = attributes;
   if (!/^(?:\$root|\$web|\$logs|[a-z0-9](?:-?[a-z0-9]){2,62})$/.test(container) || container.length > 63) {
     throw new CacheError('USAGE', `container=${container} is not the name of a container`, {

@@ -59,6 +59,15 @@ function s3Settings(options: CacheOptions): S3Settings {
   if (endpoint !== '' && !(/^https?:\/\//.test(endpoint) && URL.canParse(endpoint))) {
     throw new CacheError('USAGE', 'endpoint_url= is not an address', { hint: 'it looks like https://s3.example.com' });
   }
+  // The official client's own errors for these say neither the attribute nor what helps.
+  if (/[/\s?#]/.test(bucket)) {
+    throw new CacheError('USAGE', `bucket=${bucket} is not the name of a bucket`, {
+      hint: 'what follows the name belongs into prefix=, with a "/" at its end; an address into endpoint_url=',
+    });
+  }
+  if (!/^[\w-]+$/.test(region)) {
+    throw new CacheError('USAGE', `region=${region} is not a region`, { hint: 'it looks like eu-west-3, or auto' });
+  }
   if (endpoint !== '' && /[@?#]/.test(endpoint)) {
     throw new CacheError('USAGE', 'endpoint_url= has more than an address', {
       hint: 'keys are given in access_key_id= and secret_access_key=, or by the environment',
