@@ -11,6 +11,7 @@ import { s3Cleaning } from './s3-cleaning.js';
 import { type S3Connection, S3Failure } from './s3-connection.js';
 import { S3Copies } from './s3-copy.js';
 import { isForbidden, isMissing, refusalOf, type S3Refusal } from './s3-error.js';
+import type { SdkRequest } from './s3-handler.js';
 import { uploadInParts } from './s3-upload.js';
 
 /** A bucket of S3, or of a service that speaks S3's protocol. */
@@ -103,7 +104,19 @@ export function s3Store(s3: S3Connection): ObjectStore {
           action: 's3:PutObject',
           async send(client, { PutObjectCommand }, options) {
             const object = { Bucket: bucket, Key: key, Body: body, ContentLength: size };
-            s3.resultOf((await client.send(new PutObjectCommand(object), options)).ETag);
+            const command = new PutObjectCommand(object);
+            // What the signature covers; the client hashes the body where the header is missing.
+            const hash = HASH_IN_KEY.exec(key)?.[1];
+            if (hash !== undefined) {
+              command.middlewareStack.add(
+                (next) => (args) => {
+                  Object.assign((args.request as SdkRequest).headers, { 'x-amz-content-sha256': hash });
+                  return next(args);
+                },
+                { step: 'build', name: 'bkcacheContentHash' },
+              );
+            }
+            s3.resultOf((await client.send(command, options)).ETag);
           },
         },
         signal,
@@ -126,6 +139,9 @@ export function s3Store(s3: S3Connection): ObjectStore {
     },
   };
 }
+
+/** The key of a blob ends with the digest of its bytes, which were compared with it when they were read. */
+const HASH_IN_KEY = /sha256:([0-9a-f]{64})$/;
 
 /** What a refusal says of an object: nothing, where the credentials may not know. */
 function refusedAnswer(failure: S3Failure, action: string): Exclude<Answer<never>, { readonly state: 'there' }> {
