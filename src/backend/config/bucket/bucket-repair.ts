@@ -21,6 +21,8 @@ export function bucketRepair(store: ObjectStore, keys: BucketKeys): StoreRepair 
     if (answer.state === 'unknown') throw answer.problem;
     return answer.state === 'there' ? answer.value : undefined;
   };
+  /** The damaged objects as they were when they were read: another export may replace them with good bytes meanwhile. */
+  const damaged = new Map<Digest, StoredObject>();
   return {
     keepsOthers: true,
     has: async (digest) => (await find(digest)) !== undefined,
@@ -28,7 +30,9 @@ export function bucketRepair(store: ObjectStore, keys: BucketKeys): StoreRepair 
       const found = await find(digest, signal);
       if (found === undefined) return false;
       const { key, size } = found;
-      return isGood(verified(store.content(key, size).open({}, signal), { digest, size }, store.name));
+      if (await isGood(verified(store.content(key, size).open({}, signal), { digest, size }, store.name))) return true;
+      damaged.set(digest, found);
+      return false;
     },
     async restore(content, blob, { where, dryRun, signal }) {
       const bytes = verified(content.open({}, signal), blob, where);
@@ -38,8 +42,10 @@ export function bucketRepair(store: ObjectStore, keys: BucketKeys): StoreRepair 
     },
     write: (content, signal) => target.write(content, undefined, signal),
     async quarantine(digest) {
-      const found = await find(digest);
-      if (found !== undefined) await store.cleaning.removeUnchanged(found);
+      const found = damaged.get(digest);
+      const now = await find(digest);
+      if (found === undefined || now?.modified !== found.modified || now.size !== found.size) return;
+      await store.cleaning.removeUnchanged(found);
     },
     async change(changes, signal) {
       await change(store, keys, changes, signal);
