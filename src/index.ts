@@ -60,7 +60,7 @@ export {
   type StepDescription,
 } from './operations/explain/explain.js';
 export type { Difference } from './operations/explain/compare-trees.js';
-export type { CauseKind, DefinitionHint } from './operations/explain/find-causes.js';
+export type { CauseKind, DefinitionHint } from './operations/explain/cause.js';
 export type { LayerSummary } from './operations/explain/side.js';
 export { importArguments, type Tool } from './operations/import-args.js';
 export { importCache } from './operations/import.js';

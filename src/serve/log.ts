@@ -15,7 +15,7 @@ export interface Log {
 
 export function openLog(): Log {
   const to = pino.destination({ fd: 1, sync: false, minLength: 0, maxLength: WAITING });
-  // Whoever reads it may have gone.
+  // The reader of the log may have gone.
   to.on('error', () => undefined);
   const log = pino({ base: null, timestamp: pino.stdTimeFunctions.isoTime }, to);
   return {

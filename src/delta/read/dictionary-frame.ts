@@ -16,7 +16,7 @@ const OUTPUT_CHUNK = 128 * 1024;
 
 /**
  * Decompresses zstd frames that have a source as their dictionary: operation 5, as `zstd --patch-from` makes them. Their
- * windows are not reserved: whoever waits for memory with the window of the whole delta open may wait for another that does
+ * windows are not reserved: a reader that waits for memory with the window of the whole delta open may wait for another that does
  * the same.
  */
 export class DictionaryFrames {

@@ -10,7 +10,7 @@ export interface Headers {
 }
 
 /**
- * Headers by path. Paths are known by a hash of 53 bits, and whoever finds headers here compares their bytes: layers have up
+ * Headers by path. Paths are known by a hash of 53 bits, and the caller compares the bytes of headers that are found here: layers have up
  * to a million of paths, and as text they would need more memory than all else.
  */
 export class PathTable {

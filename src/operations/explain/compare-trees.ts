@@ -78,3 +78,15 @@ function withRenames(
   found.set('renamed', pairs);
   return found;
 }
+
+/** The mode before and after of all paths; undefined where they changed in several ways. */
+export function modesOf(
+  paths: readonly string[],
+  before: ReadonlyMap<string, TreeEntry>,
+  after: ReadonlyMap<string, TreeEntry>,
+): readonly [string, string] | undefined {
+  const octal = (mode = 0) => mode.toString(8).padStart(4, '0');
+  const changes = paths.map((path) => [octal(before.get(path)?.mode), octal(after.get(path)?.mode)] as const);
+  const [first] = changes;
+  return first !== undefined && changes.every(([x, y]) => x === first[0] && y === first[1]) ? first : undefined;
+}

@@ -10,7 +10,8 @@ import { Session, type SessionOptions } from '../../session.js';
 import { openCache } from '../files/cache-layers.js';
 import { verifyCache } from '../verify/verify.js';
 import { compareTrees } from './compare-trees.js';
-import { type CauseKind, CauseFinder, type DefinitionHint, type FoundCause } from './find-causes.js';
+import type { CauseKind, DefinitionHint, FoundCause } from './cause.js';
+import { CauseFinder } from './find-causes.js';
 import { type LayerSummary, Side } from './side.js';
 
 /** How it is known: by a digest that was made again, by the layers' files, by what else changed, or not at all. */

@@ -1,54 +1,11 @@
 import type { Foretold } from '../../graph/foretell.js';
 import type { CacheRecord, Link } from '../../buildkit/cache-config.js';
-import { compareTrees, type Difference, type Differences } from './compare-trees.js';
+import type { CauseKind, FoundCause } from './cause.js';
+import { compareTrees, type Difference, type Differences, modesOf } from './compare-trees.js';
+import { definitionChange } from './definition-change.js';
+import { withHints } from './definition-hints.js';
 import type { TreeEntry } from './layer-tree.js';
-import type { StepFacts } from './name-steps.js';
 import type { Side } from './side.js';
-
-/** Why a step of the second build missed by itself, and did not only follow another step. */
-export type CauseKind =
-  | Exclude<Difference, 'mtime'>
-  /** It stands on another image. */
-  | 'baseImage'
-  /** The content of what a RUN mounts, which caches do not hold. */
-  | 'mount'
-  /** Another key of content, and no layer to see why. */
-  | 'content'
-  | 'unknownContent'
-  /** Another key of content, and equal files. */
-  | 'unseen'
-  /** Its own definition, of which no more is known. */
-  | 'definition'
-  | 'otherInstruction'
-  | 'sourceDateEpoch'
-  | 'workdir'
-  | 'options'
-  | 'inserted'
-  | 'deleted'
-  | 'moved'
-  | 'new'
-  /** Its key is there and its result is not. */
-  | 'noResult'
-  /** Its result is there and a layer of it is not in the manifest. */
-  | 'layerMissing';
-
-/** What a definition that nobody can name must be, by the other RUNs that changed. */
-export type DefinitionHint = 'variable' | 'command' | 'platform' | 'asBefore' | 'last';
-
-export interface FoundCause {
-  /** The record in the second cache. */
-  readonly record: number;
-  readonly kind: CauseKind;
-  /** The record in the first cache that it is compared with. */
-  readonly other?: number | undefined;
-  /** Paths, or what changed. */
-  readonly details: readonly string[];
-  /** How many paths there are in all, for differences of files. */
-  readonly of?: number | undefined;
-  /** The mode before and after, in octal digits, where all modes changed alike. */
-  readonly modes?: readonly [before: string, after: string] | undefined;
-  hint?: DefinitionHint;
-}
 
 /**
  * Finds where two caches part: the steps of the second cache that miss although all before them hit or are paired with a step of
@@ -95,8 +52,7 @@ export class CauseFinder {
       const isCut = [...(hits[record] ?? [])].some((hit) => this.#a.steps.hasResult(hit));
       this.#say(record, isCut ? 'layerMissing' : 'noResult', []);
     }
-    this.#hint();
-    return this.#found;
+    return withHints(this.#found, this.#b, this.#foretold.own);
   }
 
   #say(
@@ -309,45 +265,6 @@ export class CauseFinder {
     }
     return files;
   }
-
-  /** What a changed definition must be: a variable changes all RUNs behind it, a command only one. */
-  #hint(): void {
-    const { own } = this.#foretold;
-    const b = this.#b;
-    const isRun = (record: number) => b.kind(record) === 'RUN';
-    const unnamed = this.#found.filter(({ kind, record }) => kind === 'definition' && isRun(record));
-    if (unnamed.length === 0) return;
-    const changed = new Set(unnamed.map(({ record }) => record));
-    const runs = new Set(own.order.filter((record) => !b.steps.isSource(record) && isRun(record)));
-    const behind = new Map([...changed].map((record) => [record, this.#runsBehind(record, runs)]));
-    const isApart = (x: number, y: number) =>
-      x !== y && behind.get(x)?.has(y) !== true && behind.get(y)?.has(x) !== true;
-    const isEvery =
-      changed.size > 1 &&
-      changed.size === runs.size &&
-      [...changed].some((x) => [...changed].some((y) => isApart(x, y)));
-    for (const cause of unnamed) {
-      const later = [...(behind.get(cause.record) ?? [])];
-      if (isEvery) cause.hint = 'platform';
-      else if (later.length > 0 && later.every((run) => changed.has(run))) cause.hint = 'variable';
-      else if (later.length > 0 && !later.some((run) => changed.has(run))) cause.hint = 'command';
-      else if ([...changed].some((run) => behind.get(run)?.has(cause.record) === true)) cause.hint = 'asBefore';
-      else cause.hint = 'last';
-    }
-  }
-
-  #runsBehind(record: number, runs: ReadonlySet<number>): ReadonlySet<number> {
-    const seenSteps = new Set<number>();
-    const open = [record];
-    for (let step = open.pop(); step !== undefined; step = open.pop()) {
-      for (const { record: consumer, input } of this.#b.steps.consumers[step] ?? []) {
-        if (input !== 0 || seenSteps.has(consumer) || !this.#foretold.own.has(consumer)) continue;
-        seenSteps.add(consumer);
-        open.push(consumer);
-      }
-    }
-    return new Set([...seenSteps].filter((step) => runs.has(step)));
-  }
 }
 
 function byScore(
@@ -361,36 +278,4 @@ function byScore(
 /** Differences that a key sees: all but times. */
 function seen(differences: Differences): { what: Exclude<Difference, 'mtime'>; paths: readonly string[] }[] {
   return [...differences].flatMap(([what, paths]) => (what === 'mtime' ? [] : [{ what, paths }]));
-}
-
-/** The mode before and after of all paths; undefined where they changed in several ways. */
-function modesOf(
-  paths: readonly string[],
-  before: ReadonlyMap<string, TreeEntry>,
-  after: ReadonlyMap<string, TreeEntry>,
-): readonly [string, string] | undefined {
-  const octal = (mode = 0) => mode.toString(8).padStart(4, '0');
-  const changes = paths.map((path) => [octal(before.get(path)?.mode), octal(after.get(path)?.mode)] as const);
-  const [first] = changes;
-  return first !== undefined && changes.every(([x, y]) => x === first[0] && y === first[1]) ? first : undefined;
-}
-
-/** What of a definition changed, as far as both are proven. */
-function definitionChange(
-  before: StepFacts | undefined,
-  after: StepFacts | undefined,
-): { readonly kind: CauseKind; readonly details: readonly string[] } {
-  if (before === undefined || after === undefined) return { kind: 'definition', details: [] };
-  if (before.kind !== after.kind) return { kind: 'otherInstruction', details: [before.text, after.text] };
-  if (before.kind === 'WORKDIR' && after.kind === 'WORKDIR') {
-    const kind = before.timestamp === after.timestamp ? 'workdir' : 'sourceDateEpoch';
-    const details =
-      kind === 'workdir' ? [before.path, after.path] : [dateOf(before.timestamp), dateOf(after.timestamp)];
-    return { kind, details };
-  }
-  return { kind: 'options', details: [before.text, after.text] };
-}
-
-function dateOf(seconds: number | undefined): string {
-  return seconds === undefined ? 'unset' : new Date(seconds * 1000).toISOString().replace('.000Z', 'Z');
 }

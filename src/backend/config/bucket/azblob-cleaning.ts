@@ -89,7 +89,7 @@ async function refreshBlob(azblob: AzblobConnection, key: string, signal: AbortS
   }
 }
 
-/** What keeps deleted blobs. Whoever may not ask is told nothing. */
+/** What keeps deleted blobs. A user who may not ask is told nothing. */
 async function retentionOf(azblob: AzblobConnection, signal: AbortSignal | undefined): Promise<readonly string[]> {
   const known: string[] = [];
   const properties = await allowed(

@@ -76,7 +76,7 @@ export function azblobStore(azblob: AzblobConnection): ObjectStore {
     },
     async copyFrom({ name, service, source }, to, { size }, signal) {
       const container = source.slice(0, source.lastIndexOf('/'));
-      // A copy onto itself changes nothing: what is to be written again is sent.
+      // A copy onto itself changes nothing: a blob that has to be written again is sent.
       if (source === azblob.addressOf(to)) return false;
       if (service !== azblob.service || refused.has(container)) return false;
       try {

@@ -224,7 +224,7 @@ async function* listUploads(
   }
 }
 
-/** Versions and locks keep what is deleted. Whoever may not ask is told nothing. */
+/** Versions and locks keep what is deleted. A user who may not ask is told nothing. */
 async function retentionOf(s3: S3Connection, signal: AbortSignal | undefined): Promise<readonly string[]> {
   const Bucket = s3.settings.bucket;
   const known: string[] = [];

@@ -84,7 +84,7 @@ export class S3Copies {
     signal: AbortSignal | undefined,
   ): Promise<boolean> {
     const bucket = source.split('/')[0] ?? '';
-    // A copy onto itself changes nothing: what is to be written again is sent.
+    // A copy onto itself changes nothing: a blob that has to be written again is sent.
     if (source === this.#sourceOf(to)) return false;
     if (service !== this.#s3.service || this.#refused.has(bucket)) return false;
     const isDone = () => this.#isThere(to, size, signal);

@@ -86,7 +86,7 @@ export async function writeIndex(
     let step = 1;
     for (let isWaiting = false; !isWaiting;) {
       number += step;
-      // Whoever cannot look has to find a number by trying.
+      // A user who cannot look has to find a number by trying.
       if (place.isBlind) step *= 2;
       const key = `${prefix}${number}`;
       const reservation = await place.service.reserve(key, signal);

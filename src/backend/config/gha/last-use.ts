@@ -4,7 +4,7 @@ import { BLOB_PREFIX, blobIn, ENTRY_VERSION } from './cache-keys.js';
 import type { GithubRest } from './github-rest.js';
 
 /**
- * When builds used caches. The service writes down each look-up, and whoever looks after caches reads their indexes: so the date of an
+ * When builds used caches. The service writes down each look-up, and a user who looks after caches reads their indexes: so the date of an
  * index says nothing. Its layers tell: a build looks for those that it imports or exports, and nobody else does. Layers that
  * another cache needs as well say nothing of this one, if it has others.
  */
