@@ -59,6 +59,12 @@ export async function openTarget(at: Location, session: Session, settings: Targe
   return target;
 }
 
+/** The options of an import that reads the place of an export. */
+export function importOfExport(options: CacheOptions): CacheOptions {
+  const { dest, ...attributes } = options.attributes;
+  return dest === undefined ? options : { ...options, attributes: { ...attributes, src: dest } };
+}
+
 /** Whether the place of an import can be listed and verified. */
 export function hasStore({ type }: CacheOptions): boolean {
   return backends.get(type)?.store !== undefined;

@@ -1,4 +1,5 @@
 import { stat } from 'node:fs/promises';
+import { formatOptions } from '../../buildkit/options.js';
 import { CacheError, isSystemError } from '../../errors.js';
 import { parseDigest } from '../../oci/digest.js';
 import type { Session } from '../../session.js';
@@ -39,6 +40,13 @@ export const bundleBackend: Backend = {
     return bundleStore(await sharedBundle(at, session));
   },
 };
+
+/** The export string of a bundle that goes to a stream, and to no file. */
+export function exportToStream(given: Readonly<Record<string, string | number | boolean | undefined>>): string {
+  const attributes: Record<string, string> = { dest: '-' };
+  for (const [name, value] of Object.entries(given)) if (value !== undefined) attributes[name] = String(value);
+  return formatOptions({ type: 'bundle', attributes });
+}
 
 async function openRepository({ name, path = name }: Location, session: Session): Promise<Repository> {
   if (session.layout.heal) {

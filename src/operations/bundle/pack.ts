@@ -2,6 +2,7 @@ import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Writable } from 'node:stream';
 import { locateAll } from '../../backend/backends.js';
+import { exportToStream } from '../../backend/bundle/bundle-backend.js';
 import { refusePlace, StreamOutput } from '../../backend/bundle/bundle-output.js';
 import { BundleRepository, type BundleSettings } from '../../backend/bundle/bundle-repository.js';
 import { SplitOutput } from '../../backend/bundle/split-output.js';
@@ -9,7 +10,7 @@ import type { RequiredBlob } from '../../backend/bundle/required.js';
 import { realPath } from '../../backend/local/real-path.js';
 import { readExport, readPlace } from '../../backend/option-string.js';
 import { repositoryTarget } from '../../backend/repository/repository-target.js';
-import { type CacheOptions, formatOptions } from '../../buildkit/options.js';
+import type { CacheOptions } from '../../buildkit/options.js';
 import { isOptionString } from '../../buildkit/values.js';
 import { checkCall } from '../../calls.js';
 import { abortable, CacheError } from '../../errors.js';
@@ -199,8 +200,5 @@ function exportOf({ mode, compression, compressionLevel, forceCompression }: Pac
     'compression-level': compressionLevel,
     'force-compression': forceCompression,
   };
-  const attributes = Object.entries(given).flatMap(([name, value]) =>
-    value === undefined ? [] : [[name, `${value}`]],
-  );
-  return readExport(formatOptions({ type: 'bundle', attributes: { dest: '-', ...Object.fromEntries(attributes) } }));
+  return readExport(exportToStream(given));
 }

@@ -1,5 +1,5 @@
 import type { CacheTarget, Location, TargetSettings } from '../../backend/backend.js';
-import { backends, locate, openTarget } from '../../backend/backends.js';
+import { backends, importOfExport, locate, openTarget } from '../../backend/backends.js';
 import type { BundleIndex } from '../../backend/bundle/bundle.js';
 import type { RequiredBlob } from '../../backend/bundle/required.js';
 import type { CacheStore } from '../../backend/cache-store.js';
@@ -72,10 +72,8 @@ export async function openReceiver(
 
 /** The caches that are in the place of an export already; undefined for a folder that is not made yet. */
 async function storeAt(at: Location, session: Session): Promise<CacheStore | undefined> {
-  const { dest, ...attributes } = at.options.attributes;
-  const options = { ...at.options, attributes: dest === undefined ? attributes : { ...attributes, src: dest } };
   try {
-    return await openStoreOrNone(await locate(options, 'import', session), session);
+    return await openStoreOrNone(await locate(importOfExport(at.options), 'import', session), session);
   } catch (error) {
     if (error instanceof CacheError && error.code === 'NOT_FOUND') return undefined;
     throw error;

@@ -4,6 +4,7 @@ import { allRead, shownNames } from '../../backend/cache-store.js';
 import { loadCache } from '../../backend/repository/load-cache.js';
 import { readManifest } from '../../backend/repository/manifest.js';
 import type { RepositoryReader } from '../../backend/repository/repository.js';
+import { isDigest } from '../../oci/digest.js';
 import { parseReference } from '../../oci/reference.js';
 import { CacheError } from '../../errors.js';
 import { type Descriptor, REF_NAME } from '../../oci/descriptor.js';
@@ -80,9 +81,10 @@ function leased(source: CacheSource, signal: AbortSignal | undefined): Promise<C
 }
 
 /** The tag under which a selected cache travels. */
-function nameOf({ options: { type, attributes } }: Location): string {
-  if (type === 'registry') return parseReference(attributes['ref'] ?? '').tag ?? LATEST;
-  return attributes['tag'] ?? attributes['name']?.split(';')[0] ?? LATEST;
+function nameOf({ options: { type }, selection }: Location): string {
+  if (type === 'registry') return parseReference(selection).tag ?? LATEST;
+  const [first = ''] = selection.split(';');
+  return isDigest(first) ? LATEST : first;
 }
 
 function shortOf({ digest }: Descriptor): string {

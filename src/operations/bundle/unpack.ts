@@ -77,7 +77,7 @@ export async function unpackCaches(options: UnpackOptions): Promise<UnpackResult
   }
   if (into !== undefined) checkCacheName(into);
   const store = options.exports === undefined ? storePath(options.store) : undefined;
-  const texts = options.exports ?? [formatOptions({ type: 'local', attributes: { dest: store ?? '' } })];
+  const texts = options.exports ?? (store === undefined ? [] : [exportTo(store)]);
   const exported = texts.map((text) => readExport(text, onNote));
   return abortable(options.signal, async () => {
     await using session = new Session(options);
@@ -288,4 +288,8 @@ async function stageImageTo(
     await repository.publish({ ...top, descriptor: named }, tag, signal);
     return { kind: 'image', tag, target: repository.name, descriptor: top.descriptor, layers };
   };
+}
+
+function exportTo(store: string): string {
+  return formatOptions({ type: 'local', attributes: { dest: store } });
 }
