@@ -1,5 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
@@ -14,15 +16,27 @@ export interface UploadProcess {
   readonly home: string;
 }
 
+/** How long the beginning of an object may take to arrive, in milliseconds. */
+const ARRIVAL_TIMEOUT = 120_000;
 const SCRIPT = fileURLToPath(new URL('put-object.js', import.meta.url));
 
 /** Sends the beginning of an object, and kills the process (SIGKILL) when enough of it has arrived. */
 export async function killUpload(upload: UploadProcess, sent: number, isEnough: () => Promise<boolean>): Promise<void> {
   const child = start(upload);
   child.stdin?.write(upload.bytes.subarray(0, sent));
-  while (!(await isEnough())) await sleep(20);
+  for (const end = Date.now() + ARRIVAL_TIMEOUT; !(await isEnough());) {
+    if (Date.now() > end) throw new Error('the service has no beginning of the upload');
+    await sleep(20);
+  }
   child.kill('SIGKILL');
   await once(child, 'close');
+}
+
+/** The uploads that a user's notes name, as the service calls them. */
+export function idsIn(home: string): string[] {
+  const folder = join(home, 'bkcache-uploads');
+  if (!existsSync(folder)) return [];
+  return readdirSync(folder).flatMap((name) => readFileSync(join(folder, name), 'utf8').trim() || []);
 }
 
 /** Sends an object. @returns the exit code */
