@@ -1,6 +1,7 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Bench } from '../bench.js';
+import type { Build } from '../build.js';
 import { run } from '../run.js';
 import type { Verdict } from '../verdict.js';
 import type { Group } from './group.js';
@@ -12,20 +13,35 @@ import type { Group } from './group.js';
 export const bundle: Group = {
   name: 'bundle',
   checks(bench) {
-    const [here, there] = [bench.path('this-machine'), bench.path('other-machine')];
+    const journey: Journey = {
+      bench,
+      here: bench.path('this-machine'),
+      there: bench.path('other-machine'),
+      change: undefined,
+    };
     return [
-      { name: 'bundle in parts, unpacked into an empty store', run: () => carried(bench, here, there) },
-      { name: 'bundle of a change, without what is there', run: () => carriedThin(bench, here, there) },
+      { name: 'bundle in parts, unpacked into an empty store', run: () => carried(journey) },
+      { name: 'bundle of a change, without what is there', run: () => carriedThin(journey) },
       { name: 'bundle of the same cache as zstd layers, which stay gzip', run: () => reused(bench) },
       { name: 'bundle unpacked by tar alone', run: () => untarred(bench) },
     ];
   },
 };
 
+/** What goes from one machine to the other. */
+interface Journey {
+  readonly bench: Bench;
+  readonly here: string;
+  readonly there: string;
+  /** The build of a change, on what BuildKit knew then: its folders have other times than those of the first build. */
+  change: Build | undefined;
+}
+
 /** The first journey. A change is built on the same machine right away, on what BuildKit knows there. */
-async function carried(bench: Bench, here: string, there: string): Promise<Verdict> {
+async function carried(journey: Journey): Promise<Verdict> {
+  const { bench, here, there } = journey;
   await bench.build('main', { cacheTo: [`type=local,dest=${here},tag=main,mode=max`] });
-  await bench.buildOn('feature', { cacheTo: [`type=local,dest=${here},tag=feature,mode=max`] });
+  journey.change = await bench.buildOn('feature', { cacheTo: [`type=local,dest=${here},tag=feature,mode=max`] });
   await bench.join(here);
   const bundle = await fileFor(bench);
   await bench.bkcache('pack', `type=local,src=${here},tag=main`, '--split', '20kB', '-o', bundle);
@@ -34,10 +50,11 @@ async function carried(bench: Bench, here: string, there: string): Promise<Verdi
 }
 
 /** A later journey, of what the other machine does not have. */
-async function carriedThin(bench: Bench, here: string, there: string): Promise<Verdict> {
+async function carriedThin({ bench, here, there, change }: Journey): Promise<Verdict> {
+  if (change === undefined) throw new Error('nothing was built that could be carried');
   const required = await thin(bench, `type=local,src=${here},tag=feature`, there, 'feature');
   const problems = required > 0 ? [] : ['no layer stayed out of the bundle'];
-  const verdict = await bench.whole('feature', `type=local,src=${there},tag=feature`, 'files');
+  const verdict = await bench.wholeAs(new Map([[undefined, change]]), 'feature', `type=local,src=${there},tag=feature`);
   return { ...verdict, problems: [...verdict.problems, ...problems], note: `${required} layers stayed out` };
 }
 
