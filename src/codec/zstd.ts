@@ -48,11 +48,18 @@ export async function* encodeZstd(
   level: number,
   workers: number = availableParallelism(),
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  const { CCtx, ResetDirective } = await library();
+  const { CCtx, EndDirective, ResetDirective } = await library();
   const context = idle.pop() ?? new CCtx();
+  let isWhole = false;
   try {
     yield* compressWith(context, tar, level, workers);
+    isWhole = true;
   } finally {
+    // The workers of a frame that was given up have to end first: a reset under them crashes the process.
+    if (!isWhole) {
+      const output = Buffer.allocUnsafeSlow(OUTPUT_CHUNK);
+      while (context.compressStream2(output, EMPTY, EndDirective.end)[0] > 0) await nextTurn();
+    }
     context.reset(ResetDirective.sessionAndParameters);
     idle.push(context);
   }

@@ -157,6 +157,17 @@ test('a zstd window may have 512 MiB, and a larger one is no damage', async (t) 
   t.regex(error.message, /window of more than 512 MiB/);
 });
 
+test('a zstd stream that is given up leaves the process and the next streams alone', async (t) => {
+  const huge = Buffer.concat([LARGE, LARGE, LARGE, LARGE]);
+  for (const level of [3, 1, 2, 4, 6, 19, 3]) {
+    const given = encode(inChunks(huge, MIB), { compression: 'zstd', level }, { where: 'test', threads: 2 });
+    t.is((await given.next()).done, false);
+    await given.return(undefined);
+  }
+  const encoding = { compression: 'zstd', level: 3 } as const;
+  t.true(decompress(await pack(LARGE, encoding, MIB, 2)).equals(LARGE));
+});
+
 test('a stream that ends early is damaged', async (t) => {
   for (const compression of ['gzip', 'zstd'] as const) {
     const packed = await pack(LARGE, { compression, level: 1 }, MIB, 2);
